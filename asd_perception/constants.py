@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names whose order every array, message and weight file depends on, spelled out once."""
+
+CAMERAS = (
+    "CAM_FRONT_LEFT",
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_BACK_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_RIGHT",
+)
+
+# The ten nuScenes detection classes in nuScenes' order (nuscenes.eval.detection.constants).
+CLASSES = (
+    "car",
+    "truck",
+    "bus",
+    "trailer",
+    "construction_vehicle",
+    "pedestrian",
+    "motorcycle",
+    "bicycle",
+    "traffic_cone",
+    "barrier",
+)
+
+# The nuScenes attributes in nuScenes' order; NO_ATTRIBUTE marks an object that has none.
+ATTRIBUTES = (
+    "pedestrian.moving",
+    "pedestrian.sitting_lying_down",
+    "pedestrian.standing",
+    "cycle.with_rider",
+    "cycle.without_rider",
+    "vehicle.moving",
+    "vehicle.parked",
+    "vehicle.stopped",
+)
+NO_ATTRIBUTE = -1
+
+_VEHICLE = ("vehicle.moving", "vehicle.parked", "vehicle.stopped")
+_CYCLE = ("cycle.with_rider", "cycle.without_rider")
+_PEDESTRIAN = ("pedestrian.moving", "pedestrian.sitting_lying_down", "pedestrian.standing")
+
+# The attributes that each class may have.
+CLASS_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "car": _VEHICLE,
+    "truck": _VEHICLE,
+    "bus": _VEHICLE,
+    "trailer": _VEHICLE,
+    "construction_vehicle": _VEHICLE,
+    "pedestrian": _PEDESTRIAN,
+    "motorcycle": _CYCLE,
+    "bicycle": _CYCLE,
+    "traffic_cone": (),
+    "barrier": (),
+}

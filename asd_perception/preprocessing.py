@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a camera's image to the network's input: the one definition that training and node share.
+
+An image is undistorted if its camera needs it, cropped to the network's aspect ratio along its
+lower edge (the upper rows show sky), and resized by area averaging, so that a 1600x900 and a
+400x225 image of one scene give nearly the same input. Values stay uint8 RGB; the network
+normalises them itself.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from asd_perception.errors import UserError
+from asd_perception.geometry import Array
+
+
+def input_from_image(width: int, height: int, input_size: tuple[int, int]) -> Array:
+    """The 3x3 matrix from pixels (u, v, 1) of an image to pixels of the network's input.
+
+    width, height: of the image; input_size: (rows, columns). With pixel centres at integer
+    coordinates a resize by s maps u to s (u + 1/2) - 1/2.
+    """
+    rows, columns = input_size
+    scale_x = columns / width
+    crop_height = _crop_height(width, input_size)
+    scale_y = rows / crop_height
+    top = height - crop_height
+    return np.array(
+        [
+            [scale_x, 0.0, 0.5 * scale_x - 0.5],
+            [0.0, scale_y, (0.5 - top) * scale_y - 0.5],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def preprocess(
+    image: NDArray[np.uint8],
+    input_size: tuple[int, int],
+    intrinsics: Array | None = None,
+    distortion: Array | None = None,
+) -> NDArray[np.uint8]:
+    """The network's input (rows, columns, 3) uint8 RGB from an image (height, width, 3) uint8 RGB.
+
+    intrinsics (3, 3) and distortion (8,) are needed only where the image is not rectified.
+    Raises UserError for an image of another shape or type, or without pixels.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise UserError(f"image is {image.dtype} {image.shape}; expected uint8 (height, width, 3)")
+    if distortion is not None and np.any(distortion):
+        image = cv2.undistort(image, intrinsics, distortion)
+    height, width = image.shape[:2]
+    top = height - _crop_height(width, input_size)
+    if top < 0:  # wider than the network's input: the missing sky is black
+        image = cv2.copyMakeBorder(image, -top, 0, 0, 0, cv2.BORDER_CONSTANT)
+        top = 0
+    rows, columns = input_size
+    shrinks = width >= columns
+    return cv2.resize(
+        image[top:], (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+
+
+def _crop_height(width: int, input_size: tuple[int, int]) -> int:
+    """Rows of the image that fill the network's input at its aspect ratio."""
+    rows, columns = input_size
+    return max(1, round(rows * width / columns))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera rig of one frame: where each camera was, seen from the ego pose at the reference time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd_perception.errors import UserError
+from asd_perception import geometry
+from asd_perception.geometry import Array, inverse, transform_points
+
+
+@dataclass(frozen=True)
+class CameraRig:
+    """N cameras at one reference time.
+
+    names: their names, in the order of every array below.
+    intrinsics: (N, 3, 3) pinhole matrices in pixels, pixel centres at integer coordinates.
+    ego_from_camera: (N, 4, 4) from each camera's optical frame at its own stamp to base_link at
+        the reference time; ego motion between the two is folded in (`compensate`).
+    image_sizes: (N, 2) width and height in pixels.
+    distortion: (N, 8) OpenCV coefficients k1 k2 p1 p2 k3 k4 k5 k6, zero for rectified images.
+
+    Raises UserError for arrays that disagree in shape or hold no calibration.
+    """
+
+    names: tuple[str, ...]
+    intrinsics: Array
+    ego_from_camera: Array
+    image_sizes: NDArray[np.int64]
+    distortion: Array
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        for field, shape in (
+            ("intrinsics", (n, 3, 3)),
+            ("ego_from_camera", (n, 4, 4)),
+            ("image_sizes", (n, 2)),
+            ("distortion", (n, 8)),
+        ):
+            value = np.asarray(getattr(self, field))
+            if value.shape != shape:
+                raise UserError(f"camera rig: {field} has shape {value.shape}, expected {shape}")
+            if not np.all(np.isfinite(value)):
+                raise UserError(f"camera rig: {field} has a value that is not finite")
+        for name, k, size in zip(self.names, self.intrinsics, self.image_sizes, strict=True):
+            if k[0, 0] <= 0 or k[1, 1] <= 0:
+                raise UserError(f"camera rig: {name} has no focal length; is it calibrated?")
+            if np.any(size <= 0):
+                raise UserError(f"camera rig: {name} has image size {size[0]}x{size[1]}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def project(self, points: Array, camera: int) -> tuple[Array, Array]:
+        """Pixels (..., 2) and depths (...) of base_link points (..., 3) in one camera."""
+        camera_from_ego = inverse(self.ego_from_camera[camera])
+        return geometry.project(transform_points(camera_from_ego, points), self.intrinsics[camera])
+
+
+def compensate(ego_from_camera: Array, global_from_ego: Array, global_from_reference: Array) -> Array:
+    """Fold ego motion into camera poses: cameras at their own stamps, ego at the reference time.
+
+    ego_from_camera (N, 4, 4) mounting; global_from_ego (N, 4, 4) ego pose at each camera's stamp;
+    global_from_reference (4, 4) ego pose at the reference time. Returns (N, 4, 4).
+    """
+    return inverse(global_from_reference) @ global_from_ego @ ego_from_camera
