@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model is a folder: `model.safetensors` (weights) and `config.yaml` (everything else).
+
+Neither file can execute code: safetensors holds only tensors, and the YAML is read by the safe
+loader into typed configuration.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import yaml
+from safetensors.torch import load_file, save_file
+
+from asd_perception.config import StudentConfig, from_dict, to_dict
+from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
+from asd_perception.errors import UserError
+from asd_perception.files import atomic_directory
+from asd_perception.network.student import Student
+
+FORMAT = 1
+TINY = Path(__file__).parent / "models" / "tiny"
+"""The model directory that ships with the package."""
+
+
+def save(path: str | Path, student: Student, provenance: dict[str, Any]) -> None:
+    """Write a student as a model directory; the folder appears complete or not at all.
+
+    provenance: plain values that say how the weights came about (data, command, seed, metrics).
+    """
+    document = {
+        "format": FORMAT,
+        "cameras": list(CAMERAS),
+        "classes": list(CLASSES),
+        "attributes": list(ATTRIBUTES),
+        "student": to_dict(student.config),
+        "provenance": provenance,
+    }
+    with atomic_directory(path) as folder:
+        weights = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
+        save_file(weights, folder / "model.safetensors")
+        (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def load(path: str | Path) -> Student:
+    """The student of a model directory, on the CPU, in evaluation mode.
+
+    Raises UserError if a file is missing or unreadable, if the configuration does not fit this
+    program, or, naming the tensors, if weights and configuration disagree.
+    """
+    path = Path(path)
+    document = read_config(path)
+    for key, expected in (("cameras", CAMERAS), ("classes", CLASSES), ("attributes", ATTRIBUTES)):
+        if document.get(key) != list(expected):
+            raise UserError(f"{path / 'config.yaml'}: {key} are not {', '.join(expected)}")
+    try:
+        student = Student(from_dict(StudentConfig, document.get("student"), "student."))
+    except UserError as error:
+        raise UserError(f"{path / 'config.yaml'}: {error}") from error
+    except Exception as error:  # transformers' many ways to refuse backbone options
+        raise UserError(f"{path / 'config.yaml'}: the student cannot be built: {error}") from error
+
+    weights_path = path / "model.safetensors"
+    try:
+        weights = load_file(weights_path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} has no model.safetensors; is it a model directory?") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{weights_path} cannot be read ({error}); export it again") from error
+    _check_weights(weights_path, weights, student.state_dict())
+    student.load_state_dict(weights)
+    return student.eval()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The plain values of a model directory's config.yaml. Raises UserError."""
+    file = path / "config.yaml"
+    try:
+        document = yaml.safe_load(file.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} has no config.yaml; is it a model directory?") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"{file} cannot be read: {line}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f"{file} is not a model configuration of format {FORMAT}")
+    return document
+
+
+def _check_weights(path: Path, weights: dict[str, Any], expected: dict[str, Any]) -> None:
+    faults = [f"{name} is missing" for name in expected if name not in weights]
+    faults += [f"{name} is not in the architecture" for name in weights if name not in expected]
+    faults += [
+        f"{name} has shape {tuple(weights[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in weights and weights[name].shape != expected[name].shape
+    ]
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if faults[5:] else "")
+        raise UserError(f"{path} does not fit its config.yaml: {shown}")

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nuScenes-format folders, read through the devkit, in this project's conventions.
+
+nuScenes keeps boxes in the global frame with sizes as (width, length, height); everything that
+leaves this file is in base_link at the frame's reference time, with (length, width, height).
+
+The reference time of a keyframe is the stamp of its latest camera image: the only time that the
+robot, which has no LiDAR, can know as well. It lies within a millisecond of the LiDAR stamp.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from nuscenes import NuScenes
+from nuscenes.eval.detection.utils import category_to_detection_name
+from nuscenes.utils.data_classes import LidarPointCloud
+from nuscenes.utils.splits import get_scenes_of_split
+
+from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES, NO_ATTRIBUTE
+from asd_perception.detections import Detections
+from asd_perception.errors import UserError
+from asd_perception.geometry import (
+    Array,
+    box_transform,
+    inverse,
+    quaternion_of,
+    transform_from,
+    transform_points,
+    yaw_of,
+)
+from asd_perception.rig import CameraRig, compensate
+
+TABLES = (
+    "attribute",
+    "calibrated_sensor",
+    "category",
+    "ego_pose",
+    "instance",
+    "log",
+    "map",
+    "sample",
+    "sample_annotation",
+    "sample_data",
+    "scene",
+    "sensor",
+    "visibility",
+)
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """One keyframe as the detector sees it.
+
+    stamp_us: the reference time in microseconds. global_from_ego: (4, 4) ego pose at that time.
+    image_paths: one a camera, in the rig's order.
+    """
+
+    sample_token: str
+    stamp_us: int
+    rig: CameraRig
+    image_paths: tuple[Path, ...]
+    global_from_ego: Array
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The M annotated objects of the ten detection classes of one keyframe, in base_link.
+
+    boxes (M, 7), velocities (M, 2) with NaN where unknown, labels (M,), attributes (M,) as in
+    Detections; tokens: sample_annotation tokens; num_lidar_points (M,) as stored.
+    """
+
+    boxes: Array
+    velocities: Array
+    labels: NDArray[np.int64]
+    attributes: NDArray[np.int64]
+    tokens: tuple[str, ...]
+    num_lidar_points: NDArray[np.int64]
+
+
+def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
+    """Open a nuScenes-format folder; `version` may be left out where the folder holds only one.
+
+    Raises UserError if the folder, the version or a table is missing or unreadable.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder; give the root of a nuScenes-format dataset")
+    if version is None:
+        versions = sorted(folder.name for folder in root.glob("v*") if folder.is_dir())
+        if len(versions) != 1:
+            found = ", ".join(versions) or "none"
+            raise UserError(f"{root} should hold one version folder, found {found}; give --version")
+        version = versions[0]
+    for table in TABLES:
+        path = root / version / f"{table}.json"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; the dataset is incomplete")
+    try:
+        return NuScenes(version=version, dataroot=str(root), verbose=False)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{root / version}: a table is not valid JSON ({error})") from error
+    except (KeyError, AssertionError) as error:
+        raise UserError(f"{root / version}: the tables do not fit together ({error})") from error
+
+
+def split_scenes(nusc: NuScenes, split: str) -> list[str]:
+    """The names of a split's scenes that this dataset holds. Raises UserError for an unknown split."""
+    try:
+        names = set(get_scenes_of_split(split, nusc))
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"{nusc.dataroot}: no split {split!r} ({error})") from error
+    return [scene["name"] for scene in nusc.scene if scene["name"] in names]
+
+
+def scene_samples(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
+    """The keyframes of a scene in time order. Raises UserError for an unknown scene."""
+    for scene in nusc.scene:
+        if scene["name"] == scene_name:
+            break
+    else:
+        names = [scene["name"] for scene in nusc.scene]
+        shown = ", ".join(names[:5]) + (", ..." if names[5:] else "")
+        raise UserError(f"{nusc.dataroot} has no scene {scene_name!r}; it has {shown}")
+    samples, token = [], scene["first_sample_token"]
+    while token:
+        samples.append(nusc.get("sample", token))
+        token = samples[-1]["next"]
+    return samples
+
+
+def ego_from_sensor(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
+    """The mounting (4, 4) of the sensor that took a sample_data record."""
+    record = nusc.get("calibrated_sensor", sample_data["calibrated_sensor_token"])
+    return transform_from(record["rotation"], record["translation"])
+
+
+def global_from_ego(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
+    """The ego pose (4, 4) at the stamp of a sample_data record."""
+    record = nusc.get("ego_pose", sample_data["ego_pose_token"])
+    return transform_from(record["rotation"], record["translation"])
+
+
+def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:
+    """The six cameras of a keyframe. Raises UserError if one is missing."""
+    missing = [camera for camera in CAMERAS if camera not in sample["data"]]
+    if missing:
+        raise UserError(f"sample {sample['token']} has no {', '.join(missing)}")
+    records = [nusc.get("sample_data", sample["data"][camera]) for camera in CAMERAS]
+    latest = max(records, key=lambda record: record["timestamp"])
+    reference = global_from_ego(nusc, latest)
+    rig = CameraRig(
+        names=CAMERAS,
+        intrinsics=np.stack([_intrinsics(nusc, record) for record in records]),
+        ego_from_camera=compensate(
+            np.stack([ego_from_sensor(nusc, record) for record in records]),
+            np.stack([global_from_ego(nusc, record) for record in records]),
+            reference,
+        ),
+        image_sizes=np.array([(record["width"], record["height"]) for record in records]),
+        distortion=np.zeros((len(records), 8)),  # nuScenes images are rectified
+    )
+    paths = tuple(Path(nusc.dataroot) / record["filename"] for record in records)
+    return CameraFrame(sample["token"], latest["timestamp"], rig, paths, reference)
+
+
+def lidar_points(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array) -> Array:
+    """The keyframe's LiDAR points (P, 4): x, y, z in the given ego pose's frame, and intensity."""
+    record = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
+    path = Path(nusc.dataroot) / record["filename"]
+    if not path.is_file():
+        raise UserError(f"{path} is missing; the dataset is incomplete")
+    points = LidarPointCloud.from_file(str(path)).points.T  # (P, 4)
+    ego_from_lidar = (
+        inverse(global_from_ego_) @ global_from_ego(nusc, record) @ ego_from_sensor(nusc, record)
+    )
+    return np.concatenate([transform_points(ego_from_lidar, points[:, :3]), points[:, 3:]], axis=1)
+
+
+def annotations(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array) -> Annotations:
+    """A keyframe's annotated objects in the frame of the given ego pose (4, 4)."""
+    ego_from_global = inverse(global_from_ego_)
+    boxes, velocities, labels, attributes, tokens, counts = [], [], [], [], [], []
+    for token in sample["anns"]:
+        record = nusc.get("sample_annotation", token)
+        name = category_to_detection_name(record["category_name"])
+        if name is None:
+            continue
+        pose = ego_from_global @ transform_from(record["rotation"], record["translation"])
+        width, length, height = record["size"]
+        boxes.append([*pose[:3, 3], length, width, height, yaw_of(pose)])
+        velocities.append((ego_from_global[:3, :3] @ nusc.box_velocity(token))[:2])
+        labels.append(CLASSES.index(name))
+        names = [nusc.get("attribute", item)["name"] for item in record["attribute_tokens"]]
+        attributes.append(ATTRIBUTES.index(names[0]) if names else NO_ATTRIBUTE)
+        tokens.append(token)
+        counts.append(record["num_lidar_pts"])
+    return Annotations(
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 7),
+        velocities=np.array(velocities, dtype=np.float64).reshape(-1, 2),
+        labels=np.array(labels, dtype=np.int64),
+        attributes=np.array(attributes, dtype=np.int64),
+        tokens=tuple(tokens),
+        num_lidar_points=np.array(counts, dtype=np.int64),
+    )
+
+
+def submission_boxes(
+    detections: Detections, sample_token: str, global_from_ego_: Array
+) -> list[dict[str, Any]]:
+    """Detections in the frame of the given ego pose, as one sample of a nuScenes submission."""
+    result = []
+    for box, score, label, velocity, attribute in zip(
+        detections.boxes,
+        detections.scores,
+        detections.labels,
+        detections.velocities,
+        detections.attributes,
+        strict=True,
+    ):
+        pose = global_from_ego_ @ box_transform(box)
+        length, width, height = (float(side) for side in box[3:6])
+        result.append(
+            {
+                "sample_token": sample_token,
+                "translation": pose[:3, 3].tolist(),
+                "size": [width, length, height],
+                "rotation": quaternion_of(pose).tolist(),
+                "velocity": (global_from_ego_[:2, :2] @ velocity).tolist(),
+                "detection_name": CLASSES[label],
+                "detection_score": float(score),
+                "attribute_name": ATTRIBUTES[attribute] if attribute != NO_ATTRIBUTE else "",
+            }
+        )
+    return result
+
+
+def _intrinsics(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
+    record = nusc.get("calibrated_sensor", sample_data["calibrated_sensor_token"])
+    return np.asarray(record["camera_intrinsic"], dtype=np.float64)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scoring by the official nuScenes evaluator (nuscenes-devkit, detection_cvpr_2019)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from nuscenes import NuScenes
+from nuscenes.eval.common.config import config_factory
+from nuscenes.eval.common.loaders import (
+    add_center_dist,
+    filter_eval_boxes,
+    load_gt_of_sample_tokens,
+    load_prediction_of_sample_tokens,
+)
+from nuscenes.eval.detection.data_classes import DetectionBox
+from nuscenes.eval.detection.evaluate import DetectionEval
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from asd_perception.constants import CLASSES
+from asd_perception.detector import Detector
+from asd_perception.errors import UserError
+from asd_perception.files import atomic_file
+from asd_training.datasets.nuscenes import CameraFrame, camera_frame, submission_boxes
+
+Submission = dict[str, list[dict[str, Any]]]
+"""Per sample token, the boxes in nuScenes' submission format."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The official metrics of one submission.
+
+    mean_ap, nds: over the ten classes. class_ap: AP averaged over the four distance thresholds.
+    tp_errors: mean ATE, ASE, AOE, AVE, AAE under the devkit's names ("trans_err", ...).
+    ground_truth: number of annotated boxes a class that the evaluator kept; a class that has none
+    scores 0 and pulls the mean down, so look at `mean_ap_present` on small sets.
+    """
+
+    samples: int
+    mean_ap: float
+    nds: float
+    class_ap: dict[str, float]
+    tp_errors: dict[str, float]
+    ground_truth: dict[str, int]
+
+    @property
+    def mean_ap_present(self) -> float:
+        """mAP over the classes that the samples contain."""
+        return float(np.mean([ap for name, ap in self.class_ap.items() if self.ground_truth[name]]))
+
+
+class _SampleEvaluation(DetectionEval):
+    """The devkit's evaluation over given samples, where its own constructor knows only splits."""
+
+    def __init__(self, nusc: NuScenes, result_path: Path, sample_tokens: list[str]) -> None:
+        self.nusc = nusc
+        self.verbose = False
+        self.cfg = config_factory("detection_cvpr_2019")
+        with contextlib.redirect_stderr(io.StringIO()):  # the devkit's progress bars
+            predictions, _ = load_prediction_of_sample_tokens(
+                str(result_path), self.cfg.max_boxes_per_sample, DetectionBox, sample_tokens
+            )
+            truth = load_gt_of_sample_tokens(nusc, sample_tokens, DetectionBox)
+        if not truth.all:
+            raise UserError("these samples have no annotated object of the ten classes")
+        if not predictions.all:
+            # filter_eval_boxes cannot take an empty submission: give it a box to filter away.
+            predictions.add_boxes(sample_tokens[0], [_out_of_range_box(sample_tokens[0])])
+        self.pred_boxes = self._in_range(predictions)
+        self.gt_boxes = self._in_range(truth)
+        self.sample_tokens = self.gt_boxes.sample_tokens
+
+    def _in_range(self, boxes: Any) -> Any:
+        return filter_eval_boxes(
+            self.nusc, add_center_dist(self.nusc, boxes), self.cfg.class_range, verbose=False
+        )
+
+
+def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[str]) -> Metrics:
+    """Score a submission file over the given samples.
+
+    Raises UserError if the file is no submission, or lacks or adds samples.
+    """
+    path = Path(path)
+    try:
+        results = json.loads(path.read_text())["results"]
+        tokens = set(results)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a nuScenes submission ({error})") from error
+    if tokens != set(sample_tokens):
+        raise UserError(
+            f"{path} lacks {len(set(sample_tokens) - tokens)} of the samples to evaluate "
+            f"and has {len(tokens - set(sample_tokens))} others"
+        )
+    evaluation = _SampleEvaluation(nusc, path, sample_tokens)
+    summary = evaluation.evaluate()[0].serialize()
+    counts = Counter(box.detection_name for box in evaluation.gt_boxes.all)
+    return Metrics(
+        samples=len(sample_tokens),
+        mean_ap=summary["mean_ap"],
+        nds=summary["nd_score"],
+        class_ap={name: summary["mean_dist_aps"][name] for name in CLASSES},
+        tp_errors=summary["tp_errors"],
+        ground_truth={name: counts[name] for name in CLASSES},
+    )
+
+
+def write_submission(submission: Submission, path: str | Path) -> None:
+    """Write a camera-only nuScenes submission file, atomically."""
+    modalities = ("camera", "lidar", "radar", "map", "external")
+    meta = {f"use_{name}": name == "camera" for name in modalities}
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps({"meta": meta, "results": submission}))
+
+
+def detect_samples(
+    detector: Detector, nusc: NuScenes, samples: list[dict[str, Any]], score_threshold: float
+) -> Submission:
+    """Run the detector over keyframes, offline, with a progress bar."""
+    submission = {}
+    for sample in tqdm(samples, desc="detecting", unit="frame"):
+        frame = camera_frame(nusc, sample)
+        detections = detector.detect(read_images(frame), frame.rig, score_threshold)
+        submission[frame.sample_token] = submission_boxes(
+            detections, frame.sample_token, frame.global_from_ego
+        )
+    return submission
+
+
+def read_images(frame: CameraFrame) -> list[NDArray[np.uint8]]:
+    """The images of a frame, (height, width, 3) uint8 RGB each. Raises UserError."""
+    images = []
+    for path in frame.image_paths:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise UserError(f"{path} is missing or no readable image")
+        images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return images
+
+
+def format_metrics(metrics: Metrics) -> str:
+    """A table for the terminal: AP a class, then the means."""
+    lines = [f"{'class':<22}{'AP':>7}{'objects':>10}"]
+    for name, ap in metrics.class_ap.items():
+        count = metrics.ground_truth[name]
+        lines.append(f"{name:<22}{ap if count else float('nan'):>7.3f}{count:>10}")
+    errors = "  ".join(
+        f"m{name}E {metrics.tp_errors[key]:.3f}"
+        for name, key in (
+            ("AT", "trans_err"),
+            ("AS", "scale_err"),
+            ("AO", "orient_err"),
+            ("AV", "vel_err"),
+            ("AA", "attr_err"),
+        )
+    )
+    lines.append(
+        f"mAP {metrics.mean_ap:.4f} (over the classes present {metrics.mean_ap_present:.4f})  "
+        f"NDS {metrics.nds:.4f}  {metrics.samples} keyframes"
+    )
+    lines.append(errors)
+    return "\n".join(lines)
+
+
+def _out_of_range_box(sample_token: str) -> DetectionBox:
+    return DetectionBox(
+        sample_token=sample_token,
+        translation=(1e6, 1e6, 0.0),
+        detection_name=CLASSES[0],
+        detection_score=0.0,
+        attribute_name="vehicle.parked",
+    )
