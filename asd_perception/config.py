@@ -94,7 +94,9 @@ def from_dict(cls: type[T], values: Any, where: str = "") -> T:
     for key in values:
         if key not in known:
             raise UserError(f"unknown key {where}{key}; known keys are {', '.join(known)}")
-    return cls(**{key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()})
+    return cls(
+        **{key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()}
+    )
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -122,7 +124,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(kinds) == len(value):
-            return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+            return tuple(
+                _convert(k, v, f"{where}[{i}]")
+                for i, (k, v) in enumerate(zip(kinds, value, strict=True))
+            )
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif origin is dict and isinstance(value, dict):

@@ -48,7 +48,9 @@ def transform_points(transform: ArrayLike, points: ArrayLike) -> Array:
     return np.asarray(points) @ transform[:3, :3].T + transform[:3, 3]
 
 
-def interpolate_pose(time: float, time_0: float, pose_0: Array, time_1: float, pose_1: Array) -> Array:
+def interpolate_pose(
+    time: float, time_0: float, pose_0: Array, time_1: float, pose_1: Array
+) -> Array:
     """The pose at `time` on the constant-twist path through two poses (4, 4).
 
     Times share any one unit; outside [time_0, time_1] the motion is extrapolated.
@@ -87,7 +89,16 @@ def box_transform(box: ArrayLike) -> Array:
 
 # Corner signs along (length, width, height): the first four make the front face.
 _CORNERS = 0.5 * np.array(
-    [(1, 1, 1), (1, -1, 1), (1, -1, -1), (1, 1, -1), (-1, 1, 1), (-1, -1, 1), (-1, -1, -1), (-1, 1, -1)]
+    [
+        (1, 1, 1),
+        (1, -1, 1),
+        (1, -1, -1),
+        (1, 1, -1),
+        (-1, 1, 1),
+        (-1, -1, 1),
+        (-1, -1, -1),
+        (-1, 1, -1),
+    ]
 )
 
 

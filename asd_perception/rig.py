@@ -61,7 +61,9 @@ class CameraRig:
         return geometry.project(transform_points(camera_from_ego, points), self.intrinsics[camera])
 
 
-def compensate(ego_from_camera: Array, global_from_ego: Array, global_from_reference: Array) -> Array:
+def compensate(
+    ego_from_camera: Array, global_from_ego: Array, global_from_reference: Array
+) -> Array:
     """Fold ego motion into camera poses: cameras at their own stamps, ego at the reference time.
 
     ego_from_camera (N, 4, 4) mounting; global_from_ego (N, 4, 4) ego pose at each camera's stamp;

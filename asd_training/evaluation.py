@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +32,21 @@ from asd_perception.constants import CLASSES
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
-from asd_training.datasets.nuscenes import CameraFrame, camera_frame, submission_boxes
+from asd_training.datasets.nuscenes import (
+    CameraFrame,
+    camera_frame,
+    open_dataset,
+    scene_samples,
+    split_scenes,
+    submission_boxes,
+)
 
 Submission = dict[str, list[dict[str, Any]]]
 """Per sample token, the boxes in nuScenes' submission format."""
+
+
+SCORE_THRESHOLD = 0.01
+"""Score under which a box is not submitted: low, since AP counts the whole curve."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +128,14 @@ def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[st
     )
 
 
+def score(nusc: NuScenes, submission: Submission, path: str | Path | None = None) -> Metrics:
+    """Score a submission over its own samples; keep its file at `path` if given."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(path or Path(folder) / "submission.json")
+        write_submission(submission, file)
+        return evaluate_submission(nusc, file, list(submission))
+
+
 def write_submission(submission: Submission, path: str | Path) -> None:
     """Write a camera-only nuScenes submission file, atomically."""
     modalities = ("camera", "lidar", "radar", "map", "external")
@@ -124,7 +145,10 @@ def write_submission(submission: Submission, path: str | Path) -> None:
 
 
 def detect_samples(
-    detector: Detector, nusc: NuScenes, samples: list[dict[str, Any]], score_threshold: float
+    detector: Detector,
+    nusc: NuScenes,
+    samples: list[dict[str, Any]],
+    score_threshold: float = SCORE_THRESHOLD,
 ) -> Submission:
     """Run the detector over keyframes, offline, with a progress bar."""
     submission = {}
@@ -180,3 +204,25 @@ def _out_of_range_box(sample_token: str) -> DetectionBox:
         detection_score=0.0,
         attribute_name="vehicle.parked",
     )
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train evaluate`."""
+    parser.add_argument("model", type=Path, help="model directory")
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
+    parser.add_argument("--version", help="version folder of the dataset, if it holds several")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    parser.add_argument("--output", type=Path, help="write the submission JSON to this file")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Detect in every keyframe of a split and print the official metrics."""
+    nusc = open_dataset(args.data, args.version)
+    scenes = split_scenes(nusc, args.split)
+    samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
+    if not samples:
+        raise UserError(f"{args.data}: the split {args.split} holds no keyframe")
+    detector = Detector.from_pretrained(args.model, args.device)
+    submission = detect_samples(detector, nusc, samples)
+    print(format_metrics(score(nusc, submission, args.output)))

@@ -79,13 +79,25 @@ def hexahedron(corners: np.ndarray, color: Color, material: int = MATTE) -> Mesh
 
 
 def box(low: Point, high: Point, color: Color, material: int = MATTE) -> Mesh:
-    return wedge((low[0], high[0]), (low[0], high[0]), (low[1], high[1]), (low[1], high[1]),
-                 (low[2], high[2]), color, material)
+    return wedge(
+        (low[0], high[0]),
+        (low[0], high[0]),
+        (low[1], high[1]),
+        (low[1], high[1]),
+        (low[2], high[2]),
+        color,
+        material,
+    )
 
 
 def wedge(
-    bottom_x: Point, top_x: Point, bottom_y: Point, top_y: Point, z: Point,
-    color: Color, material: int = MATTE,
+    bottom_x: Point,
+    top_x: Point,
+    bottom_y: Point,
+    top_y: Point,
+    z: Point,
+    color: Color,
+    material: int = MATTE,
 ) -> Mesh:
     """Solid between two axis-aligned rectangles, one at height z[0], one at z[1]."""
     corners = [
@@ -158,4 +170,4 @@ def ellipsoid(
     upper = np.stack([north, south, south_next], axis=-2)[:, :].reshape(-1, 3, 3)
     lower = np.stack([north, south_next, north_next], axis=-2)[1:].reshape(-1, 3, 3)
     # The last row of `upper` has its two southern corners at the pole: an empty triangle.
-    return _mesh(np.concatenate([upper[: -sides], lower]), color, material)
+    return _mesh(np.concatenate([upper[:-sides], lower]), color, material)

@@ -70,7 +70,7 @@ class Road:
         radius = np.float32(1.0 / self.curvature)
         sign = np.sign(radius)
         inward = radius - left
-        s = radius * np.arctan2(sign * along, sign * inward) * np.float32(1.0)
+        s = radius * np.arctan2(sign * along, sign * inward)
         return s, radius - sign * np.hypot(along, inward)
 
     def plot_use(self, s: np.ndarray, left: np.ndarray) -> np.ndarray:
@@ -103,12 +103,9 @@ def random_road(rng: np.random.Generator, s_range: tuple[float, float]) -> Road:
     crossings = tuple(float(s) for s in np.arange(first_crossing, s_range[1], rng.uniform(75, 120)))
     ends, uses = [], []
     for _ in range(2):
-        widths = rng.uniform(14.0, 32.0, size=64)
-        side_ends = s_range[0] + np.cumsum(widths)
-        count = int(np.searchsorted(side_ends, s_range[1])) + 1
-        ends.append(side_ends[:40])
-        uses.append(rng.choice(4, size=40, p=[0.5, 0.2, 0.15, 0.15]))
-        assert count <= 40
+        count = int((s_range[1] - s_range[0]) / 14.0) + 1
+        ends.append(s_range[0] + np.cumsum(rng.uniform(14.0, 32.0, size=count)))
+        uses.append(rng.choice(len(LOT_USES), size=count, p=[0.5, 0.2, 0.15, 0.15]))
     return Road(
         start=(0.0, 0.0),
         heading=float(rng.uniform(-np.pi, np.pi)),

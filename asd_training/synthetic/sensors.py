@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from pyquaternion import Quaternion
 
 from asd_perception.constants import CAMERAS
+from asd_perception.geometry import transform_from
 
 IMAGE_SIZE = (1600, 900)  # width, height at scale 1
 CAMERA_HZ, LIDAR_HZ, KEYFRAME_HZ = 12, 20, 2
@@ -34,10 +34,7 @@ class Sensor:
 
     @property
     def ego_from_sensor(self) -> np.ndarray:
-        matrix = np.eye(4)
-        matrix[:3, :3] = Quaternion(self.rotation).rotation_matrix
-        matrix[:3, 3] = self.translation
-        return matrix
+        return transform_from(self.rotation, self.translation)
 
 
 LIDAR = Sensor(
