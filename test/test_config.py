@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: a configuration survives YAML, and a wrong one is told by the name of its key."""
+
+import pytest
+import yaml
+
+from asd_perception.config import StudentConfig, from_dict, to_dict
+from asd_perception.errors import UserError
+from asd_training.student import TrainingConfig
+
+
+@pytest.mark.parametrize("config", [StudentConfig(), TrainingConfig()])
+def test_round_trip_through_yaml(config):
+    assert from_dict(type(config), yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image_sise": [128, 352]}, "unknown key image_sise; known keys are image_size"),
+        ({"depth": {"bins": "many"}}, "depth.bins: expected int, found 'many'"),
+        ({"depth": {"far": True}}, "depth.far: expected float, found True"),
+        ({"image_size": [128, 352, 3]}, "image_size: expected tuple"),
+        ({"image_size": [100, 352]}, "multiple of 32"),
+        ({"depth": {"near": 10.0, "far": 5.0}}, "near < far"),
+        ("resnet", "expected keys and values"),
+    ],
+)
+def test_a_wrong_value_is_named(values, message):
+    with pytest.raises(UserError, match=message):
+        from_dict(StudentConfig, values)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: a head that outputs exactly its targets decodes to the annotated boxes."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asd_perception.bev_grid import BevGrid
+from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
+from asd_perception.geometry import wrap_angle
+from asd_perception.network.center_head import HeadOutput, decode
+from asd_training.datasets.nuscenes import Annotations
+from asd_training.objective import detection_losses
+from asd_training.targets import MAX_OBJECTS, detection_targets
+
+GRID = BevGrid()
+
+
+def scattered_objects(seed: int, count: int) -> Annotations:
+    """Objects far enough from each other that their Gaussian discs do not hide a peak."""
+    random = np.random.default_rng(seed)
+    cells = random.permutation(36)[:count]
+    boxes = np.zeros((count, 7))
+    boxes[:, 0] = (cells % 6 - 2.5) * 16 + random.uniform(-3, 3, count)
+    boxes[:, 1] = (cells // 6 - 2.5) * 16 + random.uniform(-3, 3, count)
+    boxes[:, 2] = random.uniform(-1, 2, count)
+    boxes[:, 3:6] = random.uniform(0.4, 8, (count, 3))
+    boxes[:, 6] = random.uniform(-np.pi, np.pi, count)
+    labels = random.integers(0, len(CLASSES), count)
+    attributes = [
+        ATTRIBUTES.index(random.choice(names)) if names else NO_ATTRIBUTE
+        for names in (CLASS_ATTRIBUTES[CLASSES[label]] for label in labels)
+    ]
+    return Annotations(
+        boxes=boxes,
+        velocities=random.normal(0, 5, (count, 2)),
+        labels=labels.astype(np.int64),
+        attributes=np.array(attributes, dtype=np.int64),
+        tokens=tuple(map(str, range(count))),
+        num_lidar_points=np.ones(count, dtype=np.int64),
+    )
+
+
+def perfect_output(targets) -> HeadOutput:
+    """The head's output (batch of 1) that says exactly the targets."""
+
+    def scatter(values):
+        maps = torch.zeros(values.shape[1], GRID.size**2)
+        maps[:, targets.cells[targets.valid]] = values[targets.valid].T
+        return maps.reshape(1, -1, GRID.size, GRID.size)
+
+    known = targets.attributes.clamp(min=0)
+    return HeadOutput(
+        heatmap=torch.logit(targets.heatmap, eps=1e-6)[None],
+        boxes=scatter(targets.boxes),
+        velocity=scatter(targets.velocities),
+        attribute=scatter(20.0 * torch.nn.functional.one_hot(known, len(ATTRIBUTES)).float()),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30))
+def test_targets_decode_to_the_boxes(seed, count):
+    objects = scattered_objects(seed, count)
+    decoded = decode(perfect_output(detection_targets(objects, GRID)), GRID, 50)
+    found = {}
+    for i in range(count):  # the peaks score 1 and come first
+        assert decoded.scores[0, i] > 0.999
+        nearest = np.linalg.norm(objects.boxes[:, :2] - decoded.boxes[0, i, :2].numpy(), axis=1).argmin()
+        found[nearest] = i
+    assert len(found) == count
+    for index, i in found.items():
+        box = decoded.boxes[0, i].numpy()
+        np.testing.assert_allclose(box[:6], objects.boxes[index, :6], atol=1e-3)
+        assert abs(wrap_angle(box[6] - objects.boxes[index, 6])) < 1e-3
+        assert decoded.labels[0, i] == objects.labels[index]
+        assert decoded.attributes[0, i] == objects.attributes[index]
+        np.testing.assert_allclose(decoded.velocities[0, i], objects.velocities[index], atol=1e-3)
+
+
+def test_the_perfect_output_costs_almost_nothing():
+    targets = detection_targets(scattered_objects(3, 20), GRID)
+    batch = type(targets)(*(value[None] for value in targets))
+    losses = detection_losses(perfect_output(targets), batch)
+    assert all(float(loss) < 0.01 for loss in losses.values())
+    wrong = perfect_output(targets)
+    wrong = wrong._replace(boxes=wrong.boxes + 1)
+    assert float(detection_losses(wrong, batch)["boxes"]) > 0.5
+
+
+def test_unseen_and_outside_objects_are_left_out():
+    objects = scattered_objects(0, 10)
+    objects.num_lidar_points[0] = 0
+    objects.boxes[1, 0] = 80.0
+    targets = detection_targets(objects, GRID)
+    assert int(targets.valid.sum()) == 8
+    assert int((targets.heatmap == 1).sum()) == 8
+
+
+def test_an_empty_frame_has_finite_losses():
+    empty = scattered_objects(0, 0)
+    targets = detection_targets(empty, GRID)
+    batch = type(targets)(*(value[None] for value in targets))
+    output = HeadOutput(*(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, 8, 2, 8)))
+    loss = sum(detection_losses(output, batch).values())
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(output.boxes.grad).all()
+
+
+def test_unknown_velocity_teaches_nothing():
+    objects = scattered_objects(0, 5)
+    objects.velocities[:] = np.nan
+    targets = detection_targets(objects, GRID)
+    batch = type(targets)(*(value[None] for value in targets))
+    output = HeadOutput(*(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, 8, 2, 8)))
+    losses = detection_losses(output, batch)
+    assert float(losses["velocity"]) == 0
+    sum(losses.values()).backward()
+    assert torch.isfinite(output.velocity.grad).all()
+
+
+def test_more_objects_than_a_batch_holds_keeps_the_nearest():
+    random = np.random.default_rng(0)
+    boxes = np.ones((MAX_OBJECTS + 40, 7))
+    boxes[:, :2] = random.uniform(-50, 50, (len(boxes), 2))
+    n = len(boxes)
+    objects = Annotations(
+        boxes, np.zeros((n, 2)), np.zeros(n, np.int64), np.zeros(n, np.int64), ("",) * n, np.ones(n, np.int64)
+    )
+    targets = detection_targets(objects, GRID)
+    assert int(targets.valid.sum()) == MAX_OBJECTS
