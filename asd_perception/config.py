@@ -46,6 +46,11 @@ class DepthConfig:
     far: float = 60.0
     bins: int = 59
 
+    @property
+    def bin_width(self) -> float:
+        """Depth that one bin covers in m."""
+        return (self.far - self.near) / self.bins
+
 
 @dataclass(frozen=True)
 class StudentConfig:

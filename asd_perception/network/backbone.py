@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image features: a transformers backbone and a small feature pyramid."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoBackbone, AutoConfig
+
+from asd_perception.config import BackboneConfig
+from asd_perception.errors import UserError
+from asd_perception.network.layers import ConvNormReLU
+
+
+class ImageEncoder(nn.Module):
+    """Images to one feature map an image, at stride `config.stride`.
+
+    The architecture comes from transformers with random weights: nothing is downloaded.
+    Raises UserError where `config.stride` is not the stride of the finest stage used.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        options = AutoConfig.for_model(
+            config.model_type, **config.options, out_features=list(config.out_features)
+        )
+        self.backbone = AutoBackbone.from_config(options)
+        stride = _finest_stride(self.backbone)
+        if stride != config.stride:
+            raise UserError(
+                f"backbone.stride is {config.stride}, but {config.out_features[0]} of "
+                f"{config.model_type} has stride {stride}"
+            )
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(channels, config.channels, 1) for channels in self.backbone.channels
+        )
+        self.smooth = ConvNormReLU(config.channels, config.channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to features (B, channels, H / stride, W / stride)."""
+        stages = self.backbone(images).feature_maps  # fine to coarse
+        lateral = [conv(stage) for conv, stage in zip(self.lateral, stages, strict=True)]
+        merged = lateral[-1]
+        for finer in reversed(lateral[:-1]):
+            merged = finer + F.interpolate(merged, size=finer.shape[-2:], mode="nearest")
+        return self.smooth(merged)
+
+
+def _finest_stride(backbone: nn.Module) -> int:
+    """The stride of the backbone's finest output, measured on an empty image."""
+    side = 64
+    training = backbone.training
+    with torch.no_grad():
+        finest = backbone.eval()(torch.zeros(1, 3, side, side)).feature_maps[0]
+    backbone.train(training)
+    return side // finest.shape[-1]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The centre-heatmap head, and both directions of its box encoding.
+
+An object is a peak in its class's heatmap at the cell that holds its centre; the other maps tell
+the rest at that cell (CenterPoint, Yin et al., CVPR 2021).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from asd_perception.bev_grid import BevGrid
+from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
+from asd_perception.network.layers import ConvNormReLU
+from asd_perception.network.view_transform import grid_position
+
+PRIOR = 0.1
+"""The heatmap's probability before training; a low one keeps the first losses small."""
+
+MAX_LOG_SIZE = 5.0
+"""Sizes are decoded within exp(-5) and exp(5) m, so that no output is infinite."""
+
+_ALLOWED = torch.tensor(
+    [[attribute in CLASS_ATTRIBUTES[name] for attribute in ATTRIBUTES] for name in CLASSES]
+)
+
+
+class HeadOutput(NamedTuple):
+    """The head's maps.
+
+    heatmap (B, 10, Y, X): logits. boxes (B, 8, Y, X): x and y of the centre from the cell's
+    centre and z above base_link in m, log length, log width, log height (m), sin yaw, cos yaw.
+    velocity (B, 2, Y, X): m/s in base_link axes. attribute (B, 8, Y, X): logits.
+    """
+
+    heatmap: Tensor
+    boxes: Tensor
+    velocity: Tensor
+    attribute: Tensor
+
+
+class Decoded(NamedTuple):
+    """K objects a sample, best first.
+
+    boxes (B, K, 7): x, y, z, length, width, height, yaw. scores (B, K). labels (B, K) int64.
+    velocities (B, K, 2). attributes (B, K) int64, NO_ATTRIBUTE where the class has none.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    velocities: Tensor
+    attributes: Tensor
+
+
+class CenterHead(nn.Module):
+    """BEV features to the head's maps: one shared convolution, one linear map a quantity."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.shared = ConvNormReLU(inputs, channels)
+        self.heatmap = nn.Conv2d(channels, len(CLASSES), 1)
+        self.boxes = nn.Conv2d(channels, 8, 1)
+        self.velocity = nn.Conv2d(channels, 2, 1)
+        self.attribute = nn.Conv2d(channels, len(ATTRIBUTES), 1)
+        nn.init.constant_(self.heatmap.bias, -math.log(1 / PRIOR - 1))
+
+    def forward(self, bev: Tensor) -> HeadOutput:
+        """bev (B, inputs, Y, X)."""
+        shared = self.shared(bev)
+        return HeadOutput(
+            self.heatmap(shared), self.boxes(shared), self.velocity(shared), self.attribute(shared)
+        )
+
+
+def encode_boxes(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor, Tensor]:
+    """Where boxes (M, 7) stand on the grid, and the targets (M, 8) of HeadOutput.boxes there.
+
+    Returns rows (M), columns (M), both int64, and targets. A centre outside the grid gives a row
+    or column outside 0 ... grid.size - 1.
+    """
+    cells = grid_position(boxes, grid).floor()
+    centres = (cells + 0.5) * grid.cell - grid.half_extent
+    yaw = boxes[:, 6:]
+    targets = torch.cat(
+        [boxes[:, :2] - centres, boxes[:, 2:3], boxes[:, 3:6].log(), yaw.sin(), yaw.cos()], dim=1
+    )
+    columns, rows = cells.long().unbind(-1)
+    return rows, columns, targets
+
+
+def decode_boxes(rows: Tensor, columns: Tensor, encoded: Tensor, grid: BevGrid) -> Tensor:
+    """The inverse of `encode_boxes`: rows, columns (...) and encoded (..., 8) to boxes (..., 7)."""
+    cells = torch.stack([columns, rows], dim=-1)
+    centres = (cells + 0.5) * grid.cell - grid.half_extent
+    size = encoded[..., 3:6].clamp(-MAX_LOG_SIZE, MAX_LOG_SIZE).exp()
+    yaw = torch.atan2(encoded[..., 6], encoded[..., 7])
+    return torch.cat([centres + encoded[..., :2], encoded[..., 2:3], size, yaw[..., None]], dim=-1)
+
+
+def decode(output: HeadOutput, grid: BevGrid, max_objects: int) -> Decoded:
+    """The best `max_objects` heatmap peaks as objects. A cell is a peak if no neighbour exceeds it.
+
+    Shapes are static: a sample with fewer peaks is filled up with objects of score 0.
+    """
+    heatmap = output.heatmap.float()
+    peak = heatmap == F.max_pool2d(heatmap, 3, stride=1, padding=1)
+    scores, order = (heatmap.sigmoid() * peak).flatten(1).topk(max_objects)  # (B, K)
+    cells = grid.size * grid.size
+    labels, cell = order // cells, order % cells
+
+    def at_peaks(maps: Tensor) -> Tensor:
+        """(B, C, Y, X) to (B, K, C)."""
+        flat = maps.float().flatten(2)
+        return flat.gather(2, cell[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
+
+    allowed = _ALLOWED.to(heatmap.device)[labels]  # (B, K, 8)
+    attribute = at_peaks(output.attribute).masked_fill(~allowed, -torch.inf).argmax(dim=-1)
+    return Decoded(
+        boxes=decode_boxes(cell // grid.size, cell % grid.size, at_peaks(output.boxes), grid),
+        scores=scores,
+        labels=labels,
+        velocities=at_peaks(output.velocity),
+        attributes=torch.where(allowed.any(dim=-1), attribute, NO_ATTRIBUTE),
+    )

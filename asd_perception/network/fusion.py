@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fusion of the camera's BEV features C with the simulated points' P.
+
+Heterogeneous fusion (method.md) leans on the camera:
+
+    F = Phi(C) + g * Psi(C, P),   Psi(C, P) = W (sigmoid(U C) * relu(V P))
+
+Phi starts as the identity. V looks through a wide window and, like W, has no bias: where no
+point lies within the window, P = 0 there and Psi vanishes exactly, so F = Phi(C). The gate g in
+(0, 1), from C, P and the points' evidence, starts mostly closed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from asd_perception.network.layers import ConvNormReLU
+
+INITIAL_GATE = -2.0
+"""The gate's logit before training: 12 % open."""
+
+
+class HeterogeneousFusion(nn.Module):
+    """The camera's features, plus a gated residual from the points."""
+
+    def __init__(self, channels: int, window: int = 7) -> None:
+        super().__init__()
+        self.camera = nn.Sequential(
+            ConvNormReLU(channels, channels), nn.Conv2d(channels, channels, 1)
+        )
+        nn.init.zeros_(self.camera[1].weight)
+        nn.init.zeros_(self.camera[1].bias)
+        self.points = nn.Sequential(
+            nn.Conv2d(channels, channels, window, padding=window // 2, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.ReLU(),
+        )
+        self.semantics = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+        self.out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.gate = nn.Sequential(
+            nn.Conv2d(2 * channels + 1, 16, 1), nn.ReLU(), nn.Conv2d(16, 1, 1)
+        )
+        nn.init.zeros_(self.gate[2].weight)
+        nn.init.constant_(self.gate[2].bias, INITIAL_GATE)
+
+    def forward(self, camera: Tensor, points: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """camera C and points P (B, C, Y, X), evidence (B, 1, Y, X).
+
+        Returns the fused features (B, C, Y, X) and the gate (B, 1, Y, X).
+        """
+        gate = self.gate(torch.cat([camera, points, evidence], dim=1)).sigmoid()
+        residual = self.out(self.semantics(camera) * self.points(points))
+        return camera + self.camera(camera) + gate * residual, gate
+
+
+class SymmetricFusion(nn.Module):
+    """The usual alternative: concatenate and convolve, both modalities alike. No gate: it is 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = ConvNormReLU(2 * channels, channels)
+
+    def forward(self, camera: Tensor, points: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """As HeterogeneousFusion."""
+        return self.conv(torch.cat([camera, points], dim=1)), torch.ones_like(evidence)

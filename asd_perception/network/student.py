@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The student: cameras to objects, by way of camera features and simulated points."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from asd_perception.config import StudentConfig
+from asd_perception.network.backbone import ImageEncoder
+from asd_perception.network.bev_encoder import BevEncoder
+from asd_perception.network.center_head import CenterHead, HeadOutput
+from asd_perception.network.fusion import HeterogeneousFusion
+from asd_perception.network.simulated_points import PointSimulator
+from asd_perception.network.view_transform import LiftSplat, camera_conditions, camera_rays
+
+
+class StudentOutput(NamedTuple):
+    """The objects' maps, and on the way to them everything that training supervises.
+
+    camera_depth, point_depth (B, N, D, h, w): logits. simulated_points (B, N * h * w, 4): x, y, z
+    in base_link and confidence. camera_bev, point_bev, fused_bev (B, C, Y, X). gate (B, 1, Y, X).
+    """
+
+    head: HeadOutput
+    camera_depth: Tensor
+    point_depth: Tensor
+    simulated_points: Tensor
+    camera_bev: Tensor
+    point_bev: Tensor
+    fused_bev: Tensor
+    gate: Tensor
+
+
+class Student(nn.Module):
+    """The camera-only detector network.
+
+    Raises UserError for a configuration whose parts do not fit.
+    """
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.tensor(config.image_mean)[:, None, None], False)
+        self.register_buffer("std", torch.tensor(config.image_std)[:, None, None], False)
+        self.image_encoder = ImageEncoder(config.backbone)
+        self.lift_splat = LiftSplat(config)
+        self.point_simulator = PointSimulator(config)
+        self.fusion = HeterogeneousFusion(config.bev_channels)
+        self.bev_encoder = BevEncoder(
+            config.bev_channels, config.encoder_channels, config.encoder_blocks
+        )
+        self.head = CenterHead(config.encoder_channels[0], config.head_channels)
+
+    def forward(self, images: Tensor, intrinsics: Tensor, ego_from_camera: Tensor) -> StudentOutput:
+        """Detect in one frame of N cameras a sample.
+
+        images (B, N, 3, H, W): RGB in 0-255, uint8 or float. intrinsics (B, N, 3, 3): of these
+        images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
+        """
+        pixels = (images.flatten(0, 1) - self.mean) / self.std
+        features = self.image_encoder(pixels).unflatten(0, images.shape[:2])  # (B, N, F, h, w)
+        rays = camera_rays(
+            intrinsics, ego_from_camera, features.shape[-2:], self.config.backbone.stride
+        )
+        conditions = camera_conditions(intrinsics, ego_from_camera, images.shape[-2:])
+
+        camera_bev, camera_depth = self.lift_splat(features, conditions, rays)
+        simulated = self.point_simulator(features, conditions, rays, camera_bev)
+        fused_bev, gate = self.fusion(camera_bev, simulated.bev, simulated.evidence)
+        head = self.head(self.bev_encoder(fused_bev))
+        return StudentOutput(
+            head=head,
+            camera_depth=camera_depth,
+            point_depth=simulated.depth,
+            simulated_points=simulated.points,
+            camera_bev=camera_bev,
+            point_bev=simulated.bev,
+            fused_bev=fused_bev,
+            gate=gate,
+        )
