@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: the detector answers in base_link with valid objects, and names what is wrong with its input."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from asd_perception.config import StudentConfig
+from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
+from asd_perception.detector import Detector
+from asd_perception.errors import UserError
+from asd_perception.geometry import transform_from
+from asd_perception.network.student import Student
+from asd_perception.rig import CameraRig
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    return Detector(Student(StudentConfig()))
+
+
+def make_rig(names=CAMERAS):
+    headings = np.deg2rad([55, 0, -55, 110, 180, -110])[: len(names)]
+    poses = []
+    for heading in headings:
+        body = transform_from([np.cos(heading / 2), 0, 0, np.sin(heading / 2)], [1, 0, 1.5])
+        poses.append(body @ transform_from([0.5, -0.5, 0.5, -0.5], [0, 0, 0]))  # optical frame
+    n = len(names)
+    return CameraRig(
+        names=tuple(names),
+        intrinsics=np.repeat([[[316.0, 0, 200], [0, 316.0, 112], [0, 0, 1]]], n, axis=0),
+        ego_from_camera=np.stack(poses),
+        image_sizes=np.repeat([[400, 225]], n, axis=0),
+        distortion=np.zeros((n, 8)),
+    )
+
+
+def make_images(n=6, shape=(225, 400, 3)):
+    return [np.random.default_rng(i).integers(0, 255, shape, dtype=np.uint8) for i in range(n)]
+
+
+def test_objects_are_valid_and_sorted(detector):
+    found = detector.detect(make_images(), make_rig(), score_threshold=0.0)
+    assert len(found) == detector.config.max_objects
+    assert np.all(np.diff(found.scores) <= 0)
+    assert np.all((found.scores >= 0) & (found.scores <= 1))
+    assert np.all(np.abs(found.boxes[:, :2]) <= detector.config.bev.half_extent + 5)
+    assert np.all(found.boxes[:, 3:6] > 0)
+    for label, attribute in zip(found.labels, found.attributes, strict=True):
+        allowed = CLASS_ATTRIBUTES[CLASSES[label]]
+        if allowed:
+            assert ATTRIBUTES[attribute] in allowed
+        else:
+            assert attribute == NO_ATTRIBUTE
+    assert found.simulated_points.shape[1] == 4
+    assert np.isfinite(found.simulated_points).all()
+
+
+def test_the_threshold_cuts_the_same_list(detector):
+    everything = detector.detect(make_images(), make_rig(), 0.0)
+    middle = float(everything.scores[50])
+    kept = detector.detect(make_images(), make_rig(), middle)
+    np.testing.assert_array_equal(kept.boxes, everything.boxes[everything.scores >= middle])
+
+
+def test_camera_order_does_not_matter(detector):
+    rig, images = make_rig(), make_images()
+    order = [3, 1, 5, 0, 4, 2]
+    shuffled = CameraRig(
+        tuple(rig.names[i] for i in order),
+        rig.intrinsics[order],
+        rig.ego_from_camera[order],
+        rig.image_sizes[order],
+        rig.distortion[order],
+    )
+    first = detector.detect(images, rig, 0.0)
+    second = detector.detect([images[i] for i in order], shuffled, 0.0)
+    np.testing.assert_allclose(first.scores, second.scores, atol=1e-5)
+
+
+def test_wrong_inputs_are_named(detector):
+    rig = make_rig()
+    with pytest.raises(UserError, match="the rig has no CAM_BACK_RIGHT"):
+        detector.detect(make_images(5), make_rig(CAMERAS[:5]))
+    with pytest.raises(UserError, match="5 images for a rig of 6"):
+        detector.detect(make_images(5), rig)
+    with pytest.raises(UserError, match="CAM_FRONT_LEFT: the image is 100x50, its calibration says"):
+        detector.detect(make_images(shape=(50, 100, 3)), rig)
+    with pytest.raises(UserError, match="expected uint8"):
+        detector.detect([image.astype(np.float32) for image in make_images()], rig)
+    with pytest.raises(UserError, match="not finite"):
+        dataclasses.replace(rig, intrinsics=rig.intrinsics * np.nan)
+    with pytest.raises(UserError, match="CAM_FRONT_LEFT has no focal length"):
+        dataclasses.replace(rig, intrinsics=rig.intrinsics * 0)
+    with pytest.raises(UserError, match="intrinsics has shape"):
+        dataclasses.replace(rig, intrinsics=rig.intrinsics[:3])
+
+
+def test_devices_are_checked():
+    student = Student(StudentConfig())
+    with pytest.raises(UserError, match="unknown device"):
+        Detector(student, "abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="cuda is not available"):
+            Detector(student, "cuda")
+    assert Detector(student, "auto").device.type in ("cpu", "cuda")

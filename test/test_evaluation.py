@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: scores come from the official evaluator, on any set of samples, empty answers included."""
+
+import json
+
+import numpy as np
+import pytest
+
+from asd_perception.detections import Detections
+from asd_perception.errors import UserError
+from asd_training.datasets.nuscenes import annotations, camera_frame, open_dataset, submission_boxes
+from asd_training.evaluation import evaluate_submission, format_metrics, score
+
+
+@pytest.fixture(scope="module")
+def nusc(keyframe_root):
+    return open_dataset(keyframe_root)
+
+
+def truth_submission(nusc, shift=0.0):
+    sample = nusc.sample[0]
+    frame = camera_frame(nusc, sample)
+    objects = annotations(nusc, sample, frame.global_from_ego)
+    # The evaluator drops annotations without points, but not the detections of them.
+    seen = objects.num_lidar_points > 0
+    detections = Detections(
+        objects.boxes[seen] + [shift, 0, 0, 0, 0, 0, 0],
+        np.full(seen.sum(), 0.9),
+        objects.labels[seen],
+        np.zeros((seen.sum(), 2)),
+        objects.attributes[seen],
+    )
+    return {sample["token"]: submission_boxes(detections, sample["token"], frame.global_from_ego)}
+
+
+def test_the_truth_scores_one_in_each_class_present(nusc):
+    metrics = score(nusc, truth_submission(nusc))
+    assert sum(metrics.ground_truth.values()) == 33  # of 68: ranges and boxes without points
+    present = [name for name, count in metrics.ground_truth.items() if count]
+    assert len(present) == 5
+    assert all(metrics.class_ap[name] == pytest.approx(1.0) for name in present)
+    assert metrics.mean_ap_present == pytest.approx(1.0)
+    assert metrics.tp_errors["trans_err"] < 0.51  # 1 for each absent class, by the devkit's rule
+
+
+def test_worse_boxes_score_less(nusc):
+    assert score(nusc, truth_submission(nusc, shift=3.0)).mean_ap_present < 0.5
+
+
+def test_no_detection_at_all_scores_zero(nusc):
+    metrics = score(nusc, {nusc.sample[0]["token"]: []})
+    assert metrics.mean_ap == 0.0
+    assert sum(metrics.ground_truth.values()) == 33
+    assert "mAP 0.0000" in format_metrics(metrics)
+
+
+def test_a_submission_of_other_samples_is_refused(nusc, tmp_path):
+    path = tmp_path / "submission.json"
+    path.write_text(json.dumps({"meta": {}, "results": {"other": []}}))
+    with pytest.raises(UserError, match="lacks 1 of the samples to evaluate and has 1 others"):
+        evaluate_submission(nusc, path, [nusc.sample[0]["token"]])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"results": 3}', '{"meta": {}}'])
+def test_a_file_that_is_no_submission_is_refused(nusc, tmp_path, text):
+    (tmp_path / "submission.json").write_text(text)
+    with pytest.raises(UserError, match="is not a nuScenes submission"):
+        evaluate_submission(nusc, tmp_path / "submission.json", [])
