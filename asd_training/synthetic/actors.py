@@ -59,18 +59,16 @@ class SpeedProfile:
     def speed(self, time: float) -> float:
         return float(np.interp(time, self.times, self.speeds))
 
-    def distance(self, time: float) -> float:
-        """Way made since time 0, m."""
-        return self._integral(time) - self._integral(0.0)
+    def distance(self, times: np.ndarray | float) -> np.ndarray:
+        """Way made since time 0, m; the shape of `times`."""
+        return self._integral(np.asarray(times, float)) - self._integral(np.zeros(()))
 
-    def _integral(self, time: float) -> float:
-        inner = self.times[(self.times > self.times[0]) & (self.times < time)]
-        knots = np.concatenate([[self.times[0]], inner, [time]])
-        return float(
-            np.trapezoid(np.interp(knots, self.times, self.speeds), knots)
-            if hasattr(np, "trapezoid")
-            else np.trapz(np.interp(knots, self.times, self.speeds), knots)
-        )
+    def _integral(self, times: np.ndarray) -> np.ndarray:
+        steps = np.diff(self.times) * (self.speeds[1:] + self.speeds[:-1]) / 2.0
+        at_knots = np.concatenate([[0.0], np.cumsum(steps)])
+        knot = np.clip(np.searchsorted(self.times, times, side="right") - 1, 0, None)
+        mean_speed = (self.speeds[knot] + np.interp(times, self.times, self.speeds)) / 2.0
+        return at_knots[knot] + (times - self.times[knot]) * mean_speed
 
 
 STILL = SpeedProfile.constant(0.0)
@@ -90,12 +88,12 @@ class Motion:
     course: float
     profile: SpeedProfile = STILL
 
-    def pose(self, time: float) -> tuple[float, float, float]:
-        """Global x, y and yaw."""
-        way = self.profile.distance(time)
+    def poses(self, times: np.ndarray | float) -> np.ndarray:
+        """Global x, y and yaw (..., 3) at times (...)."""
+        way = self.profile.distance(times)
         s, d = self.s + np.cos(self.course) * way, self.d + np.sin(self.course) * way
         x, y = self.road.to_global(s, d)
-        return float(x), float(y), float(self.road.heading_at(s) + self.course)
+        return np.stack([x, y, self.road.heading_at(s) + self.course], axis=-1)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ s; the land behind the pavements is divided into plots of a few uses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 LOT_USES = ("building", "parking", "park", "site")
 BUILDING, PARKING, PARK, SITE = range(4)
 PLOT_DEPTH = 24.0  # m behind the pavement
+CORRIDOR = 70.0  # m on both sides of the centre line belong to the scene
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ class Road:
         ends = [self.s_range[0], *self.plot_ends[side]]
         return list(zip(ends[:-1], ends[1:], self.plot_uses[side], strict=True))
 
+    def corridor_outline(self) -> tuple[np.ndarray, np.ndarray]:
+        """Global x, y (N,) of points around the populated land, side streets included."""
+        s = np.linspace(*self.s_range, 64)
+        d = np.full_like(s, CORRIDOR)
+        return self.to_global(np.concatenate([s, s]), np.concatenate([d, -d]))
+
     def drivable(self, s: np.ndarray, d: np.ndarray) -> np.ndarray:
         """Whether points are on a carriageway."""
         on_road = np.abs(d) <= self.half_width
@@ -94,7 +101,10 @@ class Road:
 
 
 def random_road(rng: np.random.Generator, s_range: tuple[float, float]) -> Road:
-    """A road with random curvature, lanes, parking, side streets and plots."""
+    """A road with random curvature, lanes, parking, side streets and plots.
+
+    It lies at positive global coordinates, as nuScenes' map masks ask for.
+    """
     curvature = 0.0
     if rng.random() < 0.5:
         curvature = float(rng.choice([-1.0, 1.0]) / rng.uniform(160.0, 500.0))
@@ -106,7 +116,7 @@ def random_road(rng: np.random.Generator, s_range: tuple[float, float]) -> Road:
         count = int((s_range[1] - s_range[0]) / 14.0) + 1
         ends.append(s_range[0] + np.cumsum(rng.uniform(14.0, 32.0, size=count)))
         uses.append(rng.choice(len(LOT_USES), size=count, p=[0.5, 0.2, 0.15, 0.15]))
-    return Road(
+    road = Road(
         start=(0.0, 0.0),
         heading=float(rng.uniform(-np.pi, np.pi)),
         curvature=curvature,
@@ -120,3 +130,5 @@ def random_road(rng: np.random.Generator, s_range: tuple[float, float]) -> Road:
         plot_ends=np.array(ends),
         plot_uses=np.array(uses),
     )
+    x, y = road.corridor_outline()
+    return replace(road, start=(float(-x.min()), float(-y.min())))

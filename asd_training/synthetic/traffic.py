@@ -32,7 +32,7 @@ class Traffic:
         self.rng, self.road, self.ego, self.duration = rng, road, ego, duration
         self.actors: list[Actor] = []
         self._times = np.arange(-0.5, duration + 0.26, 0.25)
-        ego_poses = np.array([ego.pose(t) for t in self._times])
+        ego_poses = ego.poses(self._times)
         ego_poses[:, 0] += EGO_CENTER * np.cos(ego_poses[:, 2])
         ego_poses[:, 1] += EGO_CENTER * np.sin(ego_poses[:, 2])
         self._footprints = [_corners(ego_poses, EGO_SIZE[1] + 1.0, EGO_SIZE[0] + 0.2)]
@@ -51,10 +51,7 @@ class Traffic:
         """Add an object of a class there unless it collides; whether it was added."""
         motion = Motion(self.road, s, d, course, profile)
         actor = make_actor(self.rng, name, motion, **looks)
-        if profile.still:
-            poses = np.tile(np.array(motion.pose(0.0)), (len(self._times), 1))
-        else:
-            poses = np.array([motion.pose(t) for t in self._times])
+        poses = motion.poses(self._times)
         width, length, _ = actor.size
         footprint = _corners(poses, length + 0.16, width + 0.16)
         radius = np.hypot(length, width) / 2 + 0.12
@@ -116,9 +113,10 @@ def populate(rng: np.random.Generator, road: Road, duration: float) -> tuple[Mot
         start = road.crossings[0] - road.crossing_half_width - rng.uniform(6.5, 24.0)
     ego = Motion(road, start, -(lane + 0.5) * road.lane_width, 0.0, profile)
     traffic = Traffic(rng, road, ego, duration)
-    near, far = start - REACH, start + profile.distance(duration) + REACH
+    near, far = start - REACH, start + float(profile.distance(duration)) + REACH
     for _ in range(1 + int(rng.random() < 0.5)):
-        _work_zone(traffic, rng.uniform(start - 15.0, far - REACH + 35.0))
+        places = rng.uniform(start - 15.0, far - REACH + 35.0, size=8)
+        any(_work_zone(traffic, float(place)) for place in places)
     _side_streets(traffic, red_light)
     _lanes(traffic, lane, red_light, near, far)
     _kerbs(traffic, near, far)
@@ -186,7 +184,7 @@ def _lanes(traffic: Traffic, ego_lane: int, red_light: bool, near: float, far: f
                 profile = ego.profile
             else:
                 profile = random_profile(rng, traffic.duration)
-            travelled = profile.distance(traffic.duration)
+            travelled = float(profile.distance(traffic.duration))
             low, high = near, far
             if direction < 0:
                 low -= travelled
@@ -209,11 +207,11 @@ def _lanes(traffic: Traffic, ego_lane: int, red_light: bool, near: float, far: f
                 s += rng.uniform(0.4, 1.6) * spacing + 1.5
     # Cyclists at the kerb, passing the parked cars.
     for direction in (-1, 1):
-        if rng.random() < 0.6 and not red_light:
+        if rng.random() < 0.8 and not red_light:
             d = direction * (road.lanes * road.lane_width - 0.4)
             speed = SpeedProfile.constant(float(rng.uniform(2.0, 6.0)))
-            name = "bicycle" if rng.random() < 0.7 else "motorcycle"
-            for _ in range(int(rng.integers(1, 4))):
+            for _ in range(int(rng.integers(1, 5))):
+                name = "bicycle" if rng.random() < 0.7 else "motorcycle"
                 traffic.offer(
                     name,
                     rng.uniform(near + 30.0, far - 30.0),
@@ -234,7 +232,7 @@ def _side_streets(traffic: Traffic, red_light: bool) -> None:
         stop = road.half_width + 3.5
         for course, side in ((TURN, 1.0), (-TURN, -1.0)):
             s = crossing + side * road.crossing_half_width / 2
-            way = profile.distance(traffic.duration) if flowing else 0.0
+            way = float(profile.distance(traffic.duration))
             # Going left (+d) they come from the right: from -d. Standing ones queue on the near arm.
             position = -stop - rng.uniform(3.0, 6.0)
             if flowing:
@@ -260,8 +258,11 @@ def _side_streets(traffic: Traffic, red_light: bool) -> None:
                 traffic.offer("pedestrian", crossing + rng.uniform(-12.0, 12.0), d, course, walk)
 
 
-def _work_zone(traffic: Traffic, s: float) -> None:
-    """A closed strip at the kerb: taper of cones, barriers, machines and workers."""
+def _work_zone(traffic: Traffic, s: float) -> bool:
+    """A closed strip at the kerb: taper of cones, barriers, machines and workers.
+
+    Returns False, and builds nothing, where it would reach into a side street.
+    """
     rng, road = traffic.rng, traffic.road
     side = float(rng.choice([-1.0, 1.0]))
     lane_edge = road.lanes * road.lane_width
@@ -271,7 +272,7 @@ def _work_zone(traffic: Traffic, s: float) -> None:
     for crossing in road.crossings:
         margin = road.crossing_half_width + 5.0
         if low - 8.0 < crossing + margin and high + 8.0 > crossing - margin:
-            return
+            return False
     middle = side * (inner + outer + 0.6) / 2.0
     for place in (low + 0.25 * length, low + 0.7 * length):
         name = "construction_vehicle" if rng.random() < 0.75 else "truck"
@@ -373,7 +374,7 @@ def _pavements(traffic: Traffic, near: float, far: float) -> None:
                     traffic.offer("pedestrian", s + rng.uniform(-0.3, 0.3), d + 0.9, course, speed)
             else:
                 traffic.offer("pedestrian", s, d, float(rng.uniform(-np.pi, np.pi)))
-        for _ in range(int(rng.integers(1, 5))):  # two-wheelers left on the pavement, in rows
+        for _ in range(int(rng.integers(3, 8))):  # two-wheelers left on the pavement, in rows
             s, name = rng.uniform(near, far), "bicycle" if rng.random() < 0.55 else "motorcycle"
             course = TURN * float(rng.choice([-1.0, 1.0])) + rng.uniform(-0.5, 0.5)
             for i in range(int(rng.integers(1, 5))):

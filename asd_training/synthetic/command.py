@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train synthesize`: ray traced driving scenes in nuScenes format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_training.synthetic.generate import synthesize
+
+DESCRIPTION = "Generate ray traced driving scenes in nuScenes format."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.description = DESCRIPTION
+    parser.add_argument("out", type=Path, help="folder of the data set")
+    for split, count in (("train", 40), ("val", 10), ("test", 0)):
+        parser.add_argument(
+            f"--{split}", type=int, default=count, metavar="SCENES",
+            help=f"scenes of the split synthetic_{split} (default: %(default)s)",
+        )  # fmt: skip
+    parser.add_argument(
+        "--keyframes", type=int, default=20,
+        help="annotated keyframes in each scene, at 2 Hz (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument(
+        "--scale", type=float, default=0.25,
+        help="image size as a share of 1600x900 (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sweeps", action="store_true", help="also 12 Hz images and 20 Hz LiDAR between keyframes"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=None, help="processes (default: one for each core)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    scenes = {"train": args.train, "val": args.val, "test": args.test}
+    synthesize(args.out, scenes, args.keyframes, args.seed, args.scale, args.sweeps, args.workers)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record many scenes in parallel, resumably, and write them as one nuScenes data set."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from asd_perception.errors import UserError, describe_os_error
+from asd_perception.files import atomic_file
+from asd_training.synthetic.nuscenes_writer import VERSION, write_tables
+from asd_training.synthetic.scene import SceneJob, record
+
+PARAMETERS_FILE = "synthesis.json"
+PARTS_FOLDER = "synthesis_parts"  # rows of finished scenes, until the tables are written
+
+
+def synthesize(
+    out: Path,
+    scenes: dict[str, int],
+    keyframes: int,
+    seed: int,
+    scale: float,
+    sweeps: bool,
+    workers: int | None,
+) -> None:
+    """Write a data set in nuScenes format, version v1.0-synthetic, to the folder `out`.
+
+    scenes: number of scenes of each of "train", "val" and "test"; the splits are named
+    synthetic_train, ... in splits.json. The result depends on nothing but seed, scale and, scene
+    by scene, keyframes and sweeps; not on the number of worker processes (None: one a core).
+
+    An interrupted run goes on where it stopped. Raises UserError if `out` holds anything else, or
+    if it cannot be written.
+    """
+    out = Path(out)
+    _check(scenes, keyframes, seed, scale, workers)
+    parameters = {
+        "scenes": {split: scenes.get(split, 0) for split in ("train", "val", "test")},
+        "keyframes": keyframes,
+        "seed": seed,
+        "scale": scale,
+        "sweeps": sweeps,
+    }
+    try:
+        _open(out, parameters)
+        if (out / VERSION).exists():
+            shutil.rmtree(out / PARTS_FOLDER, ignore_errors=True)
+            print(f"{out} is complete already")
+            return
+        jobs = [
+            SceneJob(f"synthetic_{split}", index, seed, keyframes, scale, sweeps)
+            for split, count in parameters["scenes"].items()
+            for index in range(count)
+        ]
+        missing = [job for job in jobs if not _part(out, job).exists()]
+        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="scene") as bar:
+            for _ in _record_all(out, missing, workers or os.cpu_count() or 1):
+                bar.update()
+        splits: dict[str, list[str]] = {f"synthetic_{split}": [] for split in parameters["scenes"]}
+        for job in jobs:
+            splits[job.split].append(job.name)
+        write_tables(out, scale, [json.loads(_part(out, job).read_text()) for job in jobs], splits)
+        shutil.rmtree(out / PARTS_FOLDER, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the data set: {describe_os_error(error)}; "
+            "once mended, the same command goes on where it stopped"
+        ) from error
+
+
+def _check(
+    scenes: dict[str, int], keyframes: int, seed: int, scale: float, workers: int | None
+) -> None:
+    unknown = set(scenes) - {"train", "val", "test"}
+    if unknown:
+        raise UserError(f"no such split: {', '.join(sorted(unknown))}; there are train, val, test")
+    if min(scenes.values(), default=0) < 0 or not sum(scenes.values()):
+        raise UserError("ask for at least one scene, and for none less than 0")
+    if max(scenes.values()) > 10_000:
+        raise UserError("a split has room for 10000 scenes")
+    if keyframes < 1 or keyframes > 1000:
+        raise UserError(f"--keyframes {keyframes}: a scene has 1 to 1000")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: must not be negative")
+    if not 0.02 <= scale <= 1.0:
+        raise UserError(f"--scale {scale}: must lie between 0.02 and 1")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: must be at least 1")
+
+
+def _open(out: Path, parameters: dict) -> None:
+    """Begin a data set, or make sure that the one begun there has the same parameters."""
+    file = out / PARAMETERS_FILE
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is no folder; choose another output")
+    if file.exists():
+        try:
+            found = json.loads(file.read_text())
+            differences = [
+                f"{name} was {found.get(name)}, is now {value}"
+                for name, value in parameters.items()
+                if found.get(name) != value
+            ]
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{file} cannot be read; remove {out} and start again") from error
+        if differences:
+            raise UserError(f"{out} holds another data set ({'; '.join(differences)}); "
+                            "repeat its parameters or choose another output")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} holds something else; choose an empty or a new folder")
+    with atomic_file(file) as temporary:
+        temporary.write_text(json.dumps(parameters, indent=1))
+
+
+def _part(out: Path, job: SceneJob) -> Path:
+    return out / PARTS_FOLDER / f"{job.name}.json"
+
+
+def _record_part(out: Path, job: SceneJob) -> None:
+    """Record one scene; its part appears only when all its files are there."""
+    tables = record(job, out)
+    with atomic_file(_part(out, job)) as temporary:
+        temporary.write_text(json.dumps(tables))
+
+
+def _record_all(out: Path, jobs: list[SceneJob], workers: int) -> Iterator[None]:
+    """Record the scenes, yielding as each is done."""
+    record_part = partial(_record_part, out)
+    if workers == 1 or len(jobs) <= 1:
+        yield from map(record_part, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = [pool.submit(record_part, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise UserError("a worker process was killed, perhaps for want of memory; "
+                            "run the same command again with fewer --workers") from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

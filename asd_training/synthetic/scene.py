@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One recorded scene: drive through a world, capture every sensor, and note the annotations."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from asd_perception.geometry import inverse, quaternion_of, transform_points
+from asd_training.synthetic import lidar, sensors, shading, visibility
+from asd_training.synthetic.nuscenes_writer import (
+    Row,
+    Tables,
+    attribute_token,
+    calibration_token,
+    category_token,
+    chain,
+    token,
+    visibility_token,
+)
+from asd_training.synthetic.world import World
+
+ANNOTATION_RANGE = 60.0  # m from the ego vehicle to an annotated object's centre
+JPEG_QUALITY = 92
+MAP_RESOLUTION = 0.1  # m, what the devkit's MapMask takes for granted
+MICROSECONDS = 1_000_000
+KEYFRAME_PERIOD = MICROSECONDS // sensors.KEYFRAME_HZ
+EPOCH = 1_600_000_000 * MICROSECONDS
+SPLITS = ("synthetic_train", "synthetic_val", "synthetic_test")
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """Which scene to record, and how."""
+
+    split: str
+    index: int
+    seed: int
+    keyframes: int
+    scale: float
+    sweeps: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.seed}-{self.index:04d}"
+
+    @property
+    def start(self) -> int:
+        """Stamp of the first keyframe in microseconds; scenes are an hour apart."""
+        return EPOCH + (SPLITS.index(self.split) * 10_000 + self.index) * 3600 * MICROSECONDS
+
+    def random_stream(self, *purpose: int) -> np.random.Generator:
+        """A stream of its own for each scene and purpose."""
+        return np.random.default_rng(
+            [self.seed, zlib.crc32(self.split.encode()), self.index, *purpose]
+        )
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One firing of one sensor."""
+
+    sensor: sensors.Sensor
+    channel_number: int
+    number: int  # counts this sensor's firings
+    keyframe: int  # the keyframe that it belongs to: the next one
+    is_key_frame: bool
+    stamp: int
+
+
+def shots(job: SceneJob) -> list[Shot]:
+    """All firings, in the order of time.
+
+    Both the 12 Hz and the 20 Hz raster meet the 2 Hz keyframes exactly. A sweep belongs to the
+    keyframe that follows it.
+    """
+    result = []
+    for number_of_channel, sensor in enumerate((sensors.LIDAR, *sensors.CAMERA_SENSORS)):
+        rate = sensors.CAMERA_HZ if sensor.pinhole else sensors.LIDAR_HZ
+        per_keyframe = rate // sensors.KEYFRAME_HZ
+        for number in range((job.keyframes - 1) * per_keyframe + 1):
+            is_key_frame = number % per_keyframe == 0
+            if is_key_frame or job.sweeps:
+                stamp = job.start + round(number * MICROSECONDS / rate) + sensor.trigger
+                keyframe = -(-number // per_keyframe)
+                result.append(Shot(sensor, number_of_channel, number, keyframe, is_key_frame, stamp))
+    return sorted(result, key=lambda shot: shot.stamp)
+
+
+@dataclass
+class _Sight:
+    """What one keyframe's sensors perceive of the objects near the ego vehicle."""
+
+    actors: np.ndarray  # (A,) numbers of the objects
+    samples: np.ndarray  # (A, SAMPLES, 3)
+    inside: np.ndarray  # (A,) samples in any image
+    seen: np.ndarray  # (A,) samples seen
+
+
+def record(job: SceneJob, root: Path) -> Tables:
+    """Record a scene: write its files under `root`, return its rows of the tables."""
+    duration = (job.keyframes - 1) / sensors.KEYFRAME_HZ
+    world = World(job.random_stream(0), duration)
+    key = (job.seed, job.split, job.index)
+    samples: list[Row] = [
+        {
+            "token": token(*key, "sample", k),
+            "timestamp": job.start + k * KEYFRAME_PERIOD,
+            "scene_token": token(*key, "scene"),
+        }
+        for k in range(job.keyframes)
+    ]
+    chain(samples)
+    sights = [_nearby(world, k / sensors.KEYFRAME_HZ) for k in range(job.keyframes)]
+    data: dict[str, list[Row]] = {}
+    poses: list[Row] = []
+    annotations: dict[int, list[Row]] = {}
+    for shot in shots(job):
+        time = (shot.stamp - job.start) / MICROSECONDS
+        rng = job.random_stream(1, shot.channel_number, shot.number)
+        instant = world.at(time)
+        global_from_ego = world.ego_pose(time)
+        global_from_sensor = global_from_ego @ shot.sensor.ego_from_sensor
+        sight = sights[shot.keyframe]
+        width, height = 0, 0
+        if shot.sensor.pinhole:
+            width, height = size = sensors.image_size(job.scale)
+            rays = sensors.camera_rays(shot.sensor, job.scale)
+            directions = rays @ global_from_sensor[:3, :3].T.astype(np.float32)
+            image = shading.render(
+                world, instant, global_from_sensor[:3, 3], directions, size, rng
+            )
+            options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+            content = cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
+            if shot.is_key_frame and len(sight.actors):
+                inside, seen = visibility.count_visible(
+                    world, instant, time, global_from_sensor,
+                    sensors.intrinsics(shot.sensor, job.scale), size, sight.actors, sight.samples,
+                )  # fmt: skip
+                sight.inside += inside
+                sight.seen += seen
+        else:
+            points = lidar.scan(world, instant, global_from_sensor, rng)
+            content = points.tobytes()
+            if shot.is_key_frame:
+                # The LiDAR fires last: every camera of this keyframe has been counted.
+                rows = _annotate(world, time, sight, transform_points(global_from_sensor, points[:, :3]))
+                for actor, row in rows:
+                    row["token"] = token(*key, "annotation", shot.keyframe, actor)
+                    row["sample_token"] = samples[shot.keyframe]["token"]
+                    row["instance_token"] = token(*key, "instance", actor)
+                    annotations.setdefault(actor, []).append(row)
+        channel = shot.sensor.channel
+        folder = f"{'samples' if shot.is_key_frame else 'sweeps'}/{channel}"
+        extension = "jpg" if shot.sensor.pinhole else "pcd.bin"
+        filename = f"{folder}/{job.name}__{channel}__{shot.stamp}.{extension}"
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / filename).write_bytes(content)
+        data_token = token(*key, channel, shot.number)
+        poses.append(
+            {
+                "token": data_token,
+                "timestamp": shot.stamp,
+                "translation": global_from_ego[:3, 3].tolist(),
+                "rotation": quaternion_of(global_from_ego).tolist(),
+            }
+        )
+        data.setdefault(channel, []).append(
+            {
+                "token": data_token,
+                "sample_token": samples[shot.keyframe]["token"],
+                "ego_pose_token": data_token,
+                "calibrated_sensor_token": calibration_token(channel),
+                "timestamp": shot.stamp,
+                "fileformat": "jpg" if shot.sensor.pinhole else "pcd",
+                "is_key_frame": shot.is_key_frame,
+                "height": height,
+                "width": width,
+                "filename": filename,
+            }
+        )
+    for rows in (*data.values(), *annotations.values()):
+        chain(rows)
+    return {
+        "log": [
+            {
+                "token": token(*key, "log"),
+                "logfile": job.name,
+                "vehicle": "synthetic",
+                "date_captured": "2020-09-13",
+                "location": f"synthetic-street-{job.name}",
+            }
+        ],
+        "map": [_write_map(job, world, root)],
+        "scene": [
+            {
+                "token": token(*key, "scene"),
+                "log_token": token(*key, "log"),
+                "nbr_samples": job.keyframes,
+                "first_sample_token": samples[0]["token"],
+                "last_sample_token": samples[-1]["token"],
+                "name": job.name,
+                "description": "Procedural street, ray traced",
+            }
+        ],
+        "sample": samples,
+        "sample_data": [row for rows in data.values() for row in rows],
+        "ego_pose": poses,
+        "instance": [
+            {
+                "token": token(*key, "instance", actor),
+                "category_token": category_token(world.actors[actor].category),
+                "nbr_annotations": len(rows),
+                "first_annotation_token": rows[0]["token"],
+                "last_annotation_token": rows[-1]["token"],
+            }
+            for actor, rows in sorted(annotations.items())
+        ],
+        "sample_annotation": [row for _, rows in sorted(annotations.items()) for row in rows],
+    }
+
+
+def _nearby(world: World, time: float) -> _Sight:
+    """The objects within annotation range at a keyframe."""
+    ego = world.ego.poses(time)[:2]
+    actors = np.array(
+        [
+            number
+            for number, actor in enumerate(world.actors)
+            if np.hypot(*(actor.motion.poses(time)[:2] - ego)) < ANNOTATION_RANGE
+        ],
+        int,
+    )
+    samples = np.array(
+        [visibility.surface_samples(world.actors[number], number) for number in actors]
+    ).reshape(-1, visibility.SAMPLES, 3)
+    return _Sight(actors, samples, np.zeros(len(actors), int), np.zeros(len(actors), int))
+
+
+def _annotate(
+    world: World, time: float, sight: _Sight, points: np.ndarray
+) -> list[tuple[int, Row]]:
+    """Object number and row, less tokens, of each object seen or hit; `points` (N, 3) global."""
+    rows = []
+    for actor, inside, seen in zip(sight.actors, sight.inside, sight.seen, strict=True):
+        pose, (width, length, height) = world.actor_pose(actor, time), world.actors[actor].size
+        radius = np.hypot(width, length) / 2.0
+        near = points[np.abs(points[:, 0] - pose[0, 3]) < radius]
+        near = near[np.abs(near[:, 1] - pose[1, 3]) < radius]
+        local = transform_points(inverse(pose), near)
+        half = np.array([length, width, height]) / 2.0
+        hits = int(np.all(np.abs(local) <= half, axis=1).sum())
+        if not hits and not seen:
+            continue
+        attribute = world.actors[actor].attribute(time)
+        row = {
+            "visibility_token": visibility_token(seen / max(inside, 1)),
+            "attribute_tokens": [attribute_token(attribute)] if attribute else [],
+            "translation": pose[:3, 3].tolist(),
+            "size": [width, length, height],
+            "rotation": quaternion_of(pose).tolist(),
+            "num_lidar_pts": hits,
+            "num_radar_pts": 0,
+        }
+        rows.append((int(actor), row))
+    return rows
+
+
+def _write_map(job: SceneJob, world: World, root: Path) -> Row:
+    """The semantic prior: a mask of the drivable surface."""
+    x, y = world.road.corridor_outline()
+    columns, lines = (int(np.ceil(v.max() / MAP_RESOLUTION)) for v in (x, y))
+    grid_x = (np.arange(columns, dtype=np.float32) + 0.5) * MAP_RESOLUTION
+    mask = np.zeros((lines, columns), np.uint8)
+    for line in range(lines):  # the first line is the northern edge
+        grid_y = np.full_like(grid_x, (lines - line - 0.5) * MAP_RESOLUTION)
+        s, d = world.road.to_road(grid_x, grid_y)
+        mask[line] = 255 * world.road.drivable(s, d)
+    filename = f"maps/{job.name}.png"
+    (root / "maps").mkdir(parents=True, exist_ok=True)
+    content = cv2.imencode(".png", mask)[1].tobytes()
+    (root / filename).write_bytes(content)
+    key = (job.seed, job.split, job.index)
+    return {
+        "token": token(*key, "map"),
+        "log_tokens": [token(*key, "log")],
+        "category": "semantic_prior",
+        "filename": filename,
+    }
