@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from nuscenes import NuScenes
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -17,8 +16,13 @@ from asd_perception.geometry import Array, inverse, project, transform_points
 from asd_perception.network.view_transform import depth_bin_index
 from asd_perception.preprocessing import input_from_image, preprocess
 from asd_training.datasets.augmentation import jitter_colour, mirror, rotate
-from asd_training.datasets.nuscenes import annotations, camera_frame, lidar_points, scene_samples
-from asd_training.evaluation import read_images
+from asd_training.datasets.nuscenes import (
+    annotations,
+    camera_frame,
+    lidar_points,
+    read_images,
+    scene_samples,
+)
 from asd_training.objective import NO_DEPTH
 from asd_training.targets import DetectionTargets, detection_targets
 
@@ -87,14 +91,14 @@ class KeyframeDataset(Dataset[TrainingSample]):
             images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
             intrinsics=torch.from_numpy(intrinsics).float(),
             ego_from_camera=torch.from_numpy(ego_from_camera).float(),
-            depth_bins=torch.from_numpy(bins),
+            depth_bins=bins,
             targets=detection_targets(objects, self.config.bev),
         )
 
 
 def depth_targets(
     points: Array, intrinsics: Array, ego_from_camera: Array, config: StudentConfig
-) -> NDArray[np.int64]:
+) -> Tensor:
     """LiDAR depth a feature pixel: the bin of its nearest return, or NO_DEPTH. (N, h, w) int64.
 
     points (P, 3) in base_link; intrinsics (N, 3, 3) of the network's input.
@@ -104,12 +108,12 @@ def depth_targets(
     nearest = np.full((len(intrinsics), height * width), np.inf)
     for camera, (matrix, pose) in enumerate(zip(intrinsics, ego_from_camera, strict=True)):
         in_camera = transform_points(inverse(pose), points)
-        in_front = in_camera[in_camera[:, 2] > config.depth.near]
+        in_front = in_camera[in_camera[:, 2] >= config.depth.near]
         pixels, depth = project(in_front, matrix)
         # Feature pixel j covers the input pixels from stride * j to stride * (j + 1) - 1.
         cell = np.floor((pixels + 0.5) / stride).astype(np.int64)
-        seen = np.all((cell >= 0) & (cell < (width, height)), axis=1) & (depth < config.depth.far)
+        seen = np.all((cell >= 0) & (cell < (width, height)), axis=1)
         flat = cell[seen, 1] * width + cell[seen, 0]
         np.minimum.at(nearest[camera], flat, depth[seen])
-    bins = depth_bin_index(torch.from_numpy(nearest), config.depth).numpy()
-    return np.where(np.isfinite(nearest), bins, NO_DEPTH).reshape(-1, height, width)
+    bins, inside = depth_bin_index(torch.from_numpy(nearest), config.depth)
+    return torch.where(inside, bins, NO_DEPTH).reshape(-1, height, width)

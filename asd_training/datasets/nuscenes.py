@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from nuscenes import NuScenes
@@ -168,6 +169,17 @@ def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:
     )
     paths = tuple(Path(nusc.dataroot) / record["filename"] for record in records)
     return CameraFrame(sample["token"], latest["timestamp"], rig, paths, reference)
+
+
+def read_images(frame: CameraFrame) -> list[NDArray[np.uint8]]:
+    """The images of a frame, (height, width, 3) uint8 RGB each. Raises UserError."""
+    images = []
+    for path in frame.image_paths:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise UserError(f"{path} is missing or no readable image")
+        images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return images
 
 
 def lidar_points(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array) -> Array:
