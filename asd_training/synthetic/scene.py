@@ -244,7 +244,11 @@ def _nearby(world: World, time: float) -> _Sight:
 def _annotate(
     world: World, time: float, sight: _Sight, points: np.ndarray
 ) -> list[tuple[int, Row]]:
-    """Object number and row, less tokens, of each object seen or hit; `points` (N, 3) global."""
+    """Object number and row, less tokens, of each object that the LiDAR hits.
+
+    `points` (N, 3) global. nuScenes annotates what at least one point lies on, and its evaluation
+    takes away all others.
+    """
     rows = []
     for actor, inside, seen in zip(sight.actors, sight.inside, sight.seen, strict=True):
         pose, (width, length, height) = world.actor_pose(actor, time), world.actors[actor].size
@@ -254,7 +258,7 @@ def _annotate(
         local = transform_points(inverse(pose), near)
         half = np.array([length, width, height]) / 2.0
         hits = int(np.all(np.abs(local) <= half, axis=1).sum())
-        if not hits and not seen:
+        if not hits:
             continue
         attribute = world.actors[actor].attribute(time)
         row = {
