@@ -43,3 +43,7 @@ def main() -> None:
             command.set_defaults(run=module.run)
     args = parser.parse_args()
     sys.exit(run_cli(f"asd-train {called}", lambda: args.run(args)))
+
+
+if __name__ == "__main__":
+    main()

@@ -163,7 +163,7 @@ def run(args: argparse.Namespace) -> None:
             "version": nusc.version,
             "train_scenes": len(train_scenes),
             "train_keyframes": len(dataset),
-            "generator": generator_settings(args.data),
+            "synthesis": synthesis_settings(args.data),
         },
         "training": {key: v for key, v in to_dict(config).items() if key != "student"},
         "minutes": round(minutes, 1),
@@ -199,7 +199,7 @@ def read_config(path: Path) -> TrainingConfig:
         raise UserError(f"{path}: {error}") from error
 
 
-def generator_settings(root: Path) -> dict[str, Any] | None:
+def synthesis_settings(root: Path) -> dict[str, Any] | None:
     """What a synthetic dataset says of the command that made it; None for other data."""
-    path = root / "generator.json"
+    path = root / "synthesis.json"
     return json.loads(path.read_text()) if path.is_file() else None

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make demo`: from nothing to scored detections of the real node.
+
+Unseen synthetic scenes are ray traced, converted to rosbag2 files and replayed over DDS to the
+detector process; what it published is recorded and scored by the official nuScenes evaluator,
+side by side with the same model run offline on the same frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from nuscenes import NuScenes
+from tqdm import tqdm
+
+from asd_perception import model_directory
+from asd_perception.constants import CAMERAS
+from asd_perception.detections import Detections
+from asd_perception.detector import Detector
+from asd_perception.errors import UserError, run_cli
+from asd_perception.files import atomic_file
+from asd_training.bags.convert import convert_scene
+from asd_training.bags.evaluate import BagEvaluation, evaluate_bag
+from asd_training.bags.latency import latency_report
+from asd_training.datasets.nuscenes import (
+    annotations,
+    camera_frame,
+    lidar_points,
+    open_dataset,
+    read_images,
+    scene_samples,
+    submission_boxes,
+)
+from asd_training.evaluation import Metrics, Submission, score
+from asd_training.synthetic.generate import synthesize
+from asd_training.visualization import frame_picture, save_picture, save_video
+
+SEED = 2026
+"""Seed of the demo's scenes; no shipped model may have been trained with it."""
+
+SCORE_THRESHOLD = 0.02
+"""Of the node and the offline run alike: low, since AP counts the whole curve."""
+
+TOPICS = ("/detector/detections", "/detector/objects", "/diagnostics")
+
+
+def main() -> None:
+    """Entry point of `asd-demo`."""
+    parser = argparse.ArgumentParser(
+        prog="asd-demo",
+        description="Ray trace unseen scenes, replay them to the detector node, and score what "
+        "it published.",
+    )
+    parser.add_argument(
+        "output", type=Path, nargs="?", default=Path("demo"), help="folder (default: ./demo)"
+    )
+    parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
+    parser.add_argument("--scenes", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument(
+        "--keyframes", type=int, default=16, help="a scene, at 2 Hz (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=0.5, help="of 1600x900 images (default: %(default)s)"
+    )
+    args = parser.parse_args()
+    sys.exit(run_cli("asd-demo", lambda: run(args)))
+
+
+def run(args: argparse.Namespace) -> None:
+    """The whole chain, step by step."""
+    _check_unseen(args.model)
+    data, results = args.output / "data", args.output / "results"
+    bags, published = args.output / "bags", args.output / "published"
+
+    with _step("ray trace scenes that no model was trained on"):
+        _forget_other_data(data, args)
+        synthesize(data, {"test": args.scenes}, args.keyframes, SEED, args.scale, False, None)
+    nusc = open_dataset(data)
+    scenes = [scene["name"] for scene in nusc.scene]
+    samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
+    for folder in (bags, published, results):
+        shutil.rmtree(folder, ignore_errors=True)
+
+    with _step("convert them to rosbag2"):
+        for scene in scenes:
+            convert_scene(nusc, scene, bags / scene)
+
+    with _step("replay them to the detector node over DDS, and record what it publishes"):
+        _replay([bags / scene for scene in scenes], published, args)
+
+    with _step("score what the node published, and the same frames offline"):
+        online = evaluate_bag(published, nusc, output=results / "online")
+        online_boxes: Submission = json.loads(
+            (results / "online" / "submission.json").read_text()
+        )["results"]
+        detector = Detector.from_pretrained(args.model)
+        offline_boxes: Submission = {}
+        detections: dict[str, Detections] = {}
+        for sample in tqdm(samples, desc="detecting offline", unit="frame"):
+            frame = camera_frame(nusc, sample)
+            found = detector.detect(read_images(frame), frame.rig, SCORE_THRESHOLD)
+            token = frame.sample_token
+            detections[token] = found
+            # A frame that the node did not answer counts as empty for both.
+            answered = bool(online_boxes[token])
+            offline_boxes[token] = (
+                submission_boxes(found, token, frame.global_from_ego) if answered else []
+            )
+        offline = score(nusc, offline_boxes, results / "offline" / "submission.json")
+
+    with _step("draw"):
+        _draw(nusc, samples, detections, args.output)
+
+    latency = latency_report(published)
+    _write_results(results / "demo.json", online, offline, latency)
+    print(_table(online, offline, latency))
+    print(f"\npicture: {args.output / 'picture.jpg'}\nvideo:   {args.output / 'video.webm'}")
+    if online.detected < online.expected:
+        missed = online.expected - online.detected
+        raise UserError(f"the node missed {missed} frames; is the machine busy? Try again")
+
+
+def _check_unseen(model: Path) -> None:
+    """Raises UserError if the model was trained on scenes of the demo's seed."""
+    data = model_directory.read_config(model).get("provenance", {}).get("data") or {}
+    if (data.get("synthesis") or {}).get("seed") == SEED:
+        raise UserError(f"{model} was trained on the demo's own scenes (seed {SEED})")
+
+
+def _forget_other_data(data: Path, args: argparse.Namespace) -> None:
+    """Delete the demo's own scenes of an earlier call that had other arguments."""
+    path = data / "synthesis.json"
+    if path.is_file():
+        settings = json.loads(path.read_text())
+        wanted = (args.scenes, args.keyframes, args.scale, SEED)
+        found = (settings["scenes"]["test"], *(settings[k] for k in ("keyframes", "scale", "seed")))
+        if found != wanted:
+            shutil.rmtree(data)
+
+
+def _replay(bags: list[Path], published: Path, args: argparse.Namespace) -> None:
+    """Play the bags, one after the other, to a detector process; record its answers."""
+    environment = {
+        **os.environ,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(1 + os.getpid() % 100)),
+    }
+    scripts = Path(sysconfig.get_path("scripts"))
+    log = args.output / "detector.log"
+    parameters = {
+        "model": args.model.resolve(),
+        "score_threshold": SCORE_THRESHOLD,
+        "image_transport": "compressed",
+    }
+    overrides = [part for item in parameters.items() for part in ("-p", "{}:={}".format(*item))]
+    with (
+        log.open("w") as output,
+        _process([scripts / "detector", "--ros-args", *overrides], environment, output) as detector,
+        _process([scripts / "asd-bag", "record", published, *TOPICS], environment, output) as recorder,
+    ):
+        for bag in bags:
+            images = [f"/{camera}/image_raw/compressed" for camera in CAMERAS]
+            play = [scripts / "asd-bag", "play", bag, "--wait-for", *images, "--wait-timeout", "60"]
+            played = subprocess.run(list(map(str, play)), env=environment, check=False)
+            for process, name in ((detector, "detector"), (recorder, "recorder")):
+                if process.poll() is not None:
+                    raise UserError(f"the {name} stopped by itself; its last words are in {log}")
+            if played.returncode:
+                raise UserError(f"{bag} could not be played; the node's log is {log}")
+        time.sleep(2.0)  # the last frame is still being detected
+
+
+@contextmanager
+def _process(
+    command: list[Any], environment: dict[str, str], output: IO[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is asked to stop (SIGINT) at the end, and killed if it does not listen."""
+    process = subprocess.Popen(
+        list(map(str, command)), env=environment, stdout=output, stderr=subprocess.STDOUT
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _draw(
+    nusc: NuScenes, samples: list[dict[str, Any]], detections: dict[str, Detections], output: Path
+) -> None:
+    pictures = []
+    for sample in tqdm(samples, desc="drawing", unit="frame"):
+        frame = camera_frame(nusc, sample)
+        pictures.append(
+            frame_picture(
+                read_images(frame),
+                frame.rig,
+                detections[sample["token"]],
+                annotations(nusc, sample, frame.global_from_ego).boxes,
+                lidar_points(nusc, sample, frame.global_from_ego),
+            )
+        )
+    save_picture(pictures[len(pictures) // 4], output / "picture.jpg")
+    save_video(pictures, output / "video.webm", rate=2.0)
+
+
+def _write_results(
+    path: Path, online: BagEvaluation, offline: Metrics, latency: dict[str, float]
+) -> None:
+    document = {
+        "online": dataclasses.asdict(online),
+        "offline": dataclasses.asdict(offline),
+        "latency_ms": latency,
+    }
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _table(online: BagEvaluation, offline: Metrics, latency: dict[str, float]) -> str:
+    node = online.metrics
+    rows = [
+        ("frames sent", str(online.expected), ""),
+        ("frames detected", str(online.detected), str(offline.samples)),
+        ("mAP (ten classes)", f"{node.mean_ap:.4f}", f"{offline.mean_ap:.4f}"),
+        ("mAP (classes present)", f"{node.mean_ap_present:.4f}", f"{offline.mean_ap_present:.4f}"),
+        ("NDS", f"{node.nds:.4f}", f"{offline.nds:.4f}"),
+    ]
+    for name, count in node.ground_truth.items():
+        if count:
+            label = f"AP {name} ({count})"
+            rows.append((label, f"{node.class_ap[name]:.3f}", f"{offline.class_ap[name]:.3f}"))
+    for name, value in latency.items():
+        rows.append((f"latency {name}, ms", f"{value:.0f}", ""))
+    rows.append(("mAP online - offline", f"{node.mean_ap - offline.mean_ap:+.4f}", ""))
+    lines = [f"{'':<32}{'node':>10}{'offline':>10}"]
+    lines += [f"{label:<32}{first:>10}{second:>10}" for label, first, second in rows]
+    return "\n".join(lines)
+
+
+@contextmanager
+def _step(title: str) -> Iterator[None]:
+    print(f"\n== {title}", flush=True)
+    start = time.monotonic()
+    yield
+    print(f"   {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
