@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A nuScenes scene, real or synthetic, as a rosbag2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nav_msgs.msg import Odometry
+from nuscenes import NuScenes
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
+from tf2_msgs.msg import TFMessage
+from tqdm import tqdm
+from vision_msgs.msg import Detection3DArray
+
+from asd_perception.constants import CAMERAS
+from asd_perception.detections import Detections
+from asd_perception.errors import UserError
+from asd_perception.ros.conversions import detections_to_msg, objects_to_cloud
+from asd_training.bags.bag_files import BagWriter, create_bag, qos
+from asd_training.bags.message_types import type_name
+from asd_training.bags.scene import LIDAR, EgoTrack, sensor_records
+from asd_training.bags.scene_messages import (
+    camera_info,
+    compressed_image,
+    header,
+    lidar_cloud,
+    odometry,
+    transform,
+)
+from asd_training.datasets.nuscenes import (
+    annotations,
+    camera_frame,
+    ego_from_sensor,
+    scene_samples,
+)
+
+ANNOTATIONS_TOPIC = "/annotations"
+ANNOTATION_OBJECTS_TOPIC = "/annotation_objects"
+
+Messages = Iterator[tuple[str, Any]]  # (topic, message)
+
+
+@dataclass(frozen=True)
+class _Event:
+    """The messages of one stamp and kind; made only when it is their turn to be written."""
+
+    stamp_us: int
+    order: int  # among events of the same stamp: a pose comes before the image that needs it
+    messages: Callable[[], Messages]
+
+
+def image_topic(camera: str) -> str:
+    """The topic of a camera's JPEG images."""
+    return f"/{camera}/image_raw/compressed"
+
+
+def convert_scene(nusc: NuScenes, scene_name: str, output: str | Path) -> dict[str, int]:
+    """Write a scene as a rosbag2 in mcap storage; returns the number of messages by topic.
+
+    Every message has its true stamp, as its bag time and in its header. Raises UserError for an
+    unknown scene, a missing or empty sensor file, or an output that cannot be made.
+    """
+    records = sensor_records(nusc, scene_name)
+    _check_files(nusc, records)
+    track = EgoTrack.of_records(nusc, records)
+    events = [
+        _Event(int(stamp), 1, partial(_ego_messages, track, int(stamp)))
+        for stamp in track.stamps_us
+    ]
+    events.append(_Event(int(track.stamps_us[0]), 0, partial(_static_messages, nusc, records)))
+    for record in records:
+        make = _lidar_messages if record["channel"] == LIDAR else _camera_messages
+        events.append(_Event(record["timestamp"], 2, partial(make, nusc, record)))
+    for sample in scene_samples(nusc, scene_name):
+        stamp_us = camera_frame(nusc, sample).stamp_us
+        events.append(_Event(stamp_us, 3, partial(_annotation_messages, nusc, sample)))
+    events.sort(key=lambda event: (event.stamp_us, event.order))
+
+    with create_bag(output) as bag:
+        _add_topics(bag, {record["channel"] for record in records})
+        for event in tqdm(events, desc=f"converting {scene_name}", unit="event"):
+            for topic, message in event.messages():
+                bag.write_message(topic, event.stamp_us * 1000, message)
+        return bag.counts
+
+
+def _check_files(nusc: NuScenes, records: list[dict[str, Any]]) -> None:
+    for record in records:
+        path = _file_of(nusc, record)
+        if not path.is_file():
+            raise UserError(f"{path} is missing; the dataset is incomplete")
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty; the dataset is damaged")
+
+
+def _add_topics(bag: BagWriter, channels: set[str]) -> None:
+    latched, stream = [qos(1, latched=True)], [qos(10)]
+    bag.add_topic("/tf_static", type_name(TFMessage), latched)
+    bag.add_topic("/tf", type_name(TFMessage), [qos(100)])
+    bag.add_topic("/odometry", type_name(Odometry), [qos(100)])
+    for camera in CAMERAS:
+        bag.add_topic(f"/{camera}/camera_info", type_name(CameraInfo), stream)
+        bag.add_topic(image_topic(camera), type_name(CompressedImage), stream)
+    if LIDAR in channels:
+        bag.add_topic(f"/{LIDAR}/points", type_name(PointCloud2), stream)
+    bag.add_topic(ANNOTATIONS_TOPIC, type_name(Detection3DArray), stream)
+    bag.add_topic(ANNOTATION_OBJECTS_TOPIC, type_name(PointCloud2), stream)
+
+
+def _static_messages(nusc: NuScenes, records: list[dict[str, Any]]) -> Messages:
+    """The mounting of every sensor, as base_link to the sensor's frame, at the first stamp."""
+    by_channel: dict[str, dict[str, Any]] = {}
+    for record in records:
+        by_channel.setdefault(record["channel"], record)
+    stamp_us = records[0]["timestamp"]
+    transforms = [
+        transform(stamp_us, "base_link", channel, ego_from_sensor(nusc, record))
+        for channel, record in sorted(by_channel.items())
+    ]
+    yield "/tf_static", TFMessage(transforms=transforms)
+
+
+def _ego_messages(track: EgoTrack, stamp_us: int) -> Messages:
+    pose = track.pose_at(stamp_us)
+    yield "/tf", TFMessage(transforms=[transform(stamp_us, "map", "base_link", pose)])
+    yield "/odometry", odometry(stamp_us, pose, *track.twist_at(stamp_us))
+
+
+def _camera_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
+    camera, stamp_us = record["channel"], record["timestamp"]
+    calibration = nusc.get("calibrated_sensor", record["calibrated_sensor_token"])
+    yield (
+        f"/{camera}/camera_info",
+        camera_info(
+            stamp_us, camera, calibration["camera_intrinsic"], record["width"], record["height"]
+        ),
+    )
+    jpeg = _file_of(nusc, record).read_bytes()
+    yield image_topic(camera), compressed_image(stamp_us, camera, jpeg)
+
+
+def _lidar_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
+    path = _file_of(nusc, record)
+    values = np.fromfile(path, dtype="<f4")
+    if values.size % 5:
+        raise UserError(f"{path} is no nuScenes LiDAR sweep: its size is no multiple of 20 bytes")
+    yield f"/{LIDAR}/points", lidar_cloud(record["timestamp"], LIDAR, values.reshape(-1, 5))
+
+
+def _annotation_messages(nusc: NuScenes, sample: dict[str, Any]) -> Messages:
+    """The truth in the detector's own message types; an id is the object's instance token."""
+    frame = camera_frame(nusc, sample)
+    truth = annotations(nusc, sample, frame.global_from_ego)
+    objects = Detections(
+        boxes=truth.boxes,
+        scores=np.ones(len(truth.labels)),
+        labels=truth.labels,
+        velocities=truth.velocities,
+        attributes=truth.attributes,
+    )
+    head = header(frame.stamp_us, "base_link")
+    message = detections_to_msg(objects, head)
+    for detection, token in zip(message.detections, truth.tokens, strict=True):
+        detection.id = nusc.get("sample_annotation", token)["instance_token"]
+    yield ANNOTATIONS_TOPIC, message
+    yield ANNOTATION_OBJECTS_TOPIC, objects_to_cloud(objects, head)
+
+
+def _file_of(nusc: NuScenes, record: dict[str, Any]) -> Path:
+    return Path(nusc.dataroot) / record["filename"]

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: a bag that is replayed over DDS and recorded again holds the same bytes, all of them."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from rclpy.serialization import deserialize_message
+from rosbags.interfaces import QosDurability
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection3D, Detection3DArray
+
+from asd_perception.constants import CAMERAS
+from asd_perception.errors import UserError
+from asd_training.bags.bag_files import create_bag, open_bag, qos, read_messages, read_topic
+from asd_training.bags.play import play
+from asd_training.bags.record import record
+
+ROOT = Path(__file__).resolve().parents[1]
+FRAMES = 12
+PERIOD_NS = 1_000_000_000 // 12
+START_NS = 1_600_000_000_000_000_000
+IMAGE_TOPICS = [f"/{camera}/image_raw/compressed" for camera in CAMERAS]
+TOPICS = ["/tf_static", *IMAGE_TOPICS, "/detector/detections"]
+
+
+@pytest.fixture(autouse=True)
+def own_domain(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "35")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    """One second of six 12 Hz cameras with images as large as nuScenes' JPEGs."""
+    path = tmp_path_factory.mktemp("bags") / "drive"
+    rng = np.random.default_rng(0)
+    with create_bag(path) as writer:
+        writer.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", [qos(1, latched=True)])
+        for topic in IMAGE_TOPICS:
+            writer.add_topic(topic, "sensor_msgs/msg/CompressedImage", [qos(10)])
+        writer.add_topic("/detector/detections", "vision_msgs/msg/Detection3DArray", [qos(10)])
+        mounting = TransformStamped(child_frame_id="CAM_FRONT")
+        writer.write_message("/tf_static", START_NS, TFMessage(transforms=[mounting]))
+        for frame in range(FRAMES):
+            stamp = START_NS + frame * PERIOD_NS
+            for topic in IMAGE_TOPICS:
+                image = CompressedImage(header=header(stamp), format="jpeg")
+                image.data.frombytes(rng.bytes(150_000))
+                writer.write_message(topic, stamp, image)
+            detections = Detection3DArray(header=header(stamp), detections=[Detection3D(id="a")])
+            writer.write_message("/detector/detections", stamp, detections)
+    return path
+
+
+def header(stamp_ns):
+    result = Header(frame_id="base_link")
+    result.stamp.sec, result.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    return result
+
+
+def messages_by_topic(path):
+    result = {}
+    with open_bag(path) as reader:
+        for connection, _, data in read_messages(reader):
+            result.setdefault(connection.topic, []).append(data)
+    return result
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """Start recording topics in a thread; the function returned stops it and gives the bag."""
+    stop, path, results = threading.Event(), tmp_path / "recorded", {}
+    thread = None
+
+    def start(topics, **options):
+        nonlocal thread
+
+        def run():
+            results["counts"] = record(path, topics, stop=stop, **options)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return finish
+
+    def finish():
+        stop.set()
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+        return path, results["counts"]
+
+    yield start
+    stop.set()
+    if thread is not None:
+        thread.join(timeout=20)
+
+
+def test_every_message_arrives_byte_for_byte_with_a_clock_that_leads(bag, recording):
+    finish = recording([*TOPICS, "/clock"])
+    before = time.time_ns()
+    report = play(bag, clock=True, wait_for=TOPICS)
+    after = time.time_ns()
+    recorded, counts = finish()
+
+    assert report.frames == FRAMES
+    assert report.sent == {topic: counts[topic] for topic in TOPICS}
+    original, copy = messages_by_topic(bag), messages_by_topic(recorded)
+    for topic in TOPICS:
+        assert copy[topic] == original[topic], topic
+
+    clocks = [deserialize_message(data, Clock).clock for data in copy["/clock"]]
+    stamps = [clock.sec * 1_000_000_000 + clock.nanosec for clock in clocks]
+    assert stamps == sorted(stamps)
+    assert stamps[-1] == START_NS + (FRAMES - 1) * PERIOD_NS
+    assert max(np.diff(stamps)) < 50_000_000  # finer than one frame, on a busy machine too
+    with open_bag(recorded) as reader:
+        assert all(before < stamp < after for _, stamp, _ in read_messages(reader))
+        latched = {
+            item.topic
+            for item in reader.connections
+            if item.ext.offered_qos_profiles[0].durability == QosDurability.TRANSIENT_LOCAL
+        }
+    assert latched == {"/tf_static"}
+
+
+def test_messages_keep_their_distances_in_time(bag, recording):
+    finish = recording(TOPICS)
+    play(bag, rate=2.0, wait_for=TOPICS)
+    recorded, _ = finish()
+    with open_bag(recorded) as reader:
+        received = [at for at, _ in read_topic(reader, IMAGE_TOPICS[0], CompressedImage)]
+    expected = np.arange(FRAMES) * PERIOD_NS / 2.0
+    lag = np.array(received) - received[0] - expected
+    assert np.median(np.abs(lag)) < 20e6  # ns
+
+
+def test_a_latched_topic_reaches_a_late_subscriber(bag, recording):
+    player = threading.Thread(target=play, args=(bag,), kwargs={"rate": 0.5})
+    player.start()
+    time.sleep(1.5)  # the transforms were sent at the start, 1 s before the first image
+    finish = recording(["/tf_static"])
+    player.join()
+    assert finish()[1] == {"/tf_static": 1}
+
+
+def test_only_the_topics_asked_for_are_played(bag):
+    report = play(bag, rate=20.0, topics=["/CAM_FRONT*"])
+    assert sorted(report.sent) == sorted(t for t in IMAGE_TOPICS if t.startswith("/CAM_FRONT"))
+
+
+def test_a_recording_ends_by_itself_when_nothing_more_comes(bag, tmp_path):
+    player = threading.Thread(
+        target=play, args=(bag,), kwargs={"rate": 4.0, "wait_for": ["/detector/detections"]}
+    )
+    player.start()
+    counts = record(tmp_path / "recorded", ["/detector/detections"], until_idle=1.0)
+    player.join()
+    assert counts == {"/detector/detections": FRAMES}
+
+
+def test_waiting_for_a_subscriber_is_bounded(bag):
+    with pytest.raises(UserError, match="no subscriber on /CAM_BACK/image_raw/compressed after"):
+        play(bag, wait_for=["/CAM_BACK/*"], wait_timeout=0.5)
+
+
+def test_a_recording_without_a_message_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match="no message came on /nothing"):
+        record(tmp_path / "recorded", ["nothing"], duration=0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recorder_that_is_stopped_closes_its_bag_and_one_that_is_killed_hides_it(bag, tmp_path):
+    topics = {
+        signal.SIGINT: IMAGE_TOPICS[0],
+        signal.SIGTERM: IMAGE_TOPICS[1],
+        signal.SIGKILL: IMAGE_TOPICS[2],
+    }
+    program = "from asd_training.bags.cli import main; main()"
+    recorders = {
+        number: subprocess.Popen(
+            [sys.executable, "-c", program, "record", tmp_path / number.name, topic],
+            cwd=ROOT,
+        )
+        for number, topic in topics.items()
+    }
+    try:
+        play(bag, rate=4.0, topics=IMAGE_TOPICS, wait_for=list(topics.values()))
+        for number, recorder in recorders.items():
+            recorder.send_signal(number)
+        status = {number: recorder.wait(timeout=20) for number, recorder in recorders.items()}
+    finally:
+        for recorder in recorders.values():
+            recorder.kill()
+    assert status == {signal.SIGINT: 0, signal.SIGTERM: 0, signal.SIGKILL: -signal.SIGKILL}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        recorded = messages_by_topic(tmp_path / number.name)
+        assert len(recorded[topics[number]]) == FRAMES
+    assert not (tmp_path / "SIGKILL").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": 0.0}, "rate must be positive"),
+        ({"topics": ["/nothing"]}, "has no topic /nothing; it has"),
+        ({"topics": ["/tf_static"], "wait_for": ["/CAM_*"]}, "not among the topics to play"),
+    ],
+)
+def test_a_play_that_makes_no_sense_is_refused(bag, options, message):
+    with pytest.raises(UserError, match=message):
+        play(bag, **options)
