@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from nuscenes import NuScenes
 from tqdm import tqdm
 
@@ -32,9 +33,9 @@ from asd_perception.detections import Detections
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError, run_cli
 from asd_perception.files import atomic_file
+from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.convert import convert_scene
-from asd_training.bags.evaluate import BagEvaluation, evaluate_bag
-from asd_training.bags.latency import latency_report
+from asd_training.bags.evaluate import Coverage, submission_of_bag
 from asd_training.datasets.nuscenes import (
     annotations,
     camera_frame,
@@ -54,6 +55,9 @@ SEED = 2026
 SCORE_THRESHOLD = 0.02
 """Of the node and the offline run alike: low, since AP counts the whole curve."""
 
+MAX_DIFFERENCE = 0.005
+"""Of mAP between what the node published and the offline run on the same frames."""
+
 TOPICS = ("/detector/detections", "/detector/objects", "/diagnostics")
 
 
@@ -65,15 +69,27 @@ def main() -> None:
         "it published.",
     )
     parser.add_argument(
-        "output", type=Path, nargs="?", default=Path("demo"), help="folder (default: ./demo)"
+        "output",
+        type=Path,
+        nargs="?",
+        default=Path("demo"),
+        help="folder (default: ./demo)",
     )
-    parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
+    parser.add_argument(
+        "--model", type=Path, default=model_directory.TINY, help="model directory"
+    )
     parser.add_argument("--scenes", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument(
-        "--keyframes", type=int, default=16, help="a scene, at 2 Hz (default: %(default)s)"
+        "--keyframes",
+        type=int,
+        default=16,
+        help="a scene, at 2 Hz (default: %(default)s)",
     )
     parser.add_argument(
-        "--scale", type=float, default=0.5, help="of 1600x900 images (default: %(default)s)"
+        "--scale",
+        type=float,
+        default=0.5,
+        help="of 1600x900 images (default: %(default)s)",
     )
     args = parser.parse_args()
     sys.exit(run_cli("asd-demo", lambda: run(args)))
@@ -87,7 +103,9 @@ def run(args: argparse.Namespace) -> None:
 
     with _step("ray trace scenes that no model was trained on"):
         _forget_other_data(data, args)
-        synthesize(data, {"test": args.scenes}, args.keyframes, SEED, args.scale, False, None)
+        synthesize(
+            data, {"test": args.scenes}, args.keyframes, SEED, args.scale, False, None
+        )
     nusc = open_dataset(data)
     scenes = [scene["name"] for scene in nusc.scene]
     samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
@@ -98,39 +116,56 @@ def run(args: argparse.Namespace) -> None:
         for scene in scenes:
             convert_scene(nusc, scene, bags / scene)
 
-    with _step("replay them to the detector node over DDS, and record what it publishes"):
+    with _step(
+        "replay them to the detector node over DDS, and record what it publishes"
+    ):
         _replay([bags / scene for scene in scenes], published, args)
 
     with _step("score what the node published, and the same frames offline"):
-        online = evaluate_bag(published, nusc, output=results / "online")
-        online_boxes: Submission = json.loads(
-            (results / "online" / "submission.json").read_text()
-        )["results"]
+        online_boxes, coverage = submission_of_bag(published, nusc)
         detector = Detector.from_pretrained(args.model)
         offline_boxes: Submission = {}
         detections: dict[str, Detections] = {}
         for sample in tqdm(samples, desc="detecting offline", unit="frame"):
             frame = camera_frame(nusc, sample)
-            found = detector.detect(read_images(frame), frame.rig, SCORE_THRESHOLD)
             token = frame.sample_token
+            found = detector.detect(read_images(frame), frame.rig, SCORE_THRESHOLD)
             detections[token] = found
             # A frame that the node did not answer counts as empty for both.
-            answered = bool(online_boxes[token])
             offline_boxes[token] = (
-                submission_boxes(found, token, frame.global_from_ego) if answered else []
+                submission_boxes(found, token, frame.global_from_ego)
+                if online_boxes[token]
+                else []
             )
-        offline = score(nusc, offline_boxes, results / "offline" / "submission.json")
+        online = score(nusc, online_boxes, results / "online_submission.json")
+        offline = score(nusc, offline_boxes, results / "offline_submission.json")
 
     with _step("draw"):
         _draw(nusc, samples, detections, args.output)
 
-    latency = latency_report(published)
-    _write_results(results / "demo.json", online, offline, latency)
-    print(_table(online, offline, latency))
-    print(f"\npicture: {args.output / 'picture.jpg'}\nvideo:   {args.output / 'video.webm'}")
-    if online.detected < online.expected:
-        missed = online.expected - online.detected
-        raise UserError(f"the node missed {missed} frames; is the machine busy? Try again")
+    latency = _latency(published)
+    document = {
+        "coverage": dataclasses.asdict(coverage),
+        "online": dataclasses.asdict(online),
+        "offline": dataclasses.asdict(offline),
+        "latency": latency,
+    }
+    with atomic_file(results / "demo.json") as path:
+        path.write_text(json.dumps(document, indent=2) + "\n")
+    print(_table(online, offline, coverage, latency))
+    print(
+        f"\npicture: {args.output / 'picture.jpg'}\nvideo:   {args.output / 'video.webm'}"
+    )
+    if coverage.detected < coverage.expected:
+        missed = coverage.expected - coverage.detected
+        raise UserError(
+            f"the node missed {missed} frames; is the machine busy? Try again"
+        )
+    difference = online.mean_ap - offline.mean_ap
+    if abs(difference) > MAX_DIFFERENCE:
+        raise UserError(
+            f"the node's mAP is {difference:+.4f} from the offline run's; that is a defect"
+        )
 
 
 def _check_unseen(model: Path) -> None:
@@ -146,7 +181,10 @@ def _forget_other_data(data: Path, args: argparse.Namespace) -> None:
     if path.is_file():
         settings = json.loads(path.read_text())
         wanted = (args.scenes, args.keyframes, args.scale, SEED)
-        found = (settings["scenes"]["test"], *(settings[k] for k in ("keyframes", "scale", "seed")))
+        found = (
+            settings["scenes"]["test"],
+            *(settings[k] for k in ("keyframes", "scale", "seed")),
+        )
         if found != wanted:
             shutil.rmtree(data)
 
@@ -165,19 +203,35 @@ def _replay(bags: list[Path], published: Path, args: argparse.Namespace) -> None
         "score_threshold": SCORE_THRESHOLD,
         "image_transport": "compressed",
     }
-    overrides = [part for item in parameters.items() for part in ("-p", "{}:={}".format(*item))]
+    overrides = [
+        part for item in parameters.items() for part in ("-p", "{}:={}".format(*item))
+    ]
     with (
         log.open("w") as output,
-        _process([scripts / "detector", "--ros-args", *overrides], environment, output) as detector,
-        _process([scripts / "asd-bag", "record", published, *TOPICS], environment, output) as recorder,
+        _process(
+            [scripts / "detector", "--ros-args", *overrides], environment, output
+        ) as detector,
+        _process(
+            [scripts / "asd-bag", "record", published, *TOPICS], environment, output
+        ) as recorder,
     ):
         for bag in bags:
             images = [f"/{camera}/image_raw/compressed" for camera in CAMERAS]
-            play = [scripts / "asd-bag", "play", bag, "--wait-for", *images, "--wait-timeout", "60"]
+            play = [
+                scripts / "asd-bag",
+                "play",
+                bag,
+                "--wait-for",
+                *images,
+                "--wait-timeout",
+                "60",
+            ]
             played = subprocess.run(list(map(str, play)), env=environment, check=False)
             for process, name in ((detector, "detector"), (recorder, "recorder")):
                 if process.poll() is not None:
-                    raise UserError(f"the {name} stopped by itself; its last words are in {log}")
+                    raise UserError(
+                        f"the {name} stopped by itself; its last words are in {log}"
+                    )
             if played.returncode:
                 raise UserError(f"{bag} could not be played; the node's log is {log}")
         time.sleep(2.0)  # the last frame is still being detected
@@ -189,7 +243,10 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is asked to stop (SIGINT) at the end, and killed if it does not listen."""
     process = subprocess.Popen(
-        list(map(str, command)), env=environment, stdout=output, stderr=subprocess.STDOUT
+        list(map(str, command)),
+        env=environment,
+        stdout=output,
+        stderr=subprocess.STDOUT,
     )
     try:
         yield process
@@ -204,7 +261,10 @@ def _process(
 
 
 def _draw(
-    nusc: NuScenes, samples: list[dict[str, Any]], detections: dict[str, Detections], output: Path
+    nusc: NuScenes,
+    samples: list[dict[str, Any]],
+    detections: dict[str, Detections],
+    output: Path,
 ) -> None:
     pictures = []
     for sample in tqdm(samples, desc="drawing", unit="frame"):
@@ -222,36 +282,47 @@ def _draw(
     save_video(pictures, output / "video.webm", rate=2.0)
 
 
-def _write_results(
-    path: Path, online: BagEvaluation, offline: Metrics, latency: dict[str, float]
-) -> None:
-    document = {
-        "online": dataclasses.asdict(online),
-        "offline": dataclasses.asdict(offline),
-        "latency_ms": latency,
-    }
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n")
+def _latency(published: Path) -> dict[str, str]:
+    """The node's own account of its latency, a stage: its last word on /diagnostics."""
+    with open_bag(published) as reader:
+        for _, message in reversed(
+            list(read_topic(reader, "/diagnostics", DiagnosticArray))
+        ):
+            for status in message.status:
+                if status.name.endswith("latency") and status.values:
+                    return {item.key: item.value for item in status.values}
+    return {}
 
 
-def _table(online: BagEvaluation, offline: Metrics, latency: dict[str, float]) -> str:
-    node = online.metrics
+def _table(
+    online: Metrics, offline: Metrics, coverage: Coverage, latency: dict[str, str]
+) -> str:
     rows = [
-        ("frames sent", str(online.expected), ""),
-        ("frames detected", str(online.detected), str(offline.samples)),
-        ("mAP (ten classes)", f"{node.mean_ap:.4f}", f"{offline.mean_ap:.4f}"),
-        ("mAP (classes present)", f"{node.mean_ap_present:.4f}", f"{offline.mean_ap_present:.4f}"),
-        ("NDS", f"{node.nds:.4f}", f"{offline.nds:.4f}"),
+        ("frames sent", str(coverage.expected), ""),
+        ("frames detected", str(coverage.detected), str(offline.samples)),
+        ("mAP (ten classes)", f"{online.mean_ap:.4f}", f"{offline.mean_ap:.4f}"),
+        (
+            "mAP (present)",
+            f"{online.mean_ap_present:.4f}",
+            f"{offline.mean_ap_present:.4f}",
+        ),
+        ("NDS", f"{online.nds:.4f}", f"{offline.nds:.4f}"),
     ]
-    for name, count in node.ground_truth.items():
-        if count:
-            label = f"AP {name} ({count})"
-            rows.append((label, f"{node.class_ap[name]:.3f}", f"{offline.class_ap[name]:.3f}"))
-    for name, value in latency.items():
-        rows.append((f"latency {name}, ms", f"{value:.0f}", ""))
-    rows.append(("mAP online - offline", f"{node.mean_ap - offline.mean_ap:+.4f}", ""))
+    rows += [
+        (
+            f"AP {name} ({count})",
+            f"{online.class_ap[name]:.3f}",
+            f"{offline.class_ap[name]:.3f}",
+        )
+        for name, count in online.ground_truth.items()
+        if count
+    ]
+    rows.append(("mAP, node - offline", f"{online.mean_ap - offline.mean_ap:+.4f}", ""))
     lines = [f"{'':<32}{'node':>10}{'offline':>10}"]
     lines += [f"{label:<32}{first:>10}{second:>10}" for label, first, second in rows]
+    lines += ["latency of the node"] + [
+        f"  {stage}: {value}" for stage, value in latency.items()
+    ]
     return "\n".join(lines)
 
 

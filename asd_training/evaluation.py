@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from nuscenes import NuScenes
 from nuscenes.eval.common.config import config_factory
@@ -25,7 +24,6 @@ from nuscenes.eval.common.loaders import (
 )
 from nuscenes.eval.detection.data_classes import DetectionBox
 from nuscenes.eval.detection.evaluate import DetectionEval
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from asd_perception.constants import CLASSES
@@ -33,9 +31,9 @@ from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_training.datasets.nuscenes import (
-    CameraFrame,
     camera_frame,
     open_dataset,
+    read_images,
     scene_samples,
     split_scenes,
     submission_boxes,
@@ -159,17 +157,6 @@ def detect_samples(
             detections, frame.sample_token, frame.global_from_ego
         )
     return submission
-
-
-def read_images(frame: CameraFrame) -> list[NDArray[np.uint8]]:
-    """The images of a frame, (height, width, 3) uint8 RGB each. Raises UserError."""
-    images = []
-    for path in frame.image_paths:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise UserError(f"{path} is missing or no readable image")
-        images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    return images
 
 
 def format_metrics(metrics: Metrics) -> str:

@@ -5,13 +5,22 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd_perception.geometry import box_corners, inverse, points_in_box, project, transform_from, transform_points
+from asd_perception.geometry import (
+    box_corners,
+    inverse,
+    points_in_box,
+    project,
+    transform_from,
+    transform_points,
+)
 from asd_training.datasets.augmentation import jitter_colour, mirror, rotate
 from asd_training.datasets.nuscenes import Annotations
 
 INTRINSICS = np.array([[[280.0, 0, 170], [0, 280, 40], [0, 0, 1]]])
 # A camera on the vehicle's left that looks forward and left.
-EGO_FROM_CAMERA = transform_from([0.6757, -0.6736, 0.2121, -0.2112], [1.52, 0.49, 1.5])[None]
+EGO_FROM_CAMERA = transform_from([0.6757, -0.6736, 0.2121, -0.2112], [1.52, 0.49, 1.5])[
+    None
+]
 
 
 def one_object(x, y, yaw):
@@ -25,7 +34,9 @@ def pixels(boxes, intrinsics, ego_from_camera):
     return project(corners, intrinsics[0])
 
 
-objects = st.builds(one_object, st.floats(10, 40), st.floats(10, 40), st.floats(-np.pi, np.pi))
+objects = st.builds(
+    one_object, st.floats(10, 40), st.floats(10, 40), st.floats(-np.pi, np.pi)
+)
 
 
 @given(objects, st.floats(-np.pi, np.pi))
@@ -38,8 +49,14 @@ def test_rotation_keeps_pixels_and_points(objects, angle):
     np.testing.assert_allclose(depth_after, depth, atol=1e-9)
     inside = points_in_box(points, objects.boxes[0])
     assert (points_in_box(moved, turned.boxes[0]) == inside).mean() > 0.97
-    heading = objects.velocities[0] @ [np.cos(objects.boxes[0, 6]), np.sin(objects.boxes[0, 6])]
-    heading_after = turned.velocities[0] @ [np.cos(turned.boxes[0, 6]), np.sin(turned.boxes[0, 6])]
+    heading = objects.velocities[0] @ [
+        np.cos(objects.boxes[0, 6]),
+        np.sin(objects.boxes[0, 6]),
+    ]
+    heading_after = turned.velocities[0] @ [
+        np.cos(turned.boxes[0, 6]),
+        np.sin(turned.boxes[0, 6]),
+    ]
     assert abs(heading - heading_after) < 1e-9
 
 
@@ -66,7 +83,13 @@ def test_mirror_moves_pixels_with_the_image(objects):
 
 def test_mirroring_twice_changes_nothing():
     images = np.random.default_rng(0).integers(0, 255, (1, 96, 340, 3), dtype=np.uint8)
-    start = (images, INTRINSICS, EGO_FROM_CAMERA, one_object(20, 15, 0.3), np.ones((5, 3)))
+    start = (
+        images,
+        INTRINSICS,
+        EGO_FROM_CAMERA,
+        one_object(20, 15, 0.3),
+        np.ones((5, 3)),
+    )
     twice = mirror(*mirror(*start))
     np.testing.assert_array_equal(twice[0], images)
     np.testing.assert_allclose(twice[1], INTRINSICS)
@@ -77,4 +100,6 @@ def test_mirroring_twice_changes_nothing():
 def test_colour_jitter_clips_instead_of_wrapping():
     images = np.array([0, 100, 250], np.uint8)[:, None, None, None].repeat(3, 3)
     result = jitter_colour(images, np.array([1.5, 1.0, 0.5]), 10.0)
-    np.testing.assert_array_equal(result[:, 0, 0], [[10, 10, 10], [160, 110, 60], [255, 255, 135]])
+    np.testing.assert_array_equal(
+        result[:, 0, 0], [[10, 10, 10], [160, 110, 60], [255, 255, 135]]
+    )

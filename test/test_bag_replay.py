@@ -21,7 +21,13 @@ from vision_msgs.msg import Detection3D, Detection3DArray
 
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
-from asd_training.bags.bag_files import create_bag, open_bag, qos, read_messages, read_topic
+from asd_training.bags.bag_files import (
+    create_bag,
+    open_bag,
+    qos,
+    read_messages,
+    read_topic,
+)
 from asd_training.bags.play import play
 from asd_training.bags.record import record
 

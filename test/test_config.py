@@ -11,13 +11,19 @@ from asd_training.student import TrainingConfig
 
 @pytest.mark.parametrize("config", [StudentConfig(), TrainingConfig()])
 def test_round_trip_through_yaml(config):
-    assert from_dict(type(config), yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
+    assert (
+        from_dict(type(config), yaml.safe_load(yaml.safe_dump(to_dict(config))))
+        == config
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"image_sise": [128, 352]}, "unknown key image_sise; known keys are image_size"),
+        (
+            {"image_sise": [128, 352]},
+            "unknown key image_sise; known keys are image_size",
+        ),
         ({"depth": {"bins": "many"}}, "depth.bins: expected int, found 'many'"),
         ({"depth": {"far": True}}, "depth.far: expected float, found True"),
         ({"image_size": [128, 352, 3]}, "image_size: expected tuple"),

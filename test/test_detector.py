@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from asd_perception.config import StudentConfig
-from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
+from asd_perception.constants import (
+    ATTRIBUTES,
+    CAMERAS,
+    CLASS_ATTRIBUTES,
+    CLASSES,
+    NO_ATTRIBUTE,
+)
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
@@ -26,12 +32,18 @@ def make_rig(names=CAMERAS):
     headings = np.deg2rad([55, 0, -55, 110, 180, -110])[: len(names)]
     poses = []
     for heading in headings:
-        body = transform_from([np.cos(heading / 2), 0, 0, np.sin(heading / 2)], [1, 0, 1.5])
-        poses.append(body @ transform_from([0.5, -0.5, 0.5, -0.5], [0, 0, 0]))  # optical frame
+        body = transform_from(
+            [np.cos(heading / 2), 0, 0, np.sin(heading / 2)], [1, 0, 1.5]
+        )
+        poses.append(
+            body @ transform_from([0.5, -0.5, 0.5, -0.5], [0, 0, 0])
+        )  # optical frame
     n = len(names)
     return CameraRig(
         names=tuple(names),
-        intrinsics=np.repeat([[[316.0, 0, 200], [0, 316.0, 112], [0, 0, 1]]], n, axis=0),
+        intrinsics=np.repeat(
+            [[[316.0, 0, 200], [0, 316.0, 112], [0, 0, 1]]], n, axis=0
+        ),
         ego_from_camera=np.stack(poses),
         image_sizes=np.repeat([[400, 225]], n, axis=0),
         distortion=np.zeros((n, 8)),
@@ -39,7 +51,10 @@ def make_rig(names=CAMERAS):
 
 
 def make_images(n=6, shape=(225, 400, 3)):
-    return [np.random.default_rng(i).integers(0, 255, shape, dtype=np.uint8) for i in range(n)]
+    return [
+        np.random.default_rng(i).integers(0, 255, shape, dtype=np.uint8)
+        for i in range(n)
+    ]
 
 
 def test_objects_are_valid_and_sorted(detector):
@@ -63,7 +78,9 @@ def test_the_threshold_cuts_the_same_list(detector):
     everything = detector.detect(make_images(), make_rig(), 0.0)
     middle = float(everything.scores[50])
     kept = detector.detect(make_images(), make_rig(), middle)
-    np.testing.assert_array_equal(kept.boxes, everything.boxes[everything.scores >= middle])
+    np.testing.assert_array_equal(
+        kept.boxes, everything.boxes[everything.scores >= middle]
+    )
 
 
 def test_camera_order_does_not_matter(detector):
@@ -87,7 +104,9 @@ def test_wrong_inputs_are_named(detector):
         detector.detect(make_images(5), make_rig(CAMERAS[:5]))
     with pytest.raises(UserError, match="5 images for a rig of 6"):
         detector.detect(make_images(5), rig)
-    with pytest.raises(UserError, match="CAM_FRONT_LEFT: the image is 100x50, its calibration says"):
+    with pytest.raises(
+        UserError, match="CAM_FRONT_LEFT: the image is 100x50, its calibration says"
+    ):
         detector.detect(make_images(shape=(50, 100, 3)), rig)
     with pytest.raises(UserError, match="expected uint8"):
         detector.detect([image.astype(np.float32) for image in make_images()], rig)

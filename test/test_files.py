@@ -40,7 +40,9 @@ def test_a_killed_writer_leaves_nothing_under_the_final_name(tmp_path):
         "    (folder / 'b.txt').write_text('half'); print('writing', flush=True); time.sleep(60)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "d")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(tmp_path / "d")],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "writing\n"
     process.send_signal(signal.SIGKILL)
@@ -51,7 +53,10 @@ def test_a_killed_writer_leaves_nothing_under_the_final_name(tmp_path):
 def test_an_existing_folder_is_never_overwritten(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "mine").write_text("precious")
-    with pytest.raises(UserError, match="exists already"), atomic_directory(tmp_path / "d"):
+    with (
+        pytest.raises(UserError, match="exists already"),
+        atomic_directory(tmp_path / "d"),
+    ):
         pass
     assert (tmp_path / "d" / "mine").read_text() == "precious"
 
@@ -59,11 +64,17 @@ def test_an_existing_folder_is_never_overwritten(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_unwritable_folder_is_named(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="cannot write"), atomic_file(tmp_path / "a.txt"):
+    with (
+        pytest.raises(UserError, match="cannot write"),
+        atomic_file(tmp_path / "a.txt"),
+    ):
         pass
 
 
 def test_a_parent_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot create the folder"), atomic_file(tmp_path / "file" / "x" / "a"):
+    with (
+        pytest.raises(UserError, match="cannot create the folder"),
+        atomic_file(tmp_path / "file" / "x" / "a"),
+    ):
         pass

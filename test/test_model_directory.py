@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: a model survives its folder bit by bit, and a broken folder is told in one line."""
 
-
 import pytest
 import torch
 import yaml
@@ -63,7 +62,9 @@ def test_truncated_weights_are_told(folder):
 
 
 def test_configuration_that_disagrees_with_the_weights_is_told(folder):
-    rewrite_config(folder, lambda document: document["student"].update(head_channels=16))
+    rewrite_config(
+        folder, lambda document: document["student"].update(head_channels=16)
+    )
     with pytest.raises(UserError, match="does not fit its config.yaml: .*has shape"):
         model_directory.load(folder)
 
@@ -74,7 +75,10 @@ def test_configuration_that_disagrees_with_the_weights_is_told(folder):
         (lambda d: d.update(format=99), "not a model configuration of format 1"),
         (lambda d: d.update(classes=["car"]), "classes are not car, truck"),
         (lambda d: d["student"].update(colour="red"), "unknown key student.colour"),
-        (lambda d: d["student"]["backbone"].update(model_type="nope"), "cannot be built|nope"),
+        (
+            lambda d: d["student"]["backbone"].update(model_type="nope"),
+            "cannot be built|nope",
+        ),
         (lambda d: d.pop("student"), "student"),
     ],
 )
@@ -85,7 +89,9 @@ def test_a_wrong_configuration_is_told(folder, change, message):
 
 
 def test_yaml_cannot_run_code(folder):
-    (folder / "config.yaml").write_text("!!python/object/apply:os.system ['touch /tmp/owned']")
+    (folder / "config.yaml").write_text(
+        "!!python/object/apply:os.system ['touch /tmp/owned']"
+    )
     with pytest.raises(UserError, match="cannot be read"):
         model_directory.load(folder)
 
@@ -101,5 +107,3 @@ def test_missing_files_are_named(folder, tmp_path):
 def test_an_existing_model_is_not_overwritten(student, folder):
     with pytest.raises(UserError, match="exists already"):
         model_directory.save(folder, student, {})
-
-

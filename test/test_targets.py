@@ -55,7 +55,9 @@ def perfect_output(targets) -> HeadOutput:
         heatmap=torch.logit(targets.heatmap, eps=1e-6)[None],
         boxes=scatter(targets.boxes),
         velocity=scatter(targets.velocities),
-        attribute=scatter(20.0 * torch.nn.functional.one_hot(known, len(ATTRIBUTES)).float()),
+        attribute=scatter(
+            20.0 * torch.nn.functional.one_hot(known, len(ATTRIBUTES)).float()
+        ),
     )
 
 
@@ -67,7 +69,9 @@ def test_targets_decode_to_the_boxes(seed, count):
     found = {}
     for i in range(count):  # the peaks score 1 and come first
         assert decoded.scores[0, i] > 0.999
-        nearest = np.linalg.norm(objects.boxes[:, :2] - decoded.boxes[0, i, :2].numpy(), axis=1).argmin()
+        nearest = np.linalg.norm(
+            objects.boxes[:, :2] - decoded.boxes[0, i, :2].numpy(), axis=1
+        ).argmin()
         found[nearest] = i
     assert len(found) == count
     for index, i in found.items():
@@ -76,7 +80,9 @@ def test_targets_decode_to_the_boxes(seed, count):
         assert abs(wrap_angle(box[6] - objects.boxes[index, 6])) < 1e-3
         assert decoded.labels[0, i] == objects.labels[index]
         assert decoded.attributes[0, i] == objects.attributes[index]
-        np.testing.assert_allclose(decoded.velocities[0, i], objects.velocities[index], atol=1e-3)
+        np.testing.assert_allclose(
+            decoded.velocities[0, i], objects.velocities[index], atol=1e-3
+        )
 
 
 def test_the_perfect_output_costs_almost_nothing():
@@ -105,7 +111,12 @@ def test_an_empty_frame_has_finite_losses():
     empty = scattered_objects(0, 0)
     targets = detection_targets(empty, GRID)
     batch = type(targets)(*(value[None] for value in targets))
-    output = HeadOutput(*(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, 8, 2, 8)))
+    output = HeadOutput(
+        *(
+            torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True)
+            for n in (10, 8, 2, 8)
+        )
+    )
     loss = sum(detection_losses(output, batch).values())
     loss.backward()
     assert torch.isfinite(loss)
@@ -117,7 +128,12 @@ def test_unknown_velocity_teaches_nothing():
     objects.velocities[:] = np.nan
     targets = detection_targets(objects, GRID)
     batch = type(targets)(*(value[None] for value in targets))
-    output = HeadOutput(*(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, 8, 2, 8)))
+    output = HeadOutput(
+        *(
+            torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True)
+            for n in (10, 8, 2, 8)
+        )
+    )
     losses = detection_losses(output, batch)
     assert losses["velocity"].item() == 0
     sum(losses.values()).backward()
@@ -130,7 +146,12 @@ def test_more_objects_than_a_batch_holds_keeps_the_nearest():
     boxes[:, :2] = random.uniform(-50, 50, (len(boxes), 2))
     n = len(boxes)
     objects = Annotations(
-        boxes, np.zeros((n, 2)), np.zeros(n, np.int64), np.zeros(n, np.int64), ("",) * n, np.ones(n, np.int64)
+        boxes,
+        np.zeros((n, 2)),
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
+        ("",) * n,
+        np.ones(n, np.int64),
     )
     targets = detection_targets(objects, GRID)
     assert int(targets.valid.sum()) == MAX_OBJECTS
