@@ -11,24 +11,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nuscenes import NuScenes
 from tqdm import tqdm
 
 from asd_perception import model_directory
-from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError, run_cli
@@ -46,6 +41,7 @@ from asd_training.datasets.nuscenes import (
     submission_boxes,
 )
 from asd_training.evaluation import Metrics, Submission, score
+from asd_training.replay import replay_to_detector
 from asd_training.synthetic.generate import synthesize
 from asd_training.visualization import frame_picture, save_picture, save_video
 
@@ -57,8 +53,6 @@ SCORE_THRESHOLD = 0.02
 
 MAX_DIFFERENCE = 0.005
 """Of mAP between what the node published and the offline run on the same frames."""
-
-TOPICS = ("/detector/detections", "/detector/objects", "/diagnostics")
 
 
 def main() -> None:
@@ -75,9 +69,7 @@ def main() -> None:
         default=Path("demo"),
         help="folder (default: ./demo)",
     )
-    parser.add_argument(
-        "--model", type=Path, default=model_directory.TINY, help="model directory"
-    )
+    parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
     parser.add_argument("--scenes", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument(
         "--keyframes",
@@ -103,9 +95,7 @@ def run(args: argparse.Namespace) -> None:
 
     with _step("ray trace scenes that no model was trained on"):
         _forget_other_data(data, args)
-        synthesize(
-            data, {"test": args.scenes}, args.keyframes, SEED, args.scale, False, None
-        )
+        synthesize(data, {"test": args.scenes}, args.keyframes, SEED, args.scale, False, None)
     nusc = open_dataset(data)
     scenes = [scene["name"] for scene in nusc.scene]
     samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
@@ -116,10 +106,10 @@ def run(args: argparse.Namespace) -> None:
         for scene in scenes:
             convert_scene(nusc, scene, bags / scene)
 
-    with _step(
-        "replay them to the detector node over DDS, and record what it publishes"
-    ):
-        _replay([bags / scene for scene in scenes], published, args)
+    with _step("replay them to the detector node over DDS, and record what it publishes"):
+        log = args.output / "detector.log"
+        played = [bags / scene for scene in scenes]
+        replay_to_detector(played, published, args.model, SCORE_THRESHOLD, log)
 
     with _step("score what the node published, and the same frames offline"):
         online_boxes, coverage = submission_of_bag(published, nusc)
@@ -133,9 +123,7 @@ def run(args: argparse.Namespace) -> None:
             detections[token] = found
             # A frame that the node did not answer counts as empty for both.
             offline_boxes[token] = (
-                submission_boxes(found, token, frame.global_from_ego)
-                if online_boxes[token]
-                else []
+                submission_boxes(found, token, frame.global_from_ego) if online_boxes[token] else []
             )
         online = score(nusc, online_boxes, results / "online_submission.json")
         offline = score(nusc, offline_boxes, results / "offline_submission.json")
@@ -153,14 +141,10 @@ def run(args: argparse.Namespace) -> None:
     with atomic_file(results / "demo.json") as path:
         path.write_text(json.dumps(document, indent=2) + "\n")
     print(_table(online, offline, coverage, latency))
-    print(
-        f"\npicture: {args.output / 'picture.jpg'}\nvideo:   {args.output / 'video.webm'}"
-    )
+    print(f"\npicture: {args.output / 'picture.jpg'}\nvideo:   {args.output / 'video.webm'}")
     if coverage.detected < coverage.expected:
         missed = coverage.expected - coverage.detected
-        raise UserError(
-            f"the node missed {missed} frames; is the machine busy? Try again"
-        )
+        raise UserError(f"the node missed {missed} frames; is the machine busy? Try again")
     difference = online.mean_ap - offline.mean_ap
     if abs(difference) > MAX_DIFFERENCE:
         raise UserError(
@@ -189,77 +173,6 @@ def _forget_other_data(data: Path, args: argparse.Namespace) -> None:
             shutil.rmtree(data)
 
 
-def _replay(bags: list[Path], published: Path, args: argparse.Namespace) -> None:
-    """Play the bags, one after the other, to a detector process; record its answers."""
-    environment = {
-        **os.environ,
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(1 + os.getpid() % 100)),
-    }
-    scripts = Path(sysconfig.get_path("scripts"))
-    log = args.output / "detector.log"
-    parameters = {
-        "model": args.model.resolve(),
-        "score_threshold": SCORE_THRESHOLD,
-        "image_transport": "compressed",
-    }
-    overrides = [
-        part for item in parameters.items() for part in ("-p", "{}:={}".format(*item))
-    ]
-    with (
-        log.open("w") as output,
-        _process(
-            [scripts / "detector", "--ros-args", *overrides], environment, output
-        ) as detector,
-        _process(
-            [scripts / "asd-bag", "record", published, *TOPICS], environment, output
-        ) as recorder,
-    ):
-        for bag in bags:
-            images = [f"/{camera}/image_raw/compressed" for camera in CAMERAS]
-            play = [
-                scripts / "asd-bag",
-                "play",
-                bag,
-                "--wait-for",
-                *images,
-                "--wait-timeout",
-                "60",
-            ]
-            played = subprocess.run(list(map(str, play)), env=environment, check=False)
-            for process, name in ((detector, "detector"), (recorder, "recorder")):
-                if process.poll() is not None:
-                    raise UserError(
-                        f"the {name} stopped by itself; its last words are in {log}"
-                    )
-            if played.returncode:
-                raise UserError(f"{bag} could not be played; the node's log is {log}")
-        time.sleep(2.0)  # the last frame is still being detected
-
-
-@contextmanager
-def _process(
-    command: list[Any], environment: dict[str, str], output: IO[str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is asked to stop (SIGINT) at the end, and killed if it does not listen."""
-    process = subprocess.Popen(
-        list(map(str, command)),
-        env=environment,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def _draw(
     nusc: NuScenes,
     samples: list[dict[str, Any]],
@@ -285,18 +198,14 @@ def _draw(
 def _latency(published: Path) -> dict[str, str]:
     """The node's own account of its latency, a stage: its last word on /diagnostics."""
     with open_bag(published) as reader:
-        for _, message in reversed(
-            list(read_topic(reader, "/diagnostics", DiagnosticArray))
-        ):
+        for _, message in reversed(list(read_topic(reader, "/diagnostics", DiagnosticArray))):
             for status in message.status:
                 if status.name.endswith("latency") and status.values:
                     return {item.key: item.value for item in status.values}
     return {}
 
 
-def _table(
-    online: Metrics, offline: Metrics, coverage: Coverage, latency: dict[str, str]
-) -> str:
+def _table(online: Metrics, offline: Metrics, coverage: Coverage, latency: dict[str, str]) -> str:
     rows = [
         ("frames sent", str(coverage.expected), ""),
         ("frames detected", str(coverage.detected), str(offline.samples)),
@@ -320,9 +229,7 @@ def _table(
     rows.append(("mAP, node - offline", f"{online.mean_ap - offline.mean_ap:+.4f}", ""))
     lines = [f"{'':<32}{'node':>10}{'offline':>10}"]
     lines += [f"{label:<32}{first:>10}{second:>10}" for label, first, second in rows]
-    lines += ["latency of the node"] + [
-        f"  {stage}: {value}" for stage, value in latency.items()
-    ]
+    lines += ["latency of the node"] + [f"  {stage}: {value}" for stage, value in latency.items()]
     return "\n".join(lines)
 
 

@@ -16,3 +16,13 @@ def keyframe_root() -> Path:
     if not _KEYFRAME.is_dir():
         pytest.skip(f"the real nuScenes keyframe is not at {_KEYFRAME}")
     return _KEYFRAME
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small synthetic dataset: a train and a val scene of three keyframes."""
+    from asd_training.synthetic.generate import synthesize
+
+    root = tmp_path_factory.mktemp("synthetic") / "data"
+    synthesize(root, {"train": 1, "val": 1}, 3, seed=77, scale=0.2, sweeps=False, workers=2)
+    return root

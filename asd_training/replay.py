@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags in, a bag of detections out: the real node, in its own process, over real DDS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from asd_perception.constants import CAMERAS
+from asd_perception.errors import UserError
+from asd_training.bags.convert import image_topic
+
+RECORDED = ("/detector/detections", "/detector/objects", "/diagnostics")
+START_TIMEOUT = 60  # s until the detector subscribes: torch alone takes seconds to import
+LAST_FRAME = 2.0  # s for the last frame to be detected and recorded
+
+
+def replay_to_detector(
+    bags: Sequence[Path], published: Path, model: Path, score_threshold: float, log: Path
+) -> None:
+    """Play bags, one after the other, to a detector process, and record what it publishes.
+
+    published: folder of the new bag. log: file for what detector and recorder print. Everything
+    stays on this machine, on the ROS domain of the environment or else one of this process's own.
+    Raises UserError if a process fails.
+    """
+    environment = {
+        **os.environ,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID") or str(1 + os.getpid() % 100),
+    }
+    scripts = Path(sysconfig.get_path("scripts"))
+    detector_command = [scripts / "detector", "--ros-args"]
+    for name, value in (
+        ("model", model.resolve()),
+        ("score_threshold", score_threshold),
+        ("image_transport", "compressed"),
+    ):
+        detector_command += ["-p", f"{name}:={value}"]
+    recorder_command = [scripts / "asd-bag", "record", published, *RECORDED]
+    with (
+        log.open("w") as output,
+        _process(detector_command, environment, output) as detector,
+        _process(recorder_command, environment, output) as recorder,
+    ):
+        for bag in bags:
+            play = [scripts / "asd-bag", "play", bag, "--wait-timeout", START_TIMEOUT]
+            play += ["--wait-for", *map(image_topic, CAMERAS)]
+            played = subprocess.run(list(map(str, play)), env=environment, check=False)
+            for process, name in ((detector, "detector"), (recorder, "recorder")):
+                if process.poll() is not None:
+                    raise UserError(f"the {name} stopped by itself; its last words are in {log}")
+            if played.returncode:
+                raise UserError(f"{bag} could not be played; the node's log is {log}")
+        time.sleep(LAST_FRAME)
+    if recorder.returncode:
+        raise UserError(f"nothing was recorded; see {log}")
+
+
+@contextmanager
+def _process(
+    command: Sequence[object], environment: dict[str, str], output: IO[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is asked to stop (SIGINT) at the end, and killed if it does not listen."""
+    process = subprocess.Popen(
+        list(map(str, command)), env=environment, stdout=output, stderr=subprocess.STDOUT
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
