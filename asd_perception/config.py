@@ -59,6 +59,7 @@ class StudentConfig:
     image_size: height and width of the network's input in pixels.
     image_mean, image_std: per RGB channel, on the 0-255 scale.
     bev_channels: channels of the camera, simulated-point and fused BEV features.
+    fusion: "heterogeneous", or "symmetric" to compare with.
     encoder_channels: channels of the BEV encoder's stages at strides 1, 2 and 4.
     encoder_blocks: residual blocks a stage.
     head_channels: channels of the centre head.
@@ -71,8 +72,9 @@ class StudentConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
     bev: BevGrid = field(default_factory=BevGrid)
-    bev_channels: int = 48
-    encoder_channels: tuple[int, int, int] = (48, 96, 128)
+    bev_channels: int = 32
+    fusion: str = "heterogeneous"
+    encoder_channels: tuple[int, int, int] = (32, 64, 128)
     encoder_blocks: int = 1
     head_channels: int = 48
     max_objects: int = 200
@@ -83,6 +85,8 @@ class StudentConfig:
                 raise UserError(f"image_size {self.image_size}: each side must be a multiple of 32")
         if self.depth.bins < 2 or not 0 < self.depth.near < self.depth.far:
             raise UserError(f"depth {self.depth}: needs 0 < near < far and at least 2 bins")
+        if self.fusion not in ("heterogeneous", "symmetric"):
+            raise UserError(f"fusion is {self.fusion!r}; it must be heterogeneous or symmetric")
         if self.bev.size % 4:
             raise UserError(f"bev has {self.bev.size} cells a side; it must be a multiple of 4")
 

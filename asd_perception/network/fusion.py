@@ -3,16 +3,18 @@
 
 Heterogeneous fusion (method.md) leans on the camera:
 
-    F = Phi(C) + g * Psi(C, P),   Psi(C, P) = W (sigmoid(U C) * relu(V P))
+    F = Phi(C) + g * Psi(C, P),   Psi(C, P) = W (sigmoid(U C) * relu(V1 P + V2 P))
 
-Phi starts as the identity. V looks through a wide window and, like W, has no bias: where no
-point lies within the window, P = 0 there and Psi vanishes exactly, so F = Phi(C). The gate g in
-(0, 1), from C, P and the points' evidence, starts mostly closed.
+Phi starts as the identity. V1 looks at the cell alone and keeps its exact place, V2 at a window of
+about 9x9 cells; like W they have no bias, so that where no point lies within the window Psi
+vanishes exactly and F = Phi(C). The gate g in (0, 1), from C, P and the points' evidence, starts
+mostly closed.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asd_perception.network.layers import ConvNormReLU
@@ -22,19 +24,21 @@ INITIAL_GATE = -2.0
 
 
 class HeterogeneousFusion(nn.Module):
-    """The camera's features, plus a gated residual from the points."""
+    """The camera's features, and a gated residual from the points."""
 
-    def __init__(self, channels: int, window: int = 7) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.camera = nn.Sequential(
-            ConvNormReLU(channels, channels), nn.Conv2d(channels, channels, 1)
+            ConvNormReLU(channels, channels, kernel=1), nn.Conv2d(channels, channels, 1)
         )
         nn.init.zeros_(self.camera[1].weight)
         nn.init.zeros_(self.camera[1].bias)
-        self.points = nn.Sequential(
-            nn.Conv2d(channels, channels, window, padding=window // 2, groups=channels, bias=False),
-            nn.Conv2d(channels, channels, 1, bias=False),
+        self.cell = nn.Conv2d(channels, channels, 1, bias=False)
+        self.window = nn.Sequential(  # at half resolution, where a wide window is cheap
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
             nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.Upsample(scale_factor=2.0, mode="bilinear"),
         )
         self.semantics = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Sigmoid())
         self.out = nn.Conv2d(channels, channels, 1, bias=False)
@@ -50,7 +54,8 @@ class HeterogeneousFusion(nn.Module):
         Returns the fused features (B, C, Y, X) and the gate (B, 1, Y, X).
         """
         gate = self.gate(torch.cat([camera, points, evidence], dim=1)).sigmoid()
-        residual = self.out(self.semantics(camera) * self.points(points))
+        geometry = F.relu(self.cell(points) + self.window(points))
+        residual = self.out(self.semantics(camera) * geometry)
         return camera + self.camera(camera) + gate * residual, gate
 
 

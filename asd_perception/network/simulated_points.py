@@ -122,7 +122,7 @@ class GeometryCompensation(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.hidden = ConvNormReLU(2 * channels + 1, 16)
+        self.hidden = ConvNormReLU(2 * channels + 1, 16, stride=2)
         self.offset = nn.Conv2d(16, 2, 3, padding=1)
         nn.init.zeros_(self.offset.weight)
         nn.init.zeros_(self.offset.bias)
@@ -130,6 +130,7 @@ class GeometryCompensation(nn.Module):
     def forward(self, bev: Tensor, evidence: Tensor, camera_bev: Tensor) -> tuple[Tensor, Tensor]:
         """bev (B, C, Y, X), evidence (B, 1, Y, X), camera_bev (B, C, Y, X) to (bev, evidence)."""
         offset = self.offset(self.hidden(torch.cat([bev, evidence, camera_bev], dim=1))).float()
+        offset = F.interpolate(offset, scale_factor=2.0, mode="bilinear")
         size = bev.shape[-1]
         centres = torch.arange(size, device=bev.device) + 0.5
         column = centres + offset[:, 0]

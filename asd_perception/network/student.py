@@ -12,7 +12,7 @@ from asd_perception.config import StudentConfig
 from asd_perception.network.backbone import ImageEncoder
 from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
-from asd_perception.network.fusion import HeterogeneousFusion
+from asd_perception.network.fusion import HeterogeneousFusion, SymmetricFusion
 from asd_perception.network.simulated_points import PointSimulator
 from asd_perception.network.view_transform import LiftSplat, camera_conditions, camera_rays
 
@@ -37,18 +37,24 @@ class StudentOutput(NamedTuple):
 class Student(nn.Module):
     """The camera-only detector network.
 
-    Raises UserError for a configuration whose parts do not fit.
+    Raises UserError where the backbone's stride is not the configured one.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("mean", torch.tensor(config.image_mean)[:, None, None], False)
-        self.register_buffer("std", torch.tensor(config.image_std)[:, None, None], False)
+        self.register_buffer(
+            "mean", torch.tensor(config.image_mean)[:, None, None], persistent=False
+        )
+        self.register_buffer("std", torch.tensor(config.image_std)[:, None, None], persistent=False)
         self.image_encoder = ImageEncoder(config.backbone)
         self.lift_splat = LiftSplat(config)
         self.point_simulator = PointSimulator(config)
-        self.fusion = HeterogeneousFusion(config.bev_channels)
+        fusions = {"heterogeneous": HeterogeneousFusion, "symmetric": SymmetricFusion}
+        self.fusion = fusions[config.fusion](config.bev_channels)
         self.bev_encoder = BevEncoder(
             config.bev_channels, config.encoder_channels, config.encoder_blocks
         )
@@ -61,6 +67,8 @@ class Student(nn.Module):
         images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
         """
         pixels = (images.flatten(0, 1) - self.mean) / self.std
+        # Convolutions keep their input's memory format, and run fastest on channels last.
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         features = self.image_encoder(pixels).unflatten(0, images.shape[:2])  # (B, N, F, h, w)
         rays = camera_rays(
             intrinsics, ego_from_camera, features.shape[-2:], self.config.backbone.stride

@@ -89,5 +89,5 @@ def _sorted_by_cell(cells: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tenso
 
 
 def _as_grid(pooled: Tensor, batch: int, size: tuple[int, int]) -> Tensor:
-    """(B * rows * columns + 1, C), the last row dropped, to (B, C, rows, columns)."""
-    return pooled[:-1].unflatten(0, (batch, *size)).permute(0, 3, 1, 2).contiguous()
+    """(B * rows * columns + 1, C), the last row dropped, to (B, C, rows, columns) channels last."""
+    return pooled[:-1].unflatten(0, (batch, *size)).permute(0, 3, 1, 2)
