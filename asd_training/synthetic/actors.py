@@ -5,13 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
-from asd_training.synthetic import small_objects, vehicles
+from asd_training.synthetic.heavy_vehicles import construction_vehicle, trailer
 from asd_training.synthetic.mesh import Mesh
-from asd_training.synthetic.road import Road
+from asd_training.synthetic.road import Numbers, Road
+from asd_training.synthetic.small_objects import (
+    barrier,
+    bicycle,
+    motorcycle,
+    pedestrian,
+    traffic_cone,
+)
+from asd_training.synthetic.vehicles import bus, car, truck
 
 # Mean and standard deviation of width, length, height in metres: nuScenes' statistics.
 SIZES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -38,6 +46,18 @@ CATEGORIES = {
     "traffic_cone": "movable_object.trafficcone",
     "barrier": "movable_object.barrier",
 }
+BUILDERS: dict[str, Callable[..., Mesh]] = {
+    "car": car,
+    "truck": truck,
+    "bus": bus,
+    "trailer": trailer,
+    "construction_vehicle": construction_vehicle,
+    "pedestrian": pedestrian,
+    "motorcycle": motorcycle,
+    "bicycle": bicycle,
+    "traffic_cone": traffic_cone,
+    "barrier": barrier,
+}
 MOVING = 0.2  # m/s, slower counts as standing
 
 
@@ -61,14 +81,22 @@ class SpeedProfile:
 
     def distance(self, times: np.ndarray | float) -> np.ndarray:
         """Way made since time 0, m; the shape of `times`."""
-        return self._integral(np.asarray(times, float)) - self._integral(np.zeros(()))
+        return self._integral(times) - self._at_zero
 
-    def _integral(self, times: np.ndarray) -> np.ndarray:
+    @cached_property
+    def _at_zero(self) -> float:
+        return float(self._integral(0.0))
+
+    @cached_property
+    def _at_knots(self) -> np.ndarray:
         steps = np.diff(self.times) * (self.speeds[1:] + self.speeds[:-1]) / 2.0
-        at_knots = np.concatenate([[0.0], np.cumsum(steps)])
-        knot = np.clip(np.searchsorted(self.times, times, side="right") - 1, 0, None)
+        return np.concatenate([[0.0], np.cumsum(steps)])
+
+    def _integral(self, times: np.ndarray | float) -> np.ndarray:
+        """Way made since the first knot."""
+        knot = np.maximum(np.searchsorted(self.times, times, side="right") - 1, 0)
         mean_speed = (self.speeds[knot] + np.interp(times, self.times, self.speeds)) / 2.0
-        return at_knots[knot] + (times - self.times[knot]) * mean_speed
+        return self._at_knots[knot] + (times - self.times[knot]) * mean_speed
 
 
 STILL = SpeedProfile.constant(0.0)
@@ -91,9 +119,14 @@ class Motion:
     def poses(self, times: np.ndarray | float) -> np.ndarray:
         """Global x, y and yaw (..., 3) at times (...)."""
         way = self.profile.distance(times)
-        s, d = self.s + np.cos(self.course) * way, self.d + np.sin(self.course) * way
-        x, y = self.road.to_global(s, d)
-        return np.stack([x, y, self.road.heading_at(s) + self.course], axis=-1)
+        return poses_on(self.road, self.s, self.d, self.course, way)
+
+
+def poses_on(road: Road, s: Numbers, d: Numbers, course: Numbers, way: Numbers) -> np.ndarray:
+    """Global x, y and yaw (..., 3) after a `way` on straight courses in road coordinates."""
+    s, d = s + np.cos(course) * way, d + np.sin(course) * way
+    x, y = road.to_global(s, d)
+    return np.stack([x, y, road.heading_at(s) + course], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -131,7 +164,8 @@ def random_size(rng: np.random.Generator, name: str) -> tuple[float, float, floa
     mean, deviation = (np.array(value) for value in SIZES[name])
     common = rng.normal()  # long ones are also wide and high
     draw = 0.6 * common + 0.8 * rng.normal(size=3)
-    return tuple(float(v) for v in np.round(mean + deviation * np.clip(draw, -2.0, 2.0), 3))
+    width, length, height = np.round(mean + deviation * np.clip(draw, -2.0, 2.0), 3).tolist()
+    return width, length, height
 
 
 def make_actor(
@@ -145,9 +179,7 @@ def make_actor(
     """An object of a class with random size and looks."""
     width, length, height = random_size(rng, name)
     category = CATEGORIES[name]
-    build: Callable[..., Mesh] = getattr(
-        vehicles if hasattr(vehicles, name) else small_objects, name
-    )
+    build = BUILDERS[name]
     if name == "pedestrian":
         if worker:
             category = "human.pedestrian.construction_worker"

@@ -44,8 +44,9 @@ def synthesize(
     """
     out = Path(out)
     _check(scenes, keyframes, seed, scale, workers)
+    counts = {split: scenes.get(split, 0) for split in ("train", "val", "test")}
     parameters = {
-        "scenes": {split: scenes.get(split, 0) for split in ("train", "val", "test")},
+        "scenes": counts,
         "keyframes": keyframes,
         "seed": seed,
         "scale": scale,
@@ -59,14 +60,14 @@ def synthesize(
             return
         jobs = [
             SceneJob(f"synthetic_{split}", index, seed, keyframes, scale, sweeps)
-            for split, count in parameters["scenes"].items()
+            for split, count in counts.items()
             for index in range(count)
         ]
         missing = [job for job in jobs if not _part(out, job).exists()]
         with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="scene") as bar:
             for _ in _record_all(out, missing, workers or os.cpu_count() or 1):
                 bar.update()
-        splits: dict[str, list[str]] = {f"synthetic_{split}": [] for split in parameters["scenes"]}
+        splits: dict[str, list[str]] = {f"synthetic_{split}": [] for split in counts}
         for job in jobs:
             splits[job.split].append(job.name)
         write_tables(out, scale, [json.loads(_part(out, job).read_text()) for job in jobs], splits)
@@ -114,8 +115,10 @@ def _open(out: Path, parameters: dict) -> None:
         except (ValueError, AttributeError) as error:
             raise UserError(f"{file} cannot be read; remove {out} and start again") from error
         if differences:
-            raise UserError(f"{out} holds another data set ({'; '.join(differences)}); "
-                            "repeat its parameters or choose another output")
+            raise UserError(
+                f"{out} holds another data set ({'; '.join(differences)}); "
+                "repeat its parameters or choose another output"
+            )
         return
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} holds something else; choose an empty or a new folder")
@@ -147,7 +150,9 @@ def _record_all(out: Path, jobs: list[SceneJob], workers: int) -> Iterator[None]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise UserError("a worker process was killed, perhaps for want of memory; "
-                            "run the same command again with fewer --workers") from error
+            raise UserError(
+                "a worker process was killed, perhaps for want of memory; "
+                "run the same command again with fewer --workers"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

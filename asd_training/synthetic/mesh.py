@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -14,10 +15,11 @@ MATTE, PAINT, GLASS, LAMP, RETRO, FACADE, FOLIAGE, GROUND = range(8)
 Color = Sequence[float]  # sRGB in 0..1
 Point = Sequence[float]
 
-# Two triangles for each side of a hexahedron whose corners are numbered x + 2 y + 4 z.
+# The twelve triangles of a hexahedron whose corners are numbered x + 2 y + 4 z.
 _SIDES = np.array(
     [[0, 2, 6, 4], [1, 5, 7, 3], [0, 4, 5, 1], [2, 3, 7, 6], [0, 1, 3, 2], [4, 6, 7, 5]]
 )
+_HEXAHEDRON = np.concatenate([_SIDES[:, [0, 1, 2]], _SIDES[:, [0, 2, 3]]])
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,17 @@ def merge(meshes: Iterable[Mesh]) -> Mesh:
 
 def _mesh(triangles: np.ndarray, color: Color, material: int) -> Mesh:
     count = len(triangles)
-    albedo = np.clip(np.asarray(color, np.float32), 0.0, 1.0) ** 2.2
+    albedo = np.array(color, np.float32) ** np.float32(2.2)
     return Mesh(
-        np.ascontiguousarray(triangles, np.float32),
-        np.tile(albedo, (count, 1)).astype(np.float32),
+        triangles.astype(np.float32),
+        np.full((count, 3), albedo, np.float32),
         np.full(count, material, np.uint8),
     )
 
 
 def hexahedron(corners: np.ndarray, color: Color, material: int = MATTE) -> Mesh:
     """Six-sided solid; `corners` (8, 3), number x + 2 y + 4 z with x, y, z in {0, 1}."""
-    quads = np.asarray(corners, np.float32)[_SIDES]
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    return _mesh(triangles, color, material)
+    return _mesh(np.asarray(corners)[_HEXAHEDRON], color, material)
 
 
 def box(low: Point, high: Point, color: Color, material: int = MATTE) -> Mesh:
@@ -112,11 +112,8 @@ def wedge(
 def beam(start: Point, end: Point, thickness: float, color: Color, material: int = MATTE) -> Mesh:
     """Square bar from `start` to `end`."""
     first, last = np.asarray(start, float), np.asarray(end, float)
-    forward = (last - first) / np.linalg.norm(last - first)
-    helper = np.array([0.0, 1.0, 0.0]) if abs(forward[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    side = np.cross(helper, forward)
-    side *= thickness / 2.0 / np.linalg.norm(side)
-    up = np.cross(forward, side)
+    side, up = _across(last - first)
+    side, up = side * (thickness / 2.0), up * (thickness / 2.0)
     corners = [
         point + a * side + b * up for b in (-1, 1) for a in (-1, 1) for point in (first, last)
     ]
@@ -128,46 +125,77 @@ def cylinder(
 ) -> Mesh:
     """Closed frustum of a cone from `start` to `end` with a radius at each end."""
     first, last = np.asarray(start, float), np.asarray(end, float)
-    axis = (last - first) / np.linalg.norm(last - first)
-    helper = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.9 else np.array([0.0, 0.0, 1.0])
-    u = np.cross(axis, helper)
-    u /= np.linalg.norm(u)
-    v = np.cross(axis, u)
-    angles = 2.0 * np.pi * np.arange(sides) / sides
-    circle = np.cos(angles)[:, None] * u + np.sin(angles)[:, None] * v
-    lower, upper = first + radii[0] * circle, last + radii[1] * circle
-    lower_next, upper_next = np.roll(lower, -1, axis=0), np.roll(upper, -1, axis=0)
-    triangles = [np.stack([lower, lower_next, upper_next], axis=1)]
-    if radii[1] > 0:
-        triangles.append(np.stack([lower, upper_next, upper], axis=1))
-        triangles.append(np.stack([np.broadcast_to(last, lower.shape), upper, upper_next], axis=1))
-    triangles.append(np.stack([np.broadcast_to(first, lower.shape), lower_next, lower], axis=1))
-    return _mesh(np.concatenate(triangles), color, material)
+    u, v = _across(last - first)
+    cos, sin = _circle(sides)
+    circle = cos[:, None] * u + sin[:, None] * v
+    vertices = np.concatenate(
+        [first + radii[0] * circle, last + radii[1] * circle, first[None], last[None]]
+    )
+    return _mesh(vertices[_tube(sides)], color, material)
 
 
 def ring(center: Point, outer: float, inner: float, color: Color, sides: int = 10) -> Mesh:
     """Flat ring in the x-z plane: the wheel of a bicycle."""
-    angles = 2.0 * np.pi * np.arange(sides) / sides
-    circle = np.stack([np.cos(angles), np.zeros(sides), np.sin(angles)], axis=1)
-    middle = np.asarray(center, float)
-    a, b = middle + inner * circle, middle + outer * circle
-    a_next, b_next = np.roll(a, -1, axis=0), np.roll(b, -1, axis=0)
-    triangles = [np.stack([a, b, b_next], axis=1), np.stack([a, b_next, a_next], axis=1)]
-    return _mesh(np.concatenate(triangles), color, MATTE)
+    cos, sin = _circle(sides)
+    circle = np.stack([cos, np.zeros(sides), sin], axis=1)
+    vertices = np.concatenate([inner * circle, outer * circle]) + np.asarray(center, float)
+    # The wall of a tube, pressed flat.
+    return _mesh(vertices[_tube(sides)[: 2 * sides]], color, MATTE)
 
 
 def ellipsoid(
     center: Point, radii: Point, color: Color, material: int = MATTE, sides: int = 8
 ) -> Mesh:
     """Ball of `sides` meridians and half as many parallels, stretched to `radii`."""
+    return _mesh(np.asarray(center) + np.asarray(radii) * _ball(sides), color, material)
+
+
+def _across(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two unit vectors at right angles to `axis` and to each other."""
+    x, y, z = axis / np.sqrt(axis @ axis)
+    # The axis crossed with z, or with y where it is too nearly z.
+    u = np.array([y, -x, 0.0]) if abs(z) < 0.9 else np.array([-z, 0.0, x])
+    u /= np.sqrt(u @ u)
+    v = np.array([y * u[2] - z * u[1], z * u[0] - x * u[2], x * u[1] - y * u[0]])
+    return u, v
+
+
+@lru_cache
+def _circle(sides: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines of `sides` equal steps."""
+    angles = 2.0 * np.pi * np.arange(sides) / sides
+    return np.cos(angles), np.sin(angles)
+
+
+@lru_cache
+def _tube(sides: int) -> np.ndarray:
+    """Triangles (4 * sides, 3) of a closed tube: first the wall, then the two ends.
+
+    Vertices: the first circle, the second circle, the first centre, the second centre.
+    """
+    low = np.arange(sides)
+    low_next = np.roll(low, -1)
+    high, high_next = low + sides, low_next + sides
+    first, last = np.full(sides, 2 * sides), np.full(sides, 2 * sides + 1)
+    triangles = (
+        (low, low_next, high_next),
+        (low, high_next, high),
+        (first, low_next, low),
+        (last, high, high_next),
+    )
+    return np.concatenate([np.stack(corners, axis=1) for corners in triangles])
+
+
+@lru_cache
+def _ball(sides: int) -> np.ndarray:
+    """Triangles (T, 3, 3) of the unit ball."""
     polar = np.linspace(0.0, np.pi, sides // 2 + 1)
     azimuth = 2.0 * np.pi * np.arange(sides + 1) / sides
     p, a = np.meshgrid(polar, azimuth, indexing="ij")
-    unit = np.stack([np.sin(p) * np.cos(a), np.sin(p) * np.sin(a), np.cos(p)], axis=-1)
-    grid = np.asarray(center) + np.asarray(radii) * unit
+    grid = np.stack([np.sin(p) * np.cos(a), np.sin(p) * np.sin(a), np.cos(p)], axis=-1)
     north, south = grid[:-1, :-1], grid[1:, :-1]
     north_next, south_next = grid[:-1, 1:], grid[1:, 1:]
-    upper = np.stack([north, south, south_next], axis=-2)[:, :].reshape(-1, 3, 3)
-    lower = np.stack([north, south_next, north_next], axis=-2)[1:].reshape(-1, 3, 3)
-    # The last row of `upper` has its two southern corners at the pole: an empty triangle.
-    return _mesh(np.concatenate([upper[:-sides], lower]), color, material)
+    # At the poles one of the two triangles of each cell is empty: left out.
+    below = np.stack([north, south, south_next], axis=-2)[:-1].reshape(-1, 3, 3)
+    above = np.stack([north, south_next, north_next], axis=-2)[1:].reshape(-1, 3, 3)
+    return np.concatenate([below, above])

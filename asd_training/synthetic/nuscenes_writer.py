@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def shared_tables(scale: float) -> Tables:
             {"token": category_token(name), "name": name, "description": ""} for name in CATEGORIES
         ],
         "attribute": [
-            {"token": attribute_token(name), "name": name, "description": ""}
-            for name in ATTRIBUTES
+            {"token": attribute_token(name), "name": name, "description": ""} for name in ATTRIBUTES
         ],
         "visibility": [
             {
@@ -78,7 +78,7 @@ def shared_tables(scale: float) -> Tables:
                 "level": f"v{low}-{high}",
                 "description": f"visibility of whole object is between {low} and {high}%",
             }
-            for level, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True), start=1)
+            for level, (low, high) in enumerate(pairwise(bounds), start=1)
         ],
         "sensor": [
             {
@@ -110,7 +110,9 @@ def chain(rows: list[Row]) -> None:
         row["next"] = rows[i + 1]["token"] if i + 1 < len(rows) else ""
 
 
-def write_tables(root: Path, scale: float, scenes: list[Tables], splits: dict[str, list[str]]) -> None:
+def write_tables(
+    root: Path, scale: float, scenes: list[Tables], splits: dict[str, list[str]]
+) -> None:
     """Write the 13 tables and splits.json under `root`, all at once."""
     tables = shared_tables(scale)
     for name in SCENE_TABLES:

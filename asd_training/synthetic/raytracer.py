@@ -26,13 +26,15 @@ class Tracer:
     def cast(
         self, origins: np.ndarray, directions: np.ndarray, limit: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Triangle (N,), MISS for none, and distance (N,) of the nearest hit within `limit` (N,)."""
+        """Nearest hit within `limit` (N,): triangle (N,), MISS for none, and distance (N,)."""
         if self._mesh is None:
             return np.full(len(directions), MISS, np.int32), limit.copy()
         hit = self._scene.run(origins, directions, dists=limit, output=True)
         return hit["primID"], hit["tfar"]
 
-    def occluded(self, origins: np.ndarray, directions: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    def occluded(
+        self, origins: np.ndarray, directions: np.ndarray, limit: np.ndarray
+    ) -> np.ndarray:
         """Whether anything lies within `limit` (N,) of the origins (N,)."""
         if self._mesh is None:
             return np.zeros(len(origins), bool)
@@ -51,7 +53,7 @@ class Instant:
     def cast(
         self, origins: np.ndarray, directions: np.ndarray, limit: np.ndarray | float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Triangle (N,) or MISS and distance (N,) of the first hit of rays (N, 3) within `limit`."""
+        """First hit of rays (N, 3) within `limit`: triangle (N,) or MISS, and distance (N,)."""
         # embreex wants writable float32 arrays in one piece.
         origins = np.array(np.broadcast_to(origins, directions.shape), np.float32, order="C")
         reach = np.array(np.broadcast_to(limit, len(directions)), np.float32)
@@ -76,6 +78,10 @@ class Instant:
 
 def triangle_normals(triangles: np.ndarray) -> np.ndarray:
     """Unit normals (T, 3), of either sign; zero for empty triangles."""
-    cross = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    length = np.linalg.norm(cross, axis=1, keepdims=True)
-    return (cross / np.maximum(length, 1e-12)).astype(np.float32)
+    a = triangles[:, 1] - triangles[:, 0]
+    b = triangles[:, 2] - triangles[:, 0]
+    normals = np.empty_like(a)
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        normals[:, i] = a[:, j] * b[:, k] - a[:, k] * b[:, j]
+    length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
+    return normals / np.maximum(length, np.float32(1e-12))[:, None]

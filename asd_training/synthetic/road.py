@@ -9,9 +9,11 @@ s; the land behind the pavements is divided into plots of a few uses.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
+Numbers: TypeAlias = "np.ndarray | float"
 LOT_USES = ("building", "parking", "park", "site")
 BUILDING, PARKING, PARK, SITE = range(4)
 PLOT_DEPTH = 24.0  # m behind the pavement
@@ -43,10 +45,10 @@ class Road:
         """From the centre line to where the plots begin."""
         return self.half_width + self.pavement
 
-    def heading_at(self, s: np.ndarray | float) -> np.ndarray | float:
+    def heading_at(self, s: Numbers) -> Numbers:
         return self.heading + self.curvature * s
 
-    def to_global(self, s: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def to_global(self, s: Numbers, d: Numbers) -> tuple[np.ndarray, np.ndarray]:
         """Road coordinates to global x, y."""
         x0, y0 = self.start
         theta = self.heading_at(s)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from asd_perception.geometry import inverse, quaternion_of, transform_points
+from asd_perception.geometry import quaternion_of, transform_points
 from asd_training.synthetic import lidar, sensors, shading, visibility
 from asd_training.synthetic.nuscenes_writer import (
     Row,
@@ -22,7 +22,7 @@ from asd_training.synthetic.nuscenes_writer import (
     token,
     visibility_token,
 )
-from asd_training.synthetic.world import World
+from asd_training.synthetic.world import View, World
 
 ANNOTATION_RANGE = 60.0  # m from the ego vehicle to an annotated object's centre
 JPEG_QUALITY = 92
@@ -87,7 +87,9 @@ def shots(job: SceneJob) -> list[Shot]:
             if is_key_frame or job.sweeps:
                 stamp = job.start + round(number * MICROSECONDS / rate) + sensor.trigger
                 keyframe = -(-number // per_keyframe)
-                result.append(Shot(sensor, number_of_channel, number, keyframe, is_key_frame, stamp))
+                result.append(
+                    Shot(sensor, number_of_channel, number, keyframe, is_key_frame, stamp)
+                )
     return sorted(result, key=lambda shot: shot.stamp)
 
 
@@ -115,25 +117,26 @@ def record(job: SceneJob, root: Path) -> Tables:
         for k in range(job.keyframes)
     ]
     chain(samples)
-    sights = [_nearby(world, k / sensors.KEYFRAME_HZ) for k in range(job.keyframes)]
+    surfaces = np.array(
+        [visibility.surface_samples(actor, i) for i, actor in enumerate(world.actors)]
+    )
+    sights = [_nearby(world, surfaces, k / sensors.KEYFRAME_HZ) for k in range(job.keyframes)]
     data: dict[str, list[Row]] = {}
     poses: list[Row] = []
     annotations: dict[int, list[Row]] = {}
     for shot in shots(job):
         time = (shot.stamp - job.start) / MICROSECONDS
         rng = job.random_stream(1, shot.channel_number, shot.number)
-        instant = world.at(time)
         global_from_ego = world.ego_pose(time)
         global_from_sensor = global_from_ego @ shot.sensor.ego_from_sensor
+        instant = world.at(time, _view(shot.sensor, global_from_sensor))
         sight = sights[shot.keyframe]
         width, height = 0, 0
         if shot.sensor.pinhole:
             width, height = size = sensors.image_size(job.scale)
             rays = sensors.camera_rays(shot.sensor, job.scale)
             directions = rays @ global_from_sensor[:3, :3].T.astype(np.float32)
-            image = shading.render(
-                world, instant, global_from_sensor[:3, 3], directions, size, rng
-            )
+            image = shading.render(world, instant, global_from_sensor[:3, 3], directions, size, rng)
             options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
             content = cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
             if shot.is_key_frame and len(sight.actors):
@@ -148,8 +151,10 @@ def record(job: SceneJob, root: Path) -> Tables:
             content = points.tobytes()
             if shot.is_key_frame:
                 # The LiDAR fires last: every camera of this keyframe has been counted.
-                rows = _annotate(world, time, sight, transform_points(global_from_sensor, points[:, :3]))
-                for actor, row in rows:
+                annotated = _annotate(
+                    world, time, sight, transform_points(global_from_sensor, points[:, :3])
+                )
+                for actor, row in annotated:
                     row["token"] = token(*key, "annotation", shot.keyframe, actor)
                     row["sample_token"] = samples[shot.keyframe]["token"]
                     row["instance_token"] = token(*key, "instance", actor)
@@ -224,21 +229,22 @@ def record(job: SceneJob, root: Path) -> Tables:
     }
 
 
-def _nearby(world: World, time: float) -> _Sight:
-    """The objects within annotation range at a keyframe."""
-    ego = world.ego.poses(time)[:2]
-    actors = np.array(
-        [
-            number
-            for number, actor in enumerate(world.actors)
-            if np.hypot(*(actor.motion.poses(time)[:2] - ego)) < ANNOTATION_RANGE
-        ],
-        int,
+def _view(sensor: sensors.Sensor, global_from_sensor: np.ndarray) -> View | None:
+    """What a camera looks over; None for the LiDAR, which looks all around."""
+    if not sensor.pinhole:
+        return None
+    axis = global_from_sensor[:2, 2]
+    return View(
+        global_from_sensor[:2, 3], axis / np.linalg.norm(axis), sensors.half_field_of_view(sensor)
     )
-    samples = np.array(
-        [visibility.surface_samples(world.actors[number], number) for number in actors]
-    ).reshape(-1, visibility.SAMPLES, 3)
-    return _Sight(actors, samples, np.zeros(len(actors), int), np.zeros(len(actors), int))
+
+
+def _nearby(world: World, surfaces: np.ndarray, time: float) -> _Sight:
+    """The objects within annotation range at a keyframe."""
+    offsets = world.box_poses(time)[:, :2, 3] - world.ego.poses(time)[:2]
+    actors = np.flatnonzero(np.hypot(*offsets.T) < ANNOTATION_RANGE)
+    nothing = np.zeros(len(actors), int)
+    return _Sight(actors, surfaces[actors], nothing, nothing.copy())
 
 
 def _annotate(
@@ -250,17 +256,20 @@ def _annotate(
     takes away all others.
     """
     rows = []
-    for actor, inside, seen in zip(sight.actors, sight.inside, sight.seen, strict=True):
-        pose, (width, length, height) = world.actor_pose(actor, time), world.actors[actor].size
+    poses = world.box_poses(time)[sight.actors]
+    for number, pose, inside, seen in zip(
+        sight.actors, poses, sight.inside, sight.seen, strict=True
+    ):
+        actor = world.actors[number]
+        width, length, height = actor.size
         radius = np.hypot(width, length) / 2.0
         near = points[np.abs(points[:, 0] - pose[0, 3]) < radius]
         near = near[np.abs(near[:, 1] - pose[1, 3]) < radius]
-        local = transform_points(inverse(pose), near)
-        half = np.array([length, width, height]) / 2.0
-        hits = int(np.all(np.abs(local) <= half, axis=1).sum())
+        local = (near - pose[:3, 3]) @ pose[:3, :3]
+        hits = int(np.all(np.abs(local) <= np.array([length, width, height]) / 2.0, axis=1).sum())
         if not hits:
             continue
-        attribute = world.actors[actor].attribute(time)
+        attribute = actor.attribute(time)
         row = {
             "visibility_token": visibility_token(seen / max(inside, 1)),
             "attribute_tokens": [attribute_token(attribute)] if attribute else [],
@@ -270,20 +279,20 @@ def _annotate(
             "num_lidar_pts": hits,
             "num_radar_pts": 0,
         }
-        rows.append((int(actor), row))
+        rows.append((int(number), row))
     return rows
 
 
 def _write_map(job: SceneJob, world: World, root: Path) -> Row:
     """The semantic prior: a mask of the drivable surface."""
     x, y = world.road.corridor_outline()
-    columns, lines = (int(np.ceil(v.max() / MAP_RESOLUTION)) for v in (x, y))
-    grid_x = (np.arange(columns, dtype=np.float32) + 0.5) * MAP_RESOLUTION
-    mask = np.zeros((lines, columns), np.uint8)
-    for line in range(lines):  # the first line is the northern edge
-        grid_y = np.full_like(grid_x, (lines - line - 0.5) * MAP_RESOLUTION)
-        s, d = world.road.to_road(grid_x, grid_y)
-        mask[line] = 255 * world.road.drivable(s, d)
+    # Worked out on cells of two pixels, which is fine enough for a kerb.
+    cell = 2 * MAP_RESOLUTION
+    columns, lines = (int(np.ceil(v.max() / cell)) for v in (x, y))
+    cell_y = (lines - 0.5 - np.arange(lines, dtype=np.float32)) * cell  # first line northernmost
+    cell_x = (np.arange(columns, dtype=np.float32) + 0.5) * cell
+    s, d = world.road.to_road(cell_x[None, :], cell_y[:, None])
+    mask = np.kron(255 * world.road.drivable(s, d).astype(np.uint8), np.ones((2, 2), np.uint8))
     filename = f"maps/{job.name}.png"
     (root / "maps").mkdir(parents=True, exist_ok=True)
     content = cv2.imencode(".png", mask)[1].tobytes()

@@ -115,6 +115,13 @@ def intrinsics(camera: Sensor, scale: float) -> np.ndarray:
     )
 
 
+def half_field_of_view(camera: Sensor) -> float:
+    """The larger horizontal angle between the optical axis and an edge of the image, rad."""
+    assert camera.pinhole is not None, f"{camera.channel} is no camera"
+    focal, cx, _ = camera.pinhole
+    return float(np.arctan(max(cx + 0.5, IMAGE_SIZE[0] - 0.5 - cx) / focal))
+
+
 def camera_rays(camera: Sensor, scale: float) -> np.ndarray:
     """Unit viewing directions (H * W, 3) in the camera frame, row by row."""
     matrix = intrinsics(camera, scale)

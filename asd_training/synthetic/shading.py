@@ -16,7 +16,9 @@ _NOISE = np.random.default_rng(7).normal(size=(_NOISE_SIZE, _NOISE_SIZE)).astype
 # Linear light in steps of 1/2048 up to 2 -> sRGB-like 8-bit values with a soft shoulder.
 _STEPS = 4096
 _light = np.linspace(0.0, 2.0, _STEPS)
-_TONE = (255.0 * np.clip(_light / (1.0 + 0.25 * _light**2), 0.0, 1.0) ** (1 / 2.2)).astype(np.float32)
+_TONE = (255.0 * np.clip(_light / (1.0 + 0.25 * _light**2), 0.0, 1.0) ** (1 / 2.2)).astype(
+    np.float32
+)
 
 ASPHALT, SLABS, LINE, KERB = 0, 1, 2, 3
 _SURFACES = np.array(
@@ -84,8 +86,12 @@ def ground_albedo(road: Road, x: np.ndarray, y: np.ndarray, distance: np.ndarray
         surface[inside] = ASPHALT
         surface[inside & ~carriageway & (across < 0.08) & (np.mod(d, 7.5) < 3.0)] = LINE
         # Zebra crossings over all four arms, and stop lines.
-        zebra = (across > road.crossing_half_width + 1.2) & (across < road.crossing_half_width + 4.2)
-        surface[zebra & carriageway] = np.where(np.mod(d, 1.2) < 0.6, LINE, ASPHALT)[zebra & carriageway]
+        zebra = (across > road.crossing_half_width + 1.2) & (
+            across < road.crossing_half_width + 4.2
+        )
+        surface[zebra & carriageway] = np.where(np.mod(d, 1.2) < 0.6, LINE, ASPHALT)[
+            zebra & carriageway
+        ]
         bars = inside & (side > half + 0.6) & (side < half + 3.0)
         surface[bars & (np.mod(s - crossing, 1.2) < 0.6)] = LINE
         stop = (across > road.crossing_half_width + 4.8) & (across < road.crossing_half_width + 5.2)
@@ -116,9 +122,11 @@ def _facade_albedo(points: np.ndarray, normals: np.ndarray, wall: np.ndarray) ->
     shop = (row == 0) & (np.abs(u - 0.5) < 0.42) & (v > 0.12) & (v < 0.82) & upright
     light = _speckle(column, row, 1.0)
     albedo = wall * (1.0 + 0.05 * _speckle(along, z, 0.6))[:, None]
-    albedo[window] = (np.array([0.035, 0.045, 0.06]) * (1.0 + 0.8 * np.abs(light[window, None])))
+    albedo[window] = np.array([0.035, 0.045, 0.06]) * (1.0 + 0.8 * np.abs(light[window, None]))
     albedo[frame] = albedo[frame] * 0.5 + 0.25
-    albedo[shop] = np.array([0.05, 0.055, 0.06]) * (1.0 + np.abs(light[shop, None]) * [1.5, 1.2, 1.0])
+    albedo[shop] = np.array([0.05, 0.055, 0.06]) * (
+        1.0 + np.abs(light[shop, None]) * [1.5, 1.2, 1.0]
+    )
     return albedo
 
 
@@ -131,7 +139,9 @@ def sky(light: Light, directions: np.ndarray) -> np.ndarray:
         scale = 3.0 / (height + 0.12)
         u, v = directions[:, 0] * scale, directions[:, 1] * scale
         wave = np.zeros_like(u)
-        for k, (a, b, c) in enumerate(((1.0, 0.6, 0.3), (-0.7, 1.7, 1.9), (2.9, -1.3, 4.1), (-3.7, -4.9, 0.7))):
+        for k, (a, b, c) in enumerate(
+            ((1.0, 0.6, 0.3), (-0.7, 1.7, 1.9), (2.9, -1.3, 4.1), (-3.7, -4.9, 0.7))
+        ):
             wave += np.sin(a * u + b * v + c) / (1.0 + 0.6 * k)
         cover = np.clip((wave - 1.2 + 1.8 * light.clouds) * 0.6, 0.0, 0.85)[:, None]
         color = color * (1 - cover) + cover
@@ -139,8 +149,12 @@ def sky(light: Light, directions: np.ndarray) -> np.ndarray:
 
 
 def render(
-    world: World, instant: Instant, origin: np.ndarray, directions: np.ndarray,
-    size: tuple[int, int], rng: np.random.Generator,
+    world: World,
+    instant: Instant,
+    origin: np.ndarray,
+    directions: np.ndarray,
+    size: tuple[int, int],
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """RGB image (H, W, 3) uint8 of rays (H * W, 3) in global axes from `origin` (3,)."""
     width, height = size
@@ -186,7 +200,9 @@ def render(
     mirror = view[index] + 2.0 * np.abs(toward[index])[:, None] * normals[index]
     grazing = (1.0 - np.abs(toward[index])) ** 4
     share = np.where(materials[index] == GLASS, 0.18 + 0.6 * grazing, 0.03 + 0.25 * grazing)
-    reflected = np.where(mirror[:, 2:] > 0, sky(light, mirror), 0.12 * light.ambient.astype(np.float32))
+    reflected = np.where(
+        mirror[:, 2:] > 0, sky(light, mirror), 0.12 * light.ambient.astype(np.float32)
+    )
     glint = np.clip(mirror @ to_sun, 0.0, 1.0) ** 60 * (sunny[index] > 0) * 0.8
     shaded[index] += share[:, None] * (reflected - shaded[index])
     shaded[index] += glint[:, None] * light.sun.astype(np.float32) * 0.5

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from asd_training.synthetic.mesh import (
@@ -231,7 +233,10 @@ def motorcycle(
 def traffic_cone(rng: np.random.Generator, length: float, width: float, height: float) -> Mesh:
     orange = pick(rng, (ORANGE, (0.9, 0.28, 0.1)))
     base = 0.42 * length
-    radius = lambda z: base * (1.0 - 0.85 * z)  # noqa: E731
+
+    def radius(z: float) -> float:
+        return base * (1.0 - 0.85 * z)
+
     levels = (0.06, 0.35, 0.55, 0.7, 0.85, 1.0) if rng.random() < 0.7 else (0.06, 0.45, 0.7, 1.0)
     parts = [
         box(
@@ -240,7 +245,7 @@ def traffic_cone(rng: np.random.Generator, length: float, width: float, height: 
             (0.15, 0.14, 0.13),
         )
     ]
-    for band, (low, high) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for band, (low, high) in enumerate(pairwise(levels)):
         color, material = (WHITE, RETRO) if band % 2 else (orange, MATTE)
         parts.append(
             cylinder(
@@ -302,7 +307,7 @@ def barrier(rng: np.random.Generator, length: float, width: float, height: float
             parts.append(
                 box((-0.03, stripes[i], z), (0.03, stripes[i + 1], z + 0.28 * height), color, RETRO)
             )
-    for y in (-0.8 * half, 0.8 * half):
-        parts.append(beam((-thick, y, 0.0), (-0.04, y, 0.95 * height), 0.06, RIM))
-        parts.append(beam((thick, y, 0.0), (0.04, y, 0.95 * height), 0.06, RIM))
+    for foot in (-0.8 * half, 0.8 * half):
+        parts.append(beam((-thick, foot, 0.0), (-0.04, foot, 0.95 * height), 0.06, RIM))
+        parts.append(beam((thick, foot, 0.0), (0.04, foot, 0.95 * height), 0.06, RIM))
     return merge(parts)

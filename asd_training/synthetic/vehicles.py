@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Meshes of the vehicle classes: x forward, y left, z up, authored in metres from the ground."""
+"""Meshes of cars, trucks and buses: x forward, y left, z up, authored in metres from the ground."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from asd_training.synthetic.mesh import (
     GLASS,
     LAMP,
-    MATTE,
     PAINT,
     RETRO,
     Color,
@@ -50,7 +49,7 @@ def pick(rng: np.random.Generator, colors: tuple[Color, ...]) -> Color:
     return tuple(np.clip(base + rng.uniform(-0.04, 0.04, 3), 0.02, 1.0))
 
 
-def _wheels(axles: tuple[float, ...], width: float, radius: float) -> list[Mesh]:
+def wheels(axles: tuple[float, ...], width: float, radius: float) -> list[Mesh]:
     parts = []
     for x in axles:
         for side in (-1.0, 1.0):
@@ -94,7 +93,10 @@ def car(rng: np.random.Generator, length: float, width: float, height: float) ->
         "van": ((0.01, 0.9), (0.02, 0.74)),
     }[kind]
     sill = 0.16 * height
-    at = lambda fraction: rear + fraction * length  # noqa: E731
+
+    def at(fraction: float) -> float:
+        return rear + fraction * length
+
     bottom_x, roof_x = (at(bottom[0]), at(bottom[1])), (at(roof[0]), at(roof[1]))
     inset = 0.13 * width
     hood = belt - (0.1 if kind != "van" else 0.02) * height
@@ -171,7 +173,7 @@ def car(rng: np.random.Generator, length: float, width: float, height: float) ->
         parts.append(box((mirror - 0.08, a, belt), (mirror + 0.08, b, belt + 0.14), DARK))
     parts += _lamps(front, rear, half, hood - 0.17, 0.19)
     radius = min(0.36, 0.21 * height)
-    parts += _wheels((at(0.2), at(0.81)), width - 0.06, radius)
+    parts += wheels((at(0.2), at(0.81)), width - 0.06, radius)
     return merge(parts)
 
 
@@ -273,10 +275,10 @@ def truck(rng: np.random.Generator, length: float, width: float, height: float) 
         box((rear + 0.02, -half + 0.1, 0.45), (rear + 0.1, half - 0.1, 0.6), (0.9, 0.2, 0.1), RETRO)
     )
     parts += _lamps(front, rear, half - 0.1, 0.62, 0.24)
-    axles = (front - 1.2, rear + 0.24 * length)
+    axles: tuple[float, ...] = (front - 1.2, rear + 0.24 * length)
     if length > 8.5:
         axles = (*axles, rear + 0.24 * length + 1.3)
-    parts += _wheels(axles, width - 0.02, radius)
+    parts += wheels(axles, width - 0.02, radius)
     return merge(parts)
 
 
@@ -310,7 +312,7 @@ def _pickup(rng: np.random.Generator, length: float, width: float, height: float
         box((front - 0.1, -half, 0.25), (front, half, 0.42), RIM),
     ]
     parts += _lamps(front, rear, half, belt - 0.28, 0.22)
-    parts += _wheels((rear + 0.2 * length, front - 0.18 * length), width - 0.02, 0.21 * height)
+    parts += wheels((rear + 0.2 * length, front - 0.18 * length), width - 0.02, 0.21 * height)
     return merge(parts)
 
 
@@ -364,202 +366,5 @@ def bus(rng: np.random.Generator, length: float, width: float, height: float) ->
     for x in (front - 1.45, front - 0.62 * length):  # doors, on the right
         parts.append(box((x, -half - 0.014, 0.35), (x + 1.1, -half + 0.05, top), WINDOW, GLASS))
     parts += _lamps(front, rear, half, 0.55, 0.3)
-    parts += _wheels((rear + 0.24 * length, front - 0.22 * length), width - 0.02, 0.48)
-    return merge(parts)
-
-
-def trailer(rng: np.random.Generator, length: float, width: float, height: float) -> Mesh:
-    rear, front = -length / 2.0, length / 2.0
-    half, cargo = width / 2.0, pick(rng, CARGO_COLORS)
-    floor = min(1.2, 0.34 * height)
-    kind = rng.choice(["container", "tank", "flatbed"], p=[0.6, 0.2, 0.2])
-    parts = [box((rear + 0.1, -0.5, floor - 0.3), (front - 0.3, 0.5, floor), DARK)]
-    if kind == "container":
-        parts.append(box((rear, -half, floor), (front, half, height), cargo))
-        rib = tuple(0.8 * np.array(cargo))
-        for x in np.linspace(rear + 0.1, front - 0.25, max(3, int(length / 1.5))):
-            parts.append(
-                box((x, -half - 0.012, floor), (x + 0.12, half + 0.012, height - 0.05), rib)
-            )
-        for y in (-0.6, -0.03, 0.6):
-            parts.append(box((rear - 0.015, y, floor + 0.1), (rear, y + 0.06, height - 0.1), DARK))
-    elif kind == "tank":
-        radius = (height - floor) / 2.0
-        parts.append(
-            cylinder(
-                (rear, 0.0, floor + radius),
-                (front, 0.0, floor + radius),
-                (radius, radius),
-                (0.82, 0.83, 0.85),
-                sides=12,
-                material=PAINT,
-            )
-        )
-        parts.append(
-            box((rear + 0.3, -half, floor - 0.08), (front - 0.3, half, floor + 0.02), cargo)
-        )
-    else:
-        parts.append(
-            box((rear, -half, floor - 0.05), (front, half, floor + 0.15), (0.38, 0.3, 0.22))
-        )
-        parts.append(box((front - 0.15, -half, floor), (front, half, height), cargo))
-        for z in np.linspace(floor + 0.2, height - 0.7, 2):
-            parts.append(
-                box(
-                    (rear + 0.4, -half + 0.3, z),
-                    (front - 0.8, half - 0.3, z + 0.4),
-                    pick(rng, CARGO_COLORS),
-                )
-            )
-    for side in (-1.0, 1.0):  # landing legs and side guards
-        parts.append(
-            box(
-                (front - 2.6, side * 0.8 - 0.06, 0.02),
-                (front - 2.45, side * 0.8 + 0.06, floor),
-                RIM,
-            )
-        )
-        parts.append(
-            box(
-                (rear + 0.3 * length, side * (half - 0.06) - 0.02, 0.45),
-                (front - 3.0, side * (half - 0.06) + 0.02, 0.75),
-                (0.85, 0.85, 0.85),
-            )
-        )
-        a, b = sorted((side * (half - 0.5), side * (half - 0.05)))
-        parts.append(
-            box((rear - 0.02, a, floor - 0.28), (rear + 0.03, b, floor - 0.08), RED_LAMP, LAMP)
-        )
-    parts.append(
-        box(
-            (rear - 0.01, -half + 0.1, 0.45),
-            (rear + 0.06, half - 0.1, 0.6),
-            (0.95, 0.3, 0.1),
-            RETRO,
-        )
-    )
-    parts += _wheels(tuple(rear + x for x in (1.0, 2.15, 3.3)), width - 0.04, 0.48)
-    return merge(parts)
-
-
-def construction_vehicle(
-    rng: np.random.Generator, length: float, width: float, height: float
-) -> Mesh:
-    yellow = pick(rng, ((0.92, 0.68, 0.08), (0.9, 0.5, 0.08), (0.85, 0.75, 0.15)))
-    rear, front = -length / 2.0, length / 2.0
-    half = width / 2.0
-    if rng.random() < 0.55:  # excavator
-        track = 0.28 * height
-        body_front = rear + 0.5 * length
-        parts = [
-            *(
-                wedge(
-                    (rear + 0.3, body_front + 0.3),
-                    (rear + 0.05, body_front + 0.55),
-                    y,
-                    y,
-                    (0.0, track),
-                    DARK,
-                )
-                for y in ((-half, -half + 0.55), (half - 0.55, half))
-            ),
-            box((rear + 0.3, -half + 0.5, 0.35), (body_front, half - 0.5, track), (0.3, 0.3, 0.3)),
-            box(
-                (rear, -half + 0.1, track + 0.08),
-                (body_front, half - 0.1, 0.62 * height),
-                yellow,
-                PAINT,
-            ),
-            box(
-                (rear - 0.01, -half + 0.15, track + 0.15),
-                (rear + 0.3, half - 0.15, 0.5 * height),
-                DARK,
-            ),
-            box(
-                (body_front - 1.5, 0.1, 0.62 * height),
-                (body_front - 0.05, half - 0.15, 0.92 * height),
-                WINDOW,
-                GLASS,
-            ),
-            box(
-                (body_front - 1.55, 0.05, 0.92 * height),
-                (body_front, half - 0.1, 0.96 * height),
-                yellow,
-                PAINT,
-            ),
-            beam(
-                (body_front - 0.2, -0.35, 0.55 * height),
-                (0.72 * front, -0.35, height - 0.2),
-                0.38,
-                yellow,
-                PAINT,
-            ),
-            beam(
-                (0.72 * front, -0.35, height - 0.2),
-                (front - 0.35, -0.35, 0.28 * height),
-                0.3,
-                yellow,
-                PAINT,
-            ),
-            wedge(
-                (front - 0.9, front - 0.3),
-                (front - 0.7, front),
-                (-0.9, 0.2),
-                (-0.9, 0.2),
-                (0.05, 0.32 * height),
-                DARK,
-            ),
-            beam(
-                (body_front + 0.1, -0.35, 0.5 * height),
-                (0.55 * front, -0.35, 0.8 * height),
-                0.14,
-                RIM,
-            ),
-        ]
-        return merge(parts)
-    radius = 0.24 * height  # wheel loader
-    parts = [
-        box((rear, -half + 0.3, radius), (0.05 * length, half - 0.3, 0.58 * height), yellow, PAINT),
-        box(
-            (rear - 0.01, -half + 0.5, radius + 0.1), (rear + 0.2, half - 0.5, 0.52 * height), DARK
-        ),
-        box((0.0, -half + 0.45, radius), (0.3 * length, half - 0.45, 0.45 * height), yellow, PAINT),
-        wedge(
-            (-0.16 * length, 0.1 * length),
-            (-0.14 * length, 0.06 * length),
-            (-0.75, 0.75),
-            (-0.65, 0.65),
-            (0.58 * height, 0.95 * height),
-            WINDOW,
-            GLASS,
-        ),
-        box((-0.18 * length, -0.8, 0.95 * height), (0.09 * length, 0.8, height), yellow, PAINT),
-        wedge(
-            (front - 1.0, front),
-            (front - 0.9, front - 0.3),
-            (-half, half),
-            (-half, half),
-            (0.05, 0.4 * height),
-            (0.35, 0.33, 0.3),
-        ),
-        cylinder(
-            (-0.1 * length, 0.5, height),
-            (-0.1 * length, 0.5, 1.06 * height),
-            (0.1, 0.08),
-            AMBER_LAMP,
-            sides=6,
-            material=LAMP,
-        ),
-    ]
-    for side in (-0.55, 0.55):
-        parts.append(
-            beam(
-                (0.1 * length, side, 0.45 * height),
-                (front - 0.8, side, 0.3 * height),
-                0.25,
-                yellow,
-                MATTE,
-            )
-        )
-    parts += _wheels((rear + 0.22 * length, 0.22 * length), width - 0.2, radius)
+    parts += wheels((rear + 0.24 * length, front - 0.22 * length), width - 0.02, 0.48)
     return merge(parts)

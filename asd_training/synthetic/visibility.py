@@ -41,10 +41,8 @@ def count_visible(
     thing that the ray towards it meets, so that the count follows the object's silhouette.
     """
     width, height = size
-    points = np.stack([
-        transform_points(world.actor_pose(actor, time), local)
-        for actor, local in zip(actors, samples, strict=True)
-    ])
+    poses = world.box_poses(time)[actors]
+    points = samples @ poses[:, :3, :3].transpose(0, 2, 1) + poses[:, None, :3, 3]
     pixels, depth = project(transform_points(inverse(global_from_camera), points), intrinsics)
     inside = (
         (depth > 0.1)
