@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: our generated vision_msgs and tf2_msgs are, on the wire, the upstream types.
 
-Two ROS 2 nodes talk only if their type hashes agree, so the hash that DDS discovery hands out is the proof.
-A hash covers the names, types and order of a message's fields and of all messages inside it: these seven
-cover 16 of the 18 definitions (all but the two BoundingBox arrays).
+Two ROS 2 nodes talk only if their type hashes agree: the hash that DDS discovery hands out is the
+proof. A hash covers the names, types and order of a message's fields and of all messages inside
+it: these seven cover all definitions but the two BoundingBox arrays.
 """
 
 import importlib

@@ -1,0 +1,51 @@
+## asd_perception: 3D object detection from six cameras, as a ROS 2 node.
+##
+##   make demo        from nothing to detections: a synthetic drive, replayed as a bag, detected by the
+##                    ROS 2 node, scored by the nuScenes evaluator; ends with a table and a picture
+##   make test        style, types and the quick tests
+##   make test-slow   the long tests
+##   make lint        style and types alone
+##   make setup       the environment in .venv alone; the others make it when it is missing
+##   make clean       remove .venv, the demo's output and everything built
+##
+## Needed: Linux on x86-64, Python 3.10 to 3.13, a C and C++ compiler, 3 GB of disk.
+## Another Python: make setup PYTHON=python3.12
+## The commands, once set up: source .venv/bin/activate, then detector, asd-bag or asd-train with --help
+
+# The first Python on the PATH that is new enough, if it is not named.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && exit; done; echo python3)
+
+# A ROS install sourced in this shell, or another environment, must not show through into this one.
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONHOME PYTHONPATH \
+	RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+# Nothing that a demo or a test publishes leaves this machine.
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+
+.PHONY: help setup demo test test-slow lint clean
+
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile
+
+setup:
+	@$(PYTHON) tools/setup_environment.py
+
+demo: setup
+	.venv/bin/asd-demo
+
+test: lint
+	.venv/bin/pytest
+
+test-slow: setup
+	.venv/bin/pytest -m slow
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv demo build install log *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
