@@ -40,9 +40,9 @@ def main() -> None:
         if name == called:  # import only what this call needs: torch alone takes seconds
             module = importlib.import_module(module_name)
             module.configure(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(execute=module.run)
     args = parser.parse_args()
-    sys.exit(run_cli(f"asd-train {called}", lambda: args.run(args)))
+    sys.exit(run_cli(f"asd-train {called}", lambda: args.execute(args)))
 
 
 if __name__ == "__main__":
