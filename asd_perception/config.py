@@ -139,9 +139,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             )
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    elif origin is dict and isinstance(value, dict):
-        return value
-    elif isinstance(hint, type) and type(value) is hint:
+    elif type(value) is (origin or hint):
         return value
     name = getattr(hint, "__name__", None) if origin is None else str(hint)
     raise UserError(f"{where}: expected {name}, found {value!r}")

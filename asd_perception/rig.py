@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera rig of one frame: where each camera was, seen from the ego pose at the reference time."""
+"""The camera rig of one frame: where each camera was, seen from base_link at the reference time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from asd_perception.errors import UserError
 from asd_perception import geometry
+from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse, transform_points
 
 

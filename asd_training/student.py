@@ -42,7 +42,7 @@ class TrainingConfig:
     """One training run. Lengths are in optimiser steps, so that they do not depend on the data.
 
     train_split, val_split: split names of the dataset. learning_rate: peak of one cosine cycle
-    after `warmup_steps` of linear growth. threads: torch threads, 0 leaves torch's choice.
+    after `warmup_steps` of linear growth.
     """
 
     train_split: str = "synthetic_train"
@@ -167,7 +167,8 @@ def run(args: argparse.Namespace) -> None:
         },
         "training": {key: v for key, v in to_dict(config).items() if key != "student"},
         "minutes": round(minutes, 1),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.strategy.root_device}",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
+        f"{trainer.strategy.root_device}",
         "versions": {
             "asd_perception": __version__,
             "python": platform.python_version(),

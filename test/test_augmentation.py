@@ -18,9 +18,7 @@ from asd_training.datasets.nuscenes import Annotations
 
 INTRINSICS = np.array([[[280.0, 0, 170], [0, 280, 40], [0, 0, 1]]])
 # A camera on the vehicle's left that looks forward and left.
-EGO_FROM_CAMERA = transform_from([0.6757, -0.6736, 0.2121, -0.2112], [1.52, 0.49, 1.5])[
-    None
-]
+EGO_FROM_CAMERA = transform_from([0.6757, -0.6736, 0.2121, -0.2112], [1.52, 0.49, 1.5])[None]
 
 
 def one_object(x, y, yaw):
@@ -34,9 +32,7 @@ def pixels(boxes, intrinsics, ego_from_camera):
     return project(corners, intrinsics[0])
 
 
-objects = st.builds(
-    one_object, st.floats(10, 40), st.floats(10, 40), st.floats(-np.pi, np.pi)
-)
+objects = st.builds(one_object, st.floats(10, 40), st.floats(10, 40), st.floats(-np.pi, np.pi))
 
 
 @given(objects, st.floats(-np.pi, np.pi))
@@ -100,6 +96,4 @@ def test_mirroring_twice_changes_nothing():
 def test_colour_jitter_clips_instead_of_wrapping():
     images = np.array([0, 100, 250], np.uint8)[:, None, None, None].repeat(3, 3)
     result = jitter_colour(images, np.array([1.5, 1.0, 0.5]), 10.0)
-    np.testing.assert_array_equal(
-        result[:, 0, 0], [[10, 10, 10], [160, 110, 60], [255, 255, 135]]
-    )
+    np.testing.assert_array_equal(result[:, 0, 0], [[10, 10, 10], [160, 110, 60], [255, 255, 135]])

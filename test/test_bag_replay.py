@@ -53,8 +53,8 @@ def bag(tmp_path_factory):
     with create_bag(path) as writer:
         writer.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", [qos(1, latched=True)])
         for topic in IMAGE_TOPICS:
-            writer.add_topic(topic, "sensor_msgs/msg/CompressedImage", [qos(10)])
-        writer.add_topic("/detector/detections", "vision_msgs/msg/Detection3DArray", [qos(10)])
+            writer.add_topic(topic, "sensor_msgs/msg/CompressedImage")
+        writer.add_topic("/detector/detections", "vision_msgs/msg/Detection3DArray")
         mounting = TransformStamped(child_frame_id="CAM_FRONT")
         writer.write_message("/tf_static", START_NS, TFMessage(transforms=[mounting]))
         for frame in range(FRAMES):

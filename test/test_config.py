@@ -11,10 +11,7 @@ from asd_training.student import TrainingConfig
 
 @pytest.mark.parametrize("config", [StudentConfig(), TrainingConfig()])
 def test_round_trip_through_yaml(config):
-    assert (
-        from_dict(type(config), yaml.safe_load(yaml.safe_dump(to_dict(config))))
-        == config
-    )
+    assert from_dict(type(config), yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: the detector answers in base_link with valid objects, and names what is wrong with its input."""
+"""Promise: the detector finds valid objects in base_link, and names what is wrong with its input."""
 
 import dataclasses
 
@@ -32,18 +32,12 @@ def make_rig(names=CAMERAS):
     headings = np.deg2rad([55, 0, -55, 110, 180, -110])[: len(names)]
     poses = []
     for heading in headings:
-        body = transform_from(
-            [np.cos(heading / 2), 0, 0, np.sin(heading / 2)], [1, 0, 1.5]
-        )
-        poses.append(
-            body @ transform_from([0.5, -0.5, 0.5, -0.5], [0, 0, 0])
-        )  # optical frame
+        body = transform_from([np.cos(heading / 2), 0, 0, np.sin(heading / 2)], [1, 0, 1.5])
+        poses.append(body @ transform_from([0.5, -0.5, 0.5, -0.5], [0, 0, 0]))  # optical frame
     n = len(names)
     return CameraRig(
         names=tuple(names),
-        intrinsics=np.repeat(
-            [[[316.0, 0, 200], [0, 316.0, 112], [0, 0, 1]]], n, axis=0
-        ),
+        intrinsics=np.repeat([[[316.0, 0, 200], [0, 316.0, 112], [0, 0, 1]]], n, axis=0),
         ego_from_camera=np.stack(poses),
         image_sizes=np.repeat([[400, 225]], n, axis=0),
         distortion=np.zeros((n, 8)),
@@ -51,10 +45,7 @@ def make_rig(names=CAMERAS):
 
 
 def make_images(n=6, shape=(225, 400, 3)):
-    return [
-        np.random.default_rng(i).integers(0, 255, shape, dtype=np.uint8)
-        for i in range(n)
-    ]
+    return [np.random.default_rng(i).integers(0, 255, shape, dtype=np.uint8) for i in range(n)]
 
 
 def test_objects_are_valid_and_sorted(detector):
@@ -78,9 +69,7 @@ def test_the_threshold_cuts_the_same_list(detector):
     everything = detector.detect(make_images(), make_rig(), 0.0)
     middle = float(everything.scores[50])
     kept = detector.detect(make_images(), make_rig(), middle)
-    np.testing.assert_array_equal(
-        kept.boxes, everything.boxes[everything.scores >= middle]
-    )
+    np.testing.assert_array_equal(kept.boxes, everything.boxes[everything.scores >= middle])
 
 
 def test_camera_order_does_not_matter(detector):

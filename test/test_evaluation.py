@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: scores come from the official evaluator, on any set of samples, empty answers included."""
+"""Promise: scores come from the official evaluator, on any samples, for empty answers too."""
 
 import json
 
@@ -35,25 +35,17 @@ def truth_submission(nusc, shift=0.0):
         np.zeros((seen.sum(), 2)),
         objects.attributes[seen],
     )
-    return {
-        sample["token"]: submission_boxes(
-            detections, sample["token"], frame.global_from_ego
-        )
-    }
+    return {sample["token"]: submission_boxes(detections, sample["token"], frame.global_from_ego)}
 
 
 def test_the_truth_scores_one_in_each_class_present(nusc):
     metrics = score(nusc, truth_submission(nusc))
-    assert (
-        sum(metrics.ground_truth.values()) == 33
-    )  # of 68: ranges and boxes without points
+    assert sum(metrics.ground_truth.values()) == 33  # of 68: ranges and boxes without points
     present = [name for name, count in metrics.ground_truth.items() if count]
     assert len(present) == 5
     assert all(metrics.class_ap[name] == pytest.approx(1.0) for name in present)
     assert metrics.mean_ap_present == pytest.approx(1.0)
-    assert (
-        metrics.tp_errors["trans_err"] < 0.51
-    )  # 1 for each absent class, by the devkit's rule
+    assert metrics.tp_errors["trans_err"] < 0.51  # 1 for each absent class, by the devkit's rule
 
 
 def test_worse_boxes_score_less(nusc):
@@ -70,9 +62,7 @@ def test_no_detection_at_all_scores_zero(nusc):
 def test_a_submission_of_other_samples_is_refused(nusc, tmp_path):
     path = tmp_path / "submission.json"
     path.write_text(json.dumps({"meta": {}, "results": {"other": []}}))
-    with pytest.raises(
-        UserError, match="lacks 1 of the samples to evaluate and has 1 others"
-    ):
+    with pytest.raises(UserError, match="lacks 1 of the samples to evaluate and has 1 others"):
         evaluate_submission(nusc, path, [nusc.sample[0]["token"]])
 
 

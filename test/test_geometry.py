@@ -26,12 +26,8 @@ from asd_perception.geometry import (
 angles = st.floats(-np.pi, np.pi)
 coordinates = st.floats(-60, 60)
 sizes = st.floats(0.2, 15)
-boxes = st.tuples(
-    coordinates, coordinates, coordinates, sizes, sizes, sizes, angles
-).map(np.array)
-quaternions = st.tuples(*[st.floats(-1, 1)] * 4).filter(
-    lambda q: np.linalg.norm(q) > 0.1
-)
+boxes = st.tuples(coordinates, coordinates, coordinates, sizes, sizes, sizes, angles).map(np.array)
+quaternions = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1)
 
 
 def devkit_box(box):
@@ -42,9 +38,7 @@ def devkit_box(box):
 
 @given(boxes)
 def test_corners_are_the_devkits(box):
-    np.testing.assert_allclose(
-        box_corners(box)[0], devkit_box(box).corners().T, atol=1e-9
-    )
+    np.testing.assert_allclose(box_corners(box)[0], devkit_box(box).corners().T, atol=1e-9)
 
 
 @given(boxes, st.integers(0, 2**32 - 1))
@@ -92,12 +86,8 @@ def test_interpolation_is_exact_at_both_ends_and_stays_rigid(first, second, frac
             interpolate_pose(time, 10.0, pose_0, 12.0, pose_1), expected, atol=1e-9
         )
     between = interpolate_pose(10.0 + 2 * fraction, 10.0, pose_0, 12.0, pose_1)
-    np.testing.assert_allclose(
-        between[:3, :3] @ between[:3, :3].T, np.eye(3), atol=1e-9
-    )
-    np.testing.assert_allclose(
-        between[:3, 3], fraction * np.array([3, -2, 1]), atol=1e-9
-    )
+    np.testing.assert_allclose(between[:3, :3] @ between[:3, :3].T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(between[:3, 3], fraction * np.array([3, -2, 1]), atol=1e-9)
 
 
 @given(st.floats(-2, 2), st.floats(-0.5, 0.5))
@@ -113,6 +103,4 @@ def test_extrapolation_continues_a_constant_turn(start, rate):
 
 def test_transform_points_moves_each_point():
     transform = transform_from([np.cos(np.pi / 4), 0, 0, np.sin(np.pi / 4)], [1, 2, 3])
-    np.testing.assert_allclose(
-        transform_points(transform, [[1, 0, 0]]), [[1, 3, 3]], atol=1e-12
-    )
+    np.testing.assert_allclose(transform_points(transform, [[1, 0, 0]]), [[1, 3, 3]], atol=1e-12)

@@ -62,9 +62,7 @@ def test_truncated_weights_are_told(folder):
 
 
 def test_configuration_that_disagrees_with_the_weights_is_told(folder):
-    rewrite_config(
-        folder, lambda document: document["student"].update(head_channels=16)
-    )
+    rewrite_config(folder, lambda document: document["student"].update(head_channels=16))
     with pytest.raises(UserError, match="does not fit its config.yaml: .*has shape"):
         model_directory.load(folder)
 
@@ -89,9 +87,7 @@ def test_a_wrong_configuration_is_told(folder, change, message):
 
 
 def test_yaml_cannot_run_code(folder):
-    (folder / "config.yaml").write_text(
-        "!!python/object/apply:os.system ['touch /tmp/owned']"
-    )
+    (folder / "config.yaml").write_text("!!python/object/apply:os.system ['touch /tmp/owned']")
     with pytest.raises(UserError, match="cannot be read"):
         model_directory.load(folder)
 

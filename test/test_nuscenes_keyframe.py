@@ -39,23 +39,16 @@ def test_boxes_project_within_a_pixel_of_the_devkit(nusc, sample):
         _, boxes, intrinsics = nusc.get_sample_data(sample["data"][camera])
         for box in boxes:
             ours = objects.boxes[objects.tokens.index(box.token)]
-            expected = view_points(box.center[:, None], intrinsics, normalize=True)[
-                :2, 0
-            ]
+            expected = view_points(box.center[:, None], intrinsics, normalize=True)[:2, 0]
             pixel, depth = frame.rig.project(ours[:3], index)
             assert np.linalg.norm(pixel - expected) < 1.0
             assert abs(depth - box.center[2]) < 0.01
             corners, depths = frame.rig.project(box_corners(ours)[0], index)
-            devkit_corners = view_points(box.corners(), intrinsics, normalize=True)[
-                :2
-            ].T
+            devkit_corners = view_points(box.corners(), intrinsics, normalize=True)[:2].T
             # base_link is tilted by a degree and our boxes stand upright in it: corners of long
             # boxes may differ a little more than their centres.
             if depths.min() > 5.0:
-                assert (
-                    np.abs(corners - devkit_corners).max()
-                    < 0.05 * np.ptp(devkit_corners) + 2.0
-                )
+                assert np.abs(corners - devkit_corners).max() < 0.05 * np.ptp(devkit_corners) + 2.0
             compared += 1
     assert compared > 60
 
@@ -71,10 +64,7 @@ def test_lidar_points_in_boxes_are_the_stored_counts(nusc, sample):
 
 def test_reference_is_the_latest_camera(nusc, sample):
     frame = camera_frame(nusc, sample)
-    stamps = [
-        nusc.get("sample_data", sample["data"][camera])["timestamp"]
-        for camera in CAMERAS
-    ]
+    stamps = [nusc.get("sample_data", sample["data"][camera])["timestamp"] for camera in CAMERAS]
     assert frame.stamp_us == max(stamps)
     assert abs(frame.stamp_us - sample["timestamp"]) < 1000  # the LiDAR's stamp
 
@@ -103,10 +93,7 @@ def test_images_are_read_in_rig_order(nusc, sample):
     frame = camera_frame(nusc, sample)
     images = read_images(frame)
     assert [image.shape for image in images] == [(900, 1600, 3)] * 6
-    assert all(
-        camera in path.name
-        for camera, path in zip(CAMERAS, frame.image_paths, strict=True)
-    )
+    assert all(camera in path.name for camera, path in zip(CAMERAS, frame.image_paths, strict=True))
 
 
 def test_a_missing_table_is_named(keyframe_root, tmp_path):

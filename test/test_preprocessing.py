@@ -12,9 +12,7 @@ from asd_perception.preprocessing import input_from_image, preprocess
 
 @settings(max_examples=30, deadline=None)
 @given(
-    size=st.sampled_from(
-        [(1600, 900), (800, 450), (400, 225), (640, 480), (1000, 300)]
-    ),
+    size=st.sampled_from([(1600, 900), (800, 450), (400, 225), (640, 480), (1000, 300)]),
     u=st.floats(0.15, 0.85),
     v=st.floats(0.6, 0.9),
 )
@@ -23,9 +21,7 @@ def test_a_blob_lands_where_the_matrix_says(size, u, v):
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     centre = np.array([u * width, v * height])
     sigma = width / 40
-    blob = 255 * np.exp(
-        -((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (2 * sigma**2)
-    )
+    blob = 255 * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (2 * sigma**2))
     image = np.repeat(blob.astype(np.uint8)[..., None], 3, axis=2)
 
     result = preprocess(image, (128, 352))[..., 0].astype(float)
@@ -38,13 +34,9 @@ def test_a_blob_lands_where_the_matrix_says(size, u, v):
 def test_image_resolutions_agree_with_each_other():
     random = np.random.default_rng(0)
     small = random.integers(0, 255, (9, 16, 3), dtype=np.uint8)
-    large = np.kron(small, np.ones((100, 100, 1))).astype(
-        np.uint8
-    )  # 1600x900 of the same scene
+    large = np.kron(small, np.ones((100, 100, 1))).astype(np.uint8)  # 1600x900 of the same scene
     medium = np.kron(small, np.ones((25, 25, 1))).astype(np.uint8)  # 400x225
-    difference = preprocess(large, (128, 352)).astype(int) - preprocess(
-        medium, (128, 352)
-    )
+    difference = preprocess(large, (128, 352)).astype(int) - preprocess(medium, (128, 352))
     assert np.abs(difference).mean() < 2
 
 
@@ -60,9 +52,7 @@ def test_distortion_is_removed():
     image = np.zeros((225, 400, 3), np.uint8)
     image[150:160, 300:310] = 255
     flat = preprocess(image, (128, 352), intrinsics, np.zeros(8))
-    barrel = preprocess(
-        image, (128, 352), intrinsics, np.array([-0.3, 0, 0, 0, 0, 0, 0, 0])
-    )
+    barrel = preprocess(image, (128, 352), intrinsics, np.array([-0.3, 0, 0, 0, 0, 0, 0, 0]))
     np.testing.assert_array_equal(flat, preprocess(image, (128, 352)))
     # k1 < 0 pulls points inwards, so undistortion moves the spot outwards.
     assert np.argmax(barrel[..., 0].max(0)) > np.argmax(flat[..., 0].max(0))

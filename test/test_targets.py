@@ -55,9 +55,7 @@ def perfect_output(targets) -> HeadOutput:
         heatmap=torch.logit(targets.heatmap, eps=1e-6)[None],
         boxes=scatter(targets.boxes),
         velocity=scatter(targets.velocities),
-        attribute=scatter(
-            20.0 * torch.nn.functional.one_hot(known, len(ATTRIBUTES)).float()
-        ),
+        attribute=scatter(20.0 * torch.nn.functional.one_hot(known, len(ATTRIBUTES)).float()),
     )
 
 
@@ -80,9 +78,7 @@ def test_targets_decode_to_the_boxes(seed, count):
         assert abs(wrap_angle(box[6] - objects.boxes[index, 6])) < 1e-3
         assert decoded.labels[0, i] == objects.labels[index]
         assert decoded.attributes[0, i] == objects.attributes[index]
-        np.testing.assert_allclose(
-            decoded.velocities[0, i], objects.velocities[index], atol=1e-3
-        )
+        np.testing.assert_allclose(decoded.velocities[0, i], objects.velocities[index], atol=1e-3)
 
 
 def test_the_perfect_output_costs_almost_nothing():
@@ -112,10 +108,7 @@ def test_an_empty_frame_has_finite_losses():
     targets = detection_targets(empty, GRID)
     batch = type(targets)(*(value[None] for value in targets))
     output = HeadOutput(
-        *(
-            torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True)
-            for n in (10, 8, 2, 8)
-        )
+        *(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, 8, 2, 8))
     )
     loss = sum(detection_losses(output, batch).values())
     loss.backward()
@@ -129,10 +122,7 @@ def test_unknown_velocity_teaches_nothing():
     targets = detection_targets(objects, GRID)
     batch = type(targets)(*(value[None] for value in targets))
     output = HeadOutput(
-        *(
-            torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True)
-            for n in (10, 8, 2, 8)
-        )
+        *(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, 8, 2, 8))
     )
     losses = detection_losses(output, batch)
     assert losses["velocity"].item() == 0

@@ -120,8 +120,11 @@ class BagWriter:
         self._writer = writer
         self._connections: dict[str, Connection] = {}
 
-    def add_topic(self, topic: str, type_name: str, profiles: Sequence[Qos]) -> None:
-        """Declare a topic with the quality of service that its publishers offer."""
+    def add_topic(self, topic: str, type_name: str, profiles: Sequence[Qos] = ()) -> None:
+        """Declare a topic with the quality of service that its publishers offer.
+
+        Without a profile, players use ROS's default: reliable, volatile, depth 10.
+        """
         definition, type_hash = definition_and_hash(type_name)
         self._connections[topic] = self._writer.add_connection(
             topic,

@@ -32,8 +32,8 @@ from asd_training.bags.scene_messages import (
     odometry,
     transform,
 )
+from asd_training.datasets.nuscenes import annotations as annotations_of
 from asd_training.datasets.nuscenes import (
-    annotations,
     camera_frame,
     ego_from_sensor,
     scene_samples,
@@ -99,17 +99,16 @@ def _check_files(nusc: NuScenes, records: list[dict[str, Any]]) -> None:
 
 
 def _add_topics(bag: BagWriter, channels: set[str]) -> None:
-    latched, stream = [qos(1, latched=True)], [qos(10)]
-    bag.add_topic("/tf_static", type_name(TFMessage), latched)
-    bag.add_topic("/tf", type_name(TFMessage), [qos(100)])
-    bag.add_topic("/odometry", type_name(Odometry), [qos(100)])
+    bag.add_topic("/tf_static", type_name(TFMessage), [qos(1, latched=True)])
+    bag.add_topic("/tf", type_name(TFMessage))
+    bag.add_topic("/odometry", type_name(Odometry))
     for camera in CAMERAS:
-        bag.add_topic(f"/{camera}/camera_info", type_name(CameraInfo), stream)
-        bag.add_topic(image_topic(camera), type_name(CompressedImage), stream)
+        bag.add_topic(f"/{camera}/camera_info", type_name(CameraInfo))
+        bag.add_topic(image_topic(camera), type_name(CompressedImage))
     if LIDAR in channels:
-        bag.add_topic(f"/{LIDAR}/points", type_name(PointCloud2), stream)
-    bag.add_topic(ANNOTATIONS_TOPIC, type_name(Detection3DArray), stream)
-    bag.add_topic(ANNOTATION_OBJECTS_TOPIC, type_name(PointCloud2), stream)
+        bag.add_topic(f"/{LIDAR}/points", type_name(PointCloud2))
+    bag.add_topic(ANNOTATIONS_TOPIC, type_name(Detection3DArray))
+    bag.add_topic(ANNOTATION_OBJECTS_TOPIC, type_name(PointCloud2))
 
 
 def _static_messages(nusc: NuScenes, records: list[dict[str, Any]]) -> Messages:
@@ -155,7 +154,7 @@ def _lidar_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
 def _annotation_messages(nusc: NuScenes, sample: dict[str, Any]) -> Messages:
     """The truth in the detector's own message types; an id is the object's instance token."""
     frame = camera_frame(nusc, sample)
-    truth = annotations(nusc, sample, frame.global_from_ego)
+    truth = annotations_of(nusc, sample, frame.global_from_ego)
     objects = Detections(
         boxes=truth.boxes,
         scores=np.ones(len(truth.labels)),

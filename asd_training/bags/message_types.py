@@ -36,6 +36,7 @@ def type_name(message_type: type) -> str:
     return f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
 
 
+@cache
 def definition_and_hash(name: str) -> tuple[str, str]:
     """A type's definition with all types inside it, as one text, and its RIHS01 type hash.
 

@@ -112,7 +112,7 @@ def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
 
 
 def split_scenes(nusc: NuScenes, split: str) -> list[str]:
-    """The names of a split's scenes that this dataset holds. Raises UserError for an unknown split."""
+    """The names of a split's scenes in this dataset. Raises UserError for an unknown split."""
     try:
         names = set(get_scenes_of_split(split, nusc))
     except (ValueError, AssertionError) as error:
