@@ -1,0 +1,439 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: synthetic scenes are true nuScenes data, exact in geometry, the same every time."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from nuscenes import NuScenes
+from nuscenes.eval.detection.config import config_factory
+from nuscenes.eval.detection.evaluate import DetectionEval
+from nuscenes.eval.detection.utils import category_to_detection_name
+from nuscenes.utils.data_classes import Box, LidarPointCloud
+from nuscenes.utils.geometry_utils import points_in_box
+from shapely.affinity import rotate, translate
+from shapely.geometry import box as rectangle
+
+from asd_perception.constants import CAMERAS, CLASSES
+from asd_perception.errors import UserError
+from asd_perception.geometry import project
+from asd_training.synthetic import sensors
+from asd_training.synthetic.actors import SIZES, Actor, Motion, make_actor
+from asd_training.synthetic.generate import synthesize
+from asd_training.synthetic.nuscenes_writer import VERSION, token
+from asd_training.synthetic.population import populate
+from asd_training.synthetic.road import random_road
+from asd_training.synthetic.scene import SceneJob
+from asd_training.synthetic.world import World
+
+REPOSITORY = Path(__file__).parent.parent
+KEYFRAMES, SEED, SCALE = 3, 77, 0.2  # as the fixture synthetic_root has them
+JOB = SceneJob("synthetic_train", 0, SEED, KEYFRAMES, SCALE, sweeps=False)
+
+
+@pytest.fixture(scope="module")
+def root(synthetic_root) -> Path:
+    """One train and one val scene, recorded by two processes."""
+    parameters = json.loads((synthetic_root / "synthesis.json").read_text())
+    assert (parameters["keyframes"], parameters["seed"], parameters["scale"]) == (
+        KEYFRAMES, SEED, SCALE
+    )  # fmt: skip
+    return synthetic_root
+
+
+@pytest.fixture(scope="module")
+def nusc(root) -> NuScenes:
+    return NuScenes(VERSION, str(root), verbose=False)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """The world of the train scene."""
+    return World(JOB.random_stream(0), (KEYFRAMES - 1) / 2)
+
+
+def actor_numbers(nusc: NuScenes, world: World) -> dict[str, int]:
+    """Number in `world` of each instance of the train scene."""
+    key = (SEED, "synthetic_train", 0, "instance")
+    numbers = {token(*key, i): i for i in range(len(world.actors))}
+    return {row["token"]: numbers[row["token"]] for row in nusc.instance if row["token"] in numbers}
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+# --- Tables
+
+
+def test_every_link_between_the_tables_holds(nusc, root):
+    for annotation in nusc.sample_annotation:
+        nusc.get("instance", annotation["instance_token"])
+        nusc.get("visibility", annotation["visibility_token"])
+        attributes = [nusc.get("attribute", t)["name"] for t in annotation["attribute_tokens"]]
+        group = annotation["category_name"].split(".")[0]
+        assert len(attributes) == (0 if group == "movable_object" else 1)
+        if annotation["next"]:
+            following = nusc.get("sample_annotation", annotation["next"])
+            assert following["prev"] == annotation["token"]
+            assert following["instance_token"] == annotation["instance_token"]
+    for instance in nusc.instance:
+        chain, at = [], instance["first_annotation_token"]
+        while at:
+            chain.append(at)
+            at = nusc.get("sample_annotation", at)["next"]
+        assert chain[-1] == instance["last_annotation_token"]
+        assert len(chain) == instance["nbr_annotations"]
+    for data in nusc.sample_data:
+        assert (root / data["filename"]).is_file()
+        assert nusc.get("ego_pose", data["ego_pose_token"])["timestamp"] == data["timestamp"]
+        nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
+    for sample in nusc.sample:
+        assert set(sample["data"]) == {*CAMERAS, "LIDAR_TOP"}
+        assert (
+            nusc.get("sample_data", sample["data"]["LIDAR_TOP"])["timestamp"] == sample["timestamp"]
+        )
+    for scene in nusc.scene:
+        assert nusc.get("log", scene["log_token"])["map_token"]
+        assert scene["nbr_samples"] == KEYFRAMES
+    assert len({row["token"] for table in nusc.table_names for row in getattr(nusc, table)}) == sum(
+        len(getattr(nusc, table)) for table in nusc.table_names if table != "sample_data"
+    )  # the tokens are unique, but that an ego pose shares its sample_data's, as in nuScenes
+
+
+def test_ego_drives_on_the_drivable_surface_of_the_map(nusc):
+    for sample in nusc.sample:
+        pose = nusc.get(
+            "ego_pose", nusc.get("sample_data", sample["data"]["CAM_BACK"])["ego_pose_token"]
+        )
+        log = nusc.get("log", nusc.get("scene", sample["scene_token"])["log_token"])
+        mask = nusc.get("map", log["map_token"])["mask"]
+        x, y, _ = pose["translation"]
+        assert mask.is_on_mask(x, y).all()
+        assert not mask.is_on_mask(x, y + 3000.0).any()
+
+
+def test_splits_are_disjoint_and_complete(nusc, root):
+    splits = json.loads((root / VERSION / "splits.json").read_text())
+    assert set(splits) == {"synthetic_train", "synthetic_val", "synthetic_test"}
+    named = [name for names in splits.values() for name in names]
+    assert sorted(named) == sorted(scene["name"] for scene in nusc.scene)
+    assert len(named) == len(set(named))
+    streets = {nusc.get("log", scene["log_token"])["location"] for scene in nusc.scene}
+    images = [
+        (root / nusc.get("sample_data", sample["data"]["CAM_FRONT"])["filename"]).read_bytes()
+        for sample in nusc.sample
+    ]
+    assert len(streets) == len(nusc.scene) and len(images) == len(set(images))
+
+
+# --- Geometry
+
+
+def test_stored_point_counts_are_the_devkits(nusc):
+    counted = 0
+    for sample in nusc.sample:
+        path, boxes, _ = nusc.get_sample_data(sample["data"]["LIDAR_TOP"])
+        points = LidarPointCloud.from_file(path).points[:3]
+        for box in boxes:
+            stored = nusc.get("sample_annotation", box.token)["num_lidar_pts"]
+            assert stored >= 1
+            assert points_in_box(box, points).sum() == stored
+            counted += stored
+    assert counted > 1000
+
+
+def test_lidar_has_32_rings_at_their_elevations(nusc):
+    path = nusc.get_sample_data_path(nusc.sample[0]["data"]["LIDAR_TOP"])
+    x, y, z, intensity, ring = np.fromfile(path, np.float32).reshape(-1, 5).T
+    elevation = np.degrees(np.arctan2(z, np.hypot(x, y)))
+    expected = np.linspace(-30.67, 10.67, 32)
+    assert set(ring) <= set(range(32)) and len(set(ring)) >= 24
+    np.testing.assert_allclose(elevation, expected[ring.astype(int)], atol=0.01)
+    assert intensity.min() > 0.0 and intensity.max() <= 255.0
+    assert np.linalg.norm([x, y, z], axis=0).max() < 100.5
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_meshes_fill_their_boxes_and_sizes_follow_nuscenes(name):
+    rng = np.random.default_rng(3)
+    road = random_road(rng, (-100.0, 100.0))
+    sizes = []
+    for _ in range(40):
+        actor = make_actor(rng, name, Motion(road, 0.0, 0.0, 0.0))
+        width, length, height = actor.size
+        sizes.append(actor.size)
+        half = np.array([length, width, height]) / 2
+        corner = np.abs(actor.mesh.triangles).max(axis=(0, 1))
+        assert (corner < half).all() and (corner > 0.9 * half).all()
+        assert len(np.unique(actor.mesh.albedo, axis=0)) > 1 or name == "barrier"
+    mean, deviation = (np.array(value) for value in SIZES[name])
+    if name not in ("pedestrian", "bicycle", "motorcycle"):  # children and riders differ
+        assert (np.abs(np.mean(sizes, axis=0) - mean) < 0.75 * deviation).all()
+
+
+def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, world):
+    """Pixels whose ray meets an object lie in its projected box, and fill it from side to side."""
+    numbers = actor_numbers(nusc, world)
+    scale, compared = 0.25, 0
+    sample = nusc.sample[1]
+    for camera in sensors.CAMERA_SENSORS:
+        data = nusc.get("sample_data", sample["data"][camera.channel])
+        pose = nusc.get("ego_pose", data["ego_pose_token"])
+        calibration = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
+        delay = (data["timestamp"] - sample["timestamp"]) * 1e-6
+        seconds = (data["timestamp"] - JOB.start) * 1e-6
+        global_from_camera = world.ego_pose(seconds) @ camera.ego_from_sensor
+        rays = sensors.camera_rays(camera, scale) @ global_from_camera[:3, :3].T
+        width, height = sensors.image_size(scale)
+        triangle, _ = world.at(seconds).cast(
+            global_from_camera[:3, 3], rays.astype(np.float32), 300.0
+        )
+        owners = np.where(triangle < 0, -1, world.owners[triangle]).reshape(height, width)
+        for annotation_token in sample["anns"]:
+            annotation = nusc.get("sample_annotation", annotation_token)
+            velocity = nusc.box_velocity(annotation_token)
+            box: Box = nusc.get_box(annotation_token)
+            if annotation["visibility_token"] != "4" or np.isnan(velocity).any():
+                continue
+            box.translate(velocity * delay)  # the world goes on between the sensors' stamps
+            for record in (pose, calibration):
+                box.translate(-np.array(record["translation"]))
+                box.rotate(type(box.orientation)(record["rotation"]).inverse)
+            corners = box.corners()
+            pixels, depth = project(corners.T, sensors.intrinsics(camera, scale))
+            inside = (pixels >= 2.0) & (pixels <= [width - 3.0, height - 3.0])
+            v, u = np.nonzero(owners == numbers[annotation["instance_token"]])
+            if depth.min() < 1.0 or not inside.all() or len(u) < 60:
+                continue
+            low, high = pixels.min(axis=0), pixels.max(axis=0)
+            assert u.min() >= low[0] - 1 and u.max() <= high[0] + 1
+            assert v.min() >= low[1] - 1 and v.max() <= high[1] + 1
+            assert np.ptp(u) + 1 > 0.4 * (high[0] - low[0])
+            compared += 1
+    assert compared >= 5
+
+
+def test_rays_go_through_the_centres_of_the_scaled_pixels():
+    full, quarter = (sensors.intrinsics(sensors.CAMERA_SENSORS[1], s) for s in (1.0, 0.25))
+    point = np.array([[1.7, -0.4, 9.0]])
+    np.testing.assert_allclose(
+        project(point, quarter)[0], 0.25 * (project(point, full)[0] + 0.5) - 0.5
+    )
+    for camera in sensors.CAMERA_SENSORS:
+        pixels, _ = project(sensors.camera_rays(camera, 0.05), sensors.intrinsics(camera, 0.05))
+        v, u = np.mgrid[0:45, 0:80]
+        np.testing.assert_allclose(pixels, np.stack([u.ravel(), v.ravel()], axis=1), atol=1e-3)
+
+
+# --- Motion
+
+
+def test_devkit_velocities_are_the_true_motion(nusc, world):
+    numbers = actor_numbers(nusc, world)
+    moving = 0
+    for annotation in nusc.sample_annotation:
+        if annotation["instance_token"] not in numbers:
+            continue
+        measured = nusc.box_velocity(annotation["token"])
+        actor = world.actors[numbers[annotation["instance_token"]]]
+        if np.isnan(measured).any() or len(actor.motion.profile.times) > 1:
+            continue  # seen once; or its speed changes between keyframes
+        stamp = nusc.get("sample", annotation["sample_token"])["timestamp"]
+        seconds = (stamp - JOB.start) * 1e-6
+        before, after = actor.motion.poses(np.array([seconds - 0.01, seconds + 0.01]))
+        true = (after - before)[:2] / 0.02
+        np.testing.assert_allclose(measured[:2], true, atol=0.15)
+        moving += np.linalg.norm(true) > 0.5
+    assert moving >= 5
+
+
+@pytest.fixture(scope="module")
+def streets() -> list[tuple[Motion, list[Actor]]]:
+    """The ego vehicle and all objects of a few random streets, for 6 s."""
+    result = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        result.append(populate(rng, random_road(rng, (-130.0, 200.0)), 6.0))
+    return result
+
+
+def test_nothing_drives_through_anything(streets):
+    for _, actors in streets:
+        for seconds in (0.0, 1.9, 6.0):
+            shapes, places = [], np.array([actor.motion.poses(seconds)[:2] for actor in actors])
+            for actor in actors:
+                x, y, yaw = actor.motion.poses(seconds)
+                width, length, _ = actor.size
+                outline = rectangle(-length / 2, -width / 2, length / 2, width / 2)
+                shapes.append(translate(rotate(outline, yaw, (0, 0), use_radians=True), x, y))
+            for i, shape in enumerate(shapes):
+                for j in np.flatnonzero(np.hypot(*(places - places[i]).T) < 16.0):
+                    assert j <= i or shape.intersection(shapes[j]).area < 1e-3
+
+
+def test_streets_hold_all_ten_classes(streets):
+    found = []
+    for ego, actors in streets:
+        places = np.array([actor.motion.poses(3.0)[:2] for actor in actors])
+        near = np.hypot(*(places - ego.poses(3.0)[:2]).T) < 50.0
+        found.append({actor.name for actor, close in zip(actors, near, strict=True) if close})
+        assert near.sum() >= 20
+    assert set.union(*found) == set(CLASSES)
+    assert np.mean([len(names) for names in found]) > 8.0
+
+
+# --- Evaluation
+
+
+def test_ground_truth_scores_full_marks_in_the_official_evaluation(nusc, root, tmp_path):
+    results = {}
+    scene = nusc.get("scene", nusc.field2token("scene", "name", JOB.name)[0])
+    samples = [sample for sample in nusc.sample if sample["scene_token"] == scene["token"]]
+    for sample in samples:
+        results[sample["token"]] = []
+        for annotation_token in sample["anns"]:
+            row = nusc.get("sample_annotation", annotation_token)
+            attribute = [nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
+            detection = {
+                "sample_token": sample["token"],
+                "translation": row["translation"],
+                "size": row["size"],
+                "rotation": row["rotation"],
+                "velocity": np.nan_to_num(nusc.box_velocity(annotation_token)[:2]).tolist(),
+                "detection_name": category_to_detection_name(row["category_name"]),
+                "detection_score": 1.0,
+                "attribute_name": attribute[0] if attribute else "",
+            }
+            results[sample["token"]].append(detection)
+    meta = {
+        f"use_{name}": name == "camera" for name in ("camera", "lidar", "radar", "map", "external")
+    }
+    file = tmp_path / "ground_truth.json"
+    file.write_text(json.dumps({"meta": meta, "results": results}))
+    evaluation = DetectionEval(
+        nusc, config_factory("detection_cvpr_2019"), str(file), "synthetic_train",
+        str(tmp_path / "evaluation"), verbose=False,
+    )  # fmt: skip
+    metrics, _ = evaluation.evaluate()
+    present = {box.detection_name for box in evaluation.gt_boxes.all}
+    assert len(present) >= 7
+    for name in present:
+        for precision in metrics.serialize()["label_aps"][name].values():
+            assert precision == pytest.approx(1.0)
+    for error in ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err"):
+        assert metrics.tp_errors[error] < 1e-6 or len(present) < len(CLASSES)
+
+
+# --- Sweeps
+
+
+def test_sweeps_run_at_12_and_20_hz_and_meet_the_keyframes(tmp_path):
+    synthesize(tmp_path / "data", {"val": 1}, 2, 1, 0.03, sweeps=True, workers=1)
+    nusc = NuScenes(VERSION, str(tmp_path / "data"), verbose=False)
+    first, second = nusc.sample
+    assert second["timestamp"] - first["timestamp"] == 500_000
+    for channel, count in (*((name, 6) for name in CAMERAS), ("LIDAR_TOP", 10)):
+        rows = [nusc.get("sample_data", first["data"][channel])]
+        while rows[-1]["next"]:
+            rows.append(nusc.get("sample_data", rows[-1]["next"]))
+            assert rows[-1]["prev"] == rows[-2]["token"]
+        assert [row["is_key_frame"] for row in rows] == [True, *[False] * (count - 1), True]
+        assert rows[-1]["token"] == second["data"][channel]
+        assert {row["sample_token"] for row in rows[1:]} == {second["token"]}
+        steps = np.diff([row["timestamp"] for row in rows])
+        assert (np.abs(steps - 500_000 / count) <= 1).all()
+        assert all(row["filename"].startswith("sweeps/") for row in rows[1:-1])
+
+
+# --- Reproduction, interruption, bad input
+
+
+def command(out: Path, *arguments: str) -> list[str]:
+    program = "from asd_training.cli import main; main()"
+    return [sys.executable, "-c", program, "synthesize", str(out), *arguments]
+
+
+ARGUMENTS = (
+    "--train", "1", "--val", "1", "--keyframes", str(KEYFRAMES), "--seed", str(SEED),
+    "--scale", str(SCALE), "--workers", "1",
+)  # fmt: skip
+
+
+def test_a_killed_run_goes_on_and_ends_byte_for_byte_as_any_other(root, tmp_path, capsys):
+    out = tmp_path / "data"
+    process = subprocess.Popen(
+        command(out, *ARGUMENTS), cwd=REPOSITORY, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120.0
+    while not list(out.glob("synthesis_parts/[!.]*.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    part = next(out.glob("synthesis_parts/[!.]*.json"))
+    written = part.stat().st_mtime_ns
+    assert not (out / VERSION).exists()
+
+    synthesize(out, {"train": 1, "val": 1}, KEYFRAMES, SEED, SCALE, sweeps=False, workers=1)
+    assert files_of(out) == files_of(root)  # that one was recorded by two processes
+
+    kept = list((out / "samples").rglob(f"{part.stem}__*"))  # the scene that was finished
+    assert len(kept) == 7 * KEYFRAMES
+    assert all(file.stat().st_mtime_ns <= written for file in kept)
+    synthesize(out, {"train": 1, "val": 1}, KEYFRAMES, SEED, SCALE, sweeps=False, workers=1)
+    assert "complete already" in capsys.readouterr().out
+
+
+def test_another_seed_gives_another_street(nusc, root, tmp_path):
+    synthesize(tmp_path / "data", {"train": 1}, 1, SEED + 1, SCALE, sweeps=False, workers=1)
+    other = NuScenes(VERSION, str(tmp_path / "data"), verbose=False)
+    a, b = (
+        cv2.imread(data.get_sample_data_path(data.sample[0]["data"]["CAM_FRONT"]))
+        for data in (nusc, other)
+    )
+    assert a.shape == b.shape and np.abs(a.astype(float) - b).mean() > 10.0
+    assert not {row["token"] for row in nusc.sample} & {row["token"] for row in other.sample}
+
+
+def test_wrong_requests_are_told_in_one_line(root, tmp_path):
+    arguments = dict(keyframes=KEYFRAMES, seed=SEED, scale=SCALE, sweeps=False, workers=1)
+    with pytest.raises(UserError, match="seed was 77, is now 6"):
+        synthesize(root, {"train": 1, "val": 1}, **{**arguments, "seed": 6})
+    with pytest.raises(UserError, match="something else"):
+        synthesize(REPOSITORY, {"train": 1}, **arguments)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file"):
+        synthesize(tmp_path / "file" / "data", {"train": 1}, **arguments)
+    for wrong in ({"scale": 0.0}, {"keyframes": 0}, {"workers": 0}, {"seed": -1}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            synthesize(tmp_path / "data", {"train": 1}, **{**arguments, **wrong})
+    with pytest.raises(UserError, match="at least one scene"):
+        synthesize(tmp_path / "data", {}, **arguments)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_no_tables(tmp_path):
+    """The kernel refuses files above 40 kB, as a full disk would: the LiDAR points do not fit."""
+    small = ("--train", "1", "--val", "0", "--keyframes", "1", "--scale", "0.05")
+    result = subprocess.run(
+        command(tmp_path / "data", *small),
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
+    )  # fmt: skip
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert "cannot write the data set" in last and "File too large" in last
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "data" / VERSION).exists()
