@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera rig from what the ROS graph says: camera_info for each camera, and /tf_static."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+
+from asd_perception.constants import CAMERAS
+from asd_perception.errors import UserError
+from asd_perception.geometry import Array, inverse
+from asd_perception.rig import CameraRig
+from asd_perception.ros.conversions import CameraModel, matrix_from_transform
+
+
+class StaticTransforms:
+    """The graph of static transforms; a child's newest parent replaces an older one."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
+
+    def add(self, message: TransformStamped) -> None:
+        """Take in one transform of /tf_static. Raises UserError for one that is none."""
+        parent = message.header.frame_id.lstrip("/")
+        child = message.child_frame_id.lstrip("/")
+        if not parent or not child or parent == child:
+            raise UserError(f"/tf_static has a transform from {child!r} to {parent!r}")
+        try:
+            self._parents[child] = (parent, matrix_from_transform(message.transform))
+        except UserError as error:
+            raise UserError(f"/tf_static, {parent} to {child}: {error}") from error
+
+    def lookup(self, target: str, source: str) -> Array:
+        """The 4x4 target_from_source. Raises UserError if no chain connects the two frames."""
+        of_target, of_source = self._ancestors(target), self._ancestors(source)
+        for ancestor, ancestor_from_source in of_source.items():
+            if ancestor in of_target:
+                return inverse(of_target[ancestor]) @ ancestor_from_source
+        raise UserError(
+            f"/tf_static does not connect {source} to {target}; publish the missing static "
+            "transform (robot_state_publisher or static_transform_publisher)"
+        )
+
+    def _ancestors(self, frame: str) -> dict[str, Array]:
+        """ancestor_from_frame of the frame itself and of each ancestor, nearest first."""
+        ancestor_from_frame = np.eye(4)
+        result = {frame: ancestor_from_frame}
+        while frame in self._parents:
+            frame, parent_from_child = self._parents[frame]
+            if frame in result:
+                raise UserError(f"/tf_static has a loop through {frame}")
+            ancestor_from_frame = parent_from_child @ ancestor_from_frame
+            result[frame] = ancestor_from_frame
+        return result
+
+
+class Calibration:
+    """Camera models and static transforms, as they arrive; asked for the rig at each frame.
+
+    cameras: the rig's cameras by their topic names, in the order of constants.CAMERAS.
+    """
+
+    def __init__(self, cameras: Iterable[str], base_frame: str) -> None:
+        self.base_frame = base_frame
+        self.models: dict[str, CameraModel | None] = dict.fromkeys(cameras)
+        self.transforms = StaticTransforms()
+
+    def ego_from_camera(self, camera: str) -> Array:
+        """One camera's mounting (4, 4). Raises UserError that says what is missing."""
+        model = self.models[camera]
+        if model is None:
+            raise UserError(
+                f"no valid camera_info on {camera}/camera_info; start or mend its publisher"
+            )
+        return self.transforms.lookup(self.base_frame, model.frame_id)
+
+    def rig(self) -> CameraRig:
+        """The rig with all cameras at one time. Raises UserError that says what is missing."""
+        mountings = np.stack([self.ego_from_camera(camera) for camera in self.models])
+        models = [model for model in self.models.values() if model is not None]
+        return CameraRig(
+            names=CAMERAS,
+            intrinsics=np.stack([model.intrinsics for model in models]),
+            ego_from_camera=mountings,
+            image_sizes=np.array([(model.width, model.height) for model in models]),
+            distortion=np.stack([model.distortion for model in models]),
+        )

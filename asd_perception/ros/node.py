@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node `detector`: lifecycle, topics and diagnostics around `Pipeline`; its console script."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import textwrap
+import threading
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from nav_msgs.msg import Odometry
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from asd_perception.detections import Detections
+from asd_perception.errors import UserError, run_cli
+from asd_perception.ros.conversions import (
+    detections_to_msg,
+    objects_to_cloud,
+    simulated_points_to_cloud,
+    time_from_ns,
+)
+from asd_perception.ros.diagnostics import pipeline_statuses, status
+from asd_perception.ros.markers import markers_from_detections
+from asd_perception.ros.parameters import PARAMETERS, Settings, declare_parameters
+from asd_perception.ros.pipeline import Pipeline
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+def _sensor_qos() -> QoSProfile:
+    return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def _static_transform_qos() -> QoSProfile:
+    return QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class DetectorNode(LifecycleNode):
+    """configure: load the model, create topics. activate: detect. Both can be undone and redone."""
+
+    def __init__(self) -> None:
+        super().__init__("detector")
+        declare_parameters(self)
+        self._pipeline: Pipeline | None = None
+        self._topics: list[Any] = []  # subscriptions
+        self._outputs: list[Any] = []  # lifecycle publishers
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # The steady clock: an operator wants diagnostics while simulated time stands still, too.
+        self.create_timer(
+            1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def start(self) -> bool:
+        """Configure and activate; whether both succeeded."""
+        return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
+
+    # -- lifecycle -------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        settings = Settings.read(self)
+        try:
+            self._pipeline = self._load(settings)
+        except UserError as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            return FAILURE
+        except Exception:  # rclpy would swallow it
+            self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+        self._create_publishers()
+        self._create_subscriptions(settings, self._pipeline)
+        self.get_logger().info(f"configured: {self._model_name}")
+        return super().on_configure(state)
+
+    def _load(self, settings: Settings) -> Pipeline:
+        """The pipeline with its model. Raises UserError."""
+        # Torch takes seconds to import: before that, --help answers and the node is in the graph.
+        from asd_perception import model_directory
+        from asd_perception.detector import Detector
+
+        model = settings.model or str(model_directory.TINY)
+        detector = Detector.from_pretrained(model, device=settings.device)
+        self._model_name = f"model {model} on {detector.device}"
+        return Pipeline(
+            settings,
+            detector,
+            threshold=self._threshold,
+            publish=partial(self._publish, settings.base_frame),
+            warn=self._warn,
+        )
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_activate(state)
+        if self._pipeline is not None and result == SUCCESS:
+            self._pipeline.start()
+            settings = self._pipeline.settings
+            topics = ", ".join(settings.image_topic(camera) for camera in settings.cameras)
+            self.get_logger().info(f"active: waiting for images on {topics}")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if self._pipeline is not None:
+            self._pipeline.stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()  # back to unconfigured, from where configure may be tried again
+        return super().on_error(state)
+
+    def _release(self) -> None:
+        """Stop the worker, and give up topics and model."""
+        if self._pipeline is not None:
+            self._pipeline.stop()
+            self._pipeline = None
+        for subscription in self._topics:
+            self.destroy_subscription(subscription)
+        for publisher in self._outputs:
+            self.destroy_lifecycle_publisher(publisher)
+        self._topics.clear()
+        self._outputs.clear()
+
+    # -- topics ----------------------------------------------------------------------------------
+
+    def _create_publishers(self) -> None:
+        def publisher(message_type: type, topic: str) -> Any:
+            result = self.create_lifecycle_publisher(
+                message_type,
+                topic,
+                QoSProfile(depth=10),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            self._outputs.append(result)
+            return result
+
+        self._detections = publisher(Detection3DArray, "~/detections")
+        self._objects = publisher(PointCloud2, "~/objects")
+        self._markers = publisher(MarkerArray, "~/markers")
+        self._simulated_points = publisher(PointCloud2, "~/simulated_points")
+
+    def _create_subscriptions(self, settings: Settings, pipeline: Pipeline) -> None:
+        def subscribe(
+            message_type: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
+        ) -> None:
+            subscription = self.create_subscription(
+                message_type,
+                topic,
+                partial(self._guarded, callback),
+                qos,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            self._topics.append(subscription)
+
+        image_type = Image if settings.image_transport == "raw" else CompressedImage
+        for camera in settings.cameras:
+            on_image = partial(pipeline.on_image, camera)
+            on_camera_info = partial(pipeline.on_camera_info, camera)
+            subscribe(image_type, settings.image_topic(camera), on_image, _sensor_qos())
+            subscribe(CameraInfo, f"{camera}/camera_info", on_camera_info, _sensor_qos())
+        subscribe(TFMessage, "/tf_static", pipeline.on_static_transforms, _static_transform_qos())
+        if settings.use_odometry:
+            subscribe(Odometry, "odometry", pipeline.on_odometry, QoSProfile(depth=100))
+
+    def _guarded(self, callback: Callable[[Any], None], msg: Any) -> None:
+        """No message may end the node, not even one that shows a defect of ours."""
+        try:
+            callback(msg)
+        except Exception:
+            self._warn(f"message ignored:\n{traceback.format_exc()}")
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=2.0)
+
+    def _publish(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
+        """One frame's messages; those that only people look at, only while someone does."""
+        header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
+        self._detections.publish(detections_to_msg(detections, header))
+        self._objects.publish(objects_to_cloud(detections, header))
+        if self._markers.get_subscription_count():
+            self._markers.publish(markers_from_detections(detections, header))
+        points = detections.simulated_points
+        if points is not None and self._simulated_points.get_subscription_count():
+            self._simulated_points.publish(simulated_points_to_cloud(points, header))
+
+    # -- diagnostics -----------------------------------------------------------------------------
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        pipeline = self._pipeline
+        if pipeline is None:
+            message.status = [status("state", DiagnosticStatus.OK, "not configured")]
+        else:
+            values = {"model": self._model_name, "score_threshold": self._threshold()}
+            state = "active" if pipeline.active else "not active"
+            message.status = [status("state", DiagnosticStatus.OK, state, values)]
+            if pipeline.active:
+                message.status += pipeline_statuses(pipeline)
+        self._diagnostics.publish(message)
+
+    def _threshold(self) -> float:
+        return self.get_parameter("score_threshold").value
+
+
+# -- console script ------------------------------------------------------------------------------
+
+_HELP = """Finds objects in 3D from six cameras, as a managed (lifecycle) ROS 2 node.
+
+subscribes (relative to the node's namespace; CAMERA is each of the six in `cameras`):
+  CAMERA/image_raw             sensor_msgs/Image             image_transport raw
+  CAMERA/image_raw/compressed  sensor_msgs/CompressedImage   image_transport compressed
+  CAMERA/camera_info           sensor_msgs/CameraInfo        calibration
+  /tf_static                   tf2_msgs/TFMessage            camera frames to base_frame
+  odometry                     nav_msgs/Odometry             ego motion (optional)
+publishes:
+  ~/detections                 vision_msgs/Detection3DArray  class name, score, box in base_frame
+  ~/objects                    sensor_msgs/PointCloud2       the same, with velocity and attribute
+  ~/markers                    visualization_msgs/MarkerArray
+  ~/simulated_points           sensor_msgs/PointCloud2       the network's simulated point cloud
+  /diagnostics                 diagnostic_msgs/DiagnosticArray
+"""
+
+_EXAMPLES = """examples:
+  detector --ros-args --params-file config/detector.yaml
+  detector --ros-args -p image_transport:=compressed -p device:=cpu -r odometry:=/odom
+  detector --ros-args -r CAM_FRONT/image_raw:=/front/image -r __ns:=/robot
+"""
+
+
+def _parse_arguments() -> None:
+    """--help, and an error for arguments that belong behind --ros-args."""
+    width = max(len(entry.name) for entry in PARAMETERS)
+    table = [
+        textwrap.fill(
+            f"{entry.description} [{entry.default!r}]",
+            width=98,
+            initial_indent=f"  {entry.name:{width}}  ",
+            subsequent_indent=" " * (width + 4),
+        )
+        for entry in PARAMETERS
+    ]
+    parser = argparse.ArgumentParser(
+        prog="detector",
+        usage="detector [-h] [--ros-args -p PARAMETER:=VALUE ... -r FROM:=TO ...]",
+        description=_HELP,
+        epilog="\n".join(["parameters:", *table, "", _EXAMPLES]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(remove_ros_args(sys.argv)[1:])
+
+
+def _run() -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
+        raise UserError(" ".join(str(error).split())) from error
+    try:
+        try:
+            node = DetectorNode()
+        except ParameterException as error:
+            raise UserError(str(error)) from error
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.get_parameter("autostart").value and not node.start():
+            raise SystemExit(2)  # the node has logged the reason
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+        node.trigger_shutdown()
+        executor.shutdown()
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
+
+
+def main() -> int:
+    """Console script `detector`."""
+    _parse_arguments()
+    return run_cli("detector", _run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ego motion: the robot's pose at any recent stamp, from its odometry."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+
+from asd_perception.geometry import Array, interpolate_pose
+
+LENGTH = 1000  # poses kept: 5 s at 200 Hz
+CLOCK_JUMP_NS = 1_000_000_000  # a pose this much older than the newest: the clock jumped back
+MAX_GAP_NS = 1_000_000_000  # poses further apart say nothing about the time between them
+MAX_EXTRAPOLATION_NS = 100_000_000
+BASELINE_NS = 50_000_000  # extrapolation needs poses this far apart, or noise would be amplified
+
+
+class OdometryBuffer:
+    """Recent poses by stamp. Filled by one thread, asked by another."""
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+        self._poses: list[Array] = []
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    def add(self, stamp_ns: int, global_from_ego: Array) -> None:
+        """Take in one pose (4, 4), in any order."""
+        with self._changed:
+            if self._stamps and stamp_ns < self._stamps[-1] - CLOCK_JUMP_NS:
+                self._stamps.clear()
+                self._poses.clear()
+            i = bisect_left(self._stamps, stamp_ns)
+            if i < len(self._stamps) and self._stamps[i] == stamp_ns:
+                self._poses[i] = global_from_ego
+            else:
+                self._stamps.insert(i, stamp_ns)
+                self._poses.insert(i, global_from_ego)
+            del self._stamps[:-LENGTH], self._poses[:-LENGTH]
+            self._changed.notify_all()
+
+    def wait_for(self, stamp_ns: int, timeout: float) -> None:
+        """Wait at most `timeout` s for a pose at or after a stamp, if there is odometry at all."""
+        with self._changed:
+            if self._stamps:
+                self._changed.wait_for(lambda: self._stamps[-1] >= stamp_ns, timeout)
+
+    def pose_at(self, stamp_ns: int) -> Array | None:
+        """The pose (4, 4) at a stamp, or None if the odometry says nothing about that time.
+
+        Exact at the stamp of a message, interpolated between two, extrapolated with constant
+        twist by at most MAX_EXTRAPOLATION_NS beyond the ends.
+        """
+        with self._changed:
+            stamps, poses = self._stamps, self._poses
+            i = bisect_left(stamps, stamp_ns)
+            if i < len(stamps) and stamps[i] == stamp_ns:
+                return poses[i]
+            if len(stamps) < 2:
+                return None
+            if i == 0:
+                before, after = 0, self._first_after(stamps[0] + BASELINE_NS)
+                reach = stamps[0] - stamp_ns
+            elif i == len(stamps):
+                before, after = self._last_before(stamps[-1] - BASELINE_NS), len(stamps) - 1
+                reach = stamp_ns - stamps[-1]
+            else:
+                before, after = i - 1, i
+                reach = 0
+            if reach > MAX_EXTRAPOLATION_NS or stamps[after] - stamps[before] > MAX_GAP_NS:
+                return None
+            # Times relative to the stamp: nanoseconds since 1970 do not fit a float.
+            return interpolate_pose(
+                0,
+                stamps[before] - stamp_ns,
+                poses[before],
+                stamps[after] - stamp_ns,
+                poses[after],
+            )
+
+    def _first_after(self, stamp: int) -> int:
+        return min(bisect_left(self._stamps, stamp), len(self._stamps) - 1)
+
+    def _last_before(self, stamp: int) -> int:
+        return max(bisect_left(self._stamps, stamp + 1) - 1, 0)

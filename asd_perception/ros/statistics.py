@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts and times of the node at work; `diagnostics` puts them into words."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+RECENT = 10.0  # s for which a fault is reported after it happened
+
+STAGES = {
+    "decode": "one image, on arrival",
+    "queue": "complete frame waiting for the detector",
+    "odometry": "waiting for ego motion",
+    "detect": "preprocessing and network",
+    "publish": "all messages of a frame",
+    "total": "last image's arrival to published detections",
+}
+
+
+@dataclass
+class Faults:
+    """How often something went wrong, and the last time's reason."""
+
+    count: int = 0
+    reason: str = ""
+    last: float = -RECENT
+
+    def add(self, reason: str) -> None:
+        self.count += 1
+        self.reason = reason
+        self.last = time.monotonic()
+
+    @property
+    def recent(self) -> bool:
+        return time.monotonic() - self.last < RECENT
+
+
+@dataclass
+class CameraStatistics:
+    received: int = 0
+    bad: Faults = field(default_factory=Faults)
+    last_arrival: float | None = None
+    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=50))
+
+    def arrived(self) -> None:
+        self.received += 1
+        self.last_arrival = time.monotonic()
+        self.arrivals.append(self.last_arrival)
+
+    @property
+    def rate(self) -> float:
+        """Images a second lately."""
+        span = self.arrivals[-1] - self.arrivals[0] if len(self.arrivals) > 1 else 0.0
+        return (len(self.arrivals) - 1) / span if span > 0 else 0.0
+
+
+class Statistics:
+    """Counts and times since activation. Each field is written by one thread only."""
+
+    def __init__(self, cameras: tuple[str, ...]) -> None:
+        self.since = time.monotonic()
+        self.cameras = {camera: CameraStatistics() for camera in cameras}
+        self.complete = 0  # frames with all cameras
+        self.last_complete = self.since
+        self.uncalibrated = Faults()  # frames that found no calibration
+        self.detected = 0
+        self.failed = Faults()  # frames on which the detector failed
+        self.without_motion = Faults()  # frames that found no odometry, though there is some
+        self.bad_odometry = Faults()
+        self.bad_transforms = Faults()
+        self._stages: dict[str, deque[float]] = {stage: deque(maxlen=300) for stage in STAGES}
+        self._lock = threading.Lock()
+
+    def took(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self._stages[stage].append(seconds)
+
+    def latencies(self) -> dict[str, tuple[float, float]]:
+        """p50 and p99 in s of each stage that has run, over its last 300 times."""
+        with self._lock:
+            times = {stage: list(values) for stage, values in self._stages.items() if values}
+        return {
+            stage: (float(np.percentile(values, 50)), float(np.percentile(values, 99)))
+            for stage, values in times.items()
+        }

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thread that always works on the newest item."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class LatestWorker(Generic[T]):
+    """Runs `work` on items in its own thread, behind a mailbox with one slot.
+
+    An item that is still in the slot when the next one comes is dropped: work that takes longer
+    than items take to come skips some, and never falls behind. `work` must not raise.
+
+    dropped: items dropped so far.
+    """
+
+    def __init__(self, work: Callable[[T], None]) -> None:
+        self._work = work
+        self._slot: list[T] = []
+        self._closed = False
+        self._changed = threading.Condition()
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        with self._changed:
+            self.dropped += len(self._slot)
+            self._slot[:] = [item]
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Finish the item at work, forget the one that waits, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slot or self._closed)
+                if self._closed:
+                    return
+                item = self._slot.pop()
+            self._work(item)
