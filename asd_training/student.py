@@ -7,11 +7,14 @@ import argparse
 import dataclasses
 import datetime
 import json
+import logging
 import math
 import platform
 import shlex
+import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{args.data}: the split {config.train_split} holds no scene")
 
     checkpoint = args.run / "last.ckpt"
+    if (args.run / "model").exists():
+        raise UserError(f"{args.run} is finished: its model is {args.run / 'model'}")
     if args.resume and not checkpoint.is_file():
         raise UserError(f"{checkpoint} does not exist; start the run without --resume")
     if not args.resume and args.run.is_dir() and any(args.run.iterdir()):
@@ -130,6 +135,7 @@ def run(args: argparse.Namespace) -> None:
     with atomic_file(args.run / "config.yaml") as path:
         path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
 
+    _quieten_lightning()
     seed_everything(config.seed, workers=True, verbose=False)
     dataset = KeyframeDataset(nusc, train_scenes, config.student, augment=True)
     loader = DataLoader(
@@ -147,7 +153,7 @@ def run(args: argparse.Namespace) -> None:
         devices=1,
         max_steps=config.steps,
         gradient_clip_val=config.gradient_clip,
-        logger=CSVLogger(args.run, name="", version="log"),
+        logger=CSVLogger(args.run, name="log"),  # a resumed run writes the next version_N
         callbacks=[ModelCheckpoint(args.run, filename="last", every_n_train_steps=100)],
         enable_model_summary=False,
         log_every_n_steps=10,
@@ -171,6 +177,7 @@ def run(args: argparse.Namespace) -> None:
         f"{trainer.strategy.root_device}",
         "versions": {
             "asd_perception": __version__,
+            "commit": _commit(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "lightning": lightning.__version__,
@@ -186,6 +193,26 @@ def run(args: argparse.Namespace) -> None:
         provenance["validation"] = {"split": config.val_split, **dataclasses.asdict(metrics)}
     model_directory.save(args.run / "model", module.student, provenance)
     print(f"model directory: {args.run / 'model'}")
+
+
+def _commit() -> str | None:
+    """The git commit of this program, "-dirty" if it was changed since; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _quieten_lightning() -> None:
+    """Leave its progress bar, without the advertisements and warnings about its own insides."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*LeafSpec.*",
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 def read_config(path: Path) -> TrainingConfig:
