@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
-from asd_perception.network.layers import ConvNormReLU
+from asd_perception.network.layers import ConstantStart, ConvNormReLU
 from asd_perception.network.view_transform import grid_position
 
 PRIOR = 0.1
@@ -64,11 +64,10 @@ class CenterHead(nn.Module):
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
         self.shared = ConvNormReLU(inputs, channels)
-        self.heatmap = nn.Conv2d(channels, len(CLASSES), 1)
+        self.heatmap = ConstantStart(channels, len(CLASSES), value=-math.log(1 / PRIOR - 1))
         self.boxes = nn.Conv2d(channels, 8, 1)
         self.velocity = nn.Conv2d(channels, 2, 1)
         self.attribute = nn.Conv2d(channels, len(ATTRIBUTES), 1)
-        nn.init.constant_(self.heatmap.bias, -math.log(1 / PRIOR - 1))
 
     def forward(self, bev: Tensor) -> HeadOutput:
         """bev (B, inputs, Y, X)."""

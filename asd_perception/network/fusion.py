@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asd_perception.network.layers import ConvNormReLU
+from asd_perception.network.layers import ConstantStart, ConvNormReLU
 
 INITIAL_GATE = -2.0
 """The gate's logit before training: 12 % open."""
@@ -29,10 +29,8 @@ class HeterogeneousFusion(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.camera = nn.Sequential(
-            ConvNormReLU(channels, channels, kernel=1), nn.Conv2d(channels, channels, 1)
+            ConvNormReLU(channels, channels, kernel=1), ConstantStart(channels, channels, value=0.0)
         )
-        nn.init.zeros_(self.camera[1].weight)
-        nn.init.zeros_(self.camera[1].bias)
         self.cell = nn.Conv2d(channels, channels, 1, bias=False)
         self.window = nn.Sequential(  # at half resolution, where a wide window is cheap
             nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
@@ -43,10 +41,10 @@ class HeterogeneousFusion(nn.Module):
         self.semantics = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Sigmoid())
         self.out = nn.Conv2d(channels, channels, 1, bias=False)
         self.gate = nn.Sequential(
-            nn.Conv2d(2 * channels + 1, 16, 1), nn.ReLU(), nn.Conv2d(16, 1, 1)
+            nn.Conv2d(2 * channels + 1, 16, 1),
+            nn.ReLU(),
+            ConstantStart(16, 1, value=INITIAL_GATE),
         )
-        nn.init.zeros_(self.gate[2].weight)
-        nn.init.constant_(self.gate[2].bias, INITIAL_GATE)
 
     def forward(self, camera: Tensor, points: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """camera C and points P (B, C, Y, X), evidence (B, 1, Y, X).

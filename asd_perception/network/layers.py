@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two convolutional building blocks that every part of the network uses."""
+"""The convolutional building blocks that every part of the network uses."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,3 +36,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class ConstantStart(nn.Conv2d):
+    """A convolution whose output is `value` everywhere until it is trained."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, *, value: float) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+        nn.init.zeros_(self.weight)
+        self.bias = nn.Parameter(torch.full((outputs,), value))

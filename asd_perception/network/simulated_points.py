@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from asd_perception.bev_grid import BevGrid
 from asd_perception.config import DepthConfig, StudentConfig
-from asd_perception.network.layers import ConvNormReLU
+from asd_perception.network.layers import ConstantStart, ConvNormReLU
 from asd_perception.network.view_transform import (
     DepthContext,
     Rays,
@@ -123,9 +123,7 @@ class GeometryCompensation(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.hidden = ConvNormReLU(2 * channels + 1, 16, stride=2)
-        self.offset = nn.Conv2d(16, 2, 3, padding=1)
-        nn.init.zeros_(self.offset.weight)
-        nn.init.zeros_(self.offset.bias)
+        self.offset = ConstantStart(16, 2, kernel=3, value=0.0)
 
     def forward(self, bev: Tensor, evidence: Tensor, camera_bev: Tensor) -> tuple[Tensor, Tensor]:
         """bev (B, C, Y, X), evidence (B, 1, Y, X), camera_bev (B, C, Y, X) to (bev, evidence)."""

@@ -73,7 +73,7 @@ class Student(nn.Module):
         rays = camera_rays(
             intrinsics, ego_from_camera, features.shape[-2:], self.config.backbone.stride
         )
-        conditions = camera_conditions(intrinsics, ego_from_camera, images.shape[-2:])
+        conditions = camera_conditions(intrinsics, ego_from_camera, *images.shape[-2:])
 
         camera_bev, camera_depth = self.lift_splat(features, conditions, rays)
         simulated = self.point_simulator(features, conditions, rays, camera_bev)

@@ -92,28 +92,23 @@ def cells_of(points: Tensor, grid: BevGrid) -> Tensor:
     return cell_index(columns, rows, points[..., 2], grid)
 
 
-def camera_conditions(intrinsics: Tensor, ego_from_camera: Tensor, size: tuple[int, int]) -> Tensor:
-    """What about a camera changes the meaning of its pixels' depth. Shape (B, N, 8).
+def camera_conditions(
+    intrinsics: Tensor, ego_from_camera: Tensor, height: int, width: int
+) -> Tensor:
+    """What changes the meaning of a camera's pixels for depth. Shape (B, N, 8).
 
-    Focal lengths and principal point relative to the image, the direction of "up" in the camera
-    and its height above ground. Its heading is left out on purpose: the network treats all
-    directions around the robot alike.
+    Focal lengths and principal point relative to the image (height, width in pixels), the
+    direction of "up" in the camera, and its height above ground in m. Its heading is left out on
+    purpose: the network treats all directions around the robot alike.
     """
-    height, width = size
     k, pose = intrinsics.float(), ego_from_camera.float()
-    return torch.cat(
+    return torch.stack(
         [
-            torch.stack(
-                [
-                    k[..., 0, 0] / width,
-                    k[..., 1, 1] / height,
-                    k[..., 0, 2] / width - 0.5,
-                    k[..., 1, 2] / height - 0.5,
-                    pose[..., 2, 3],
-                ],
-                dim=-1,
-            ),
-            pose[..., 2, :3],
+            k[..., 0, 0] / width,
+            k[..., 1, 1] / height,
+            k[..., 0, 2] / width - 0.5,
+            k[..., 1, 2] / height - 0.5,
+            *pose[..., 2, :].unbind(-1),
         ],
         dim=-1,
     )

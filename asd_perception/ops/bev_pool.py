@@ -83,7 +83,7 @@ def _unique_over_batch(cells: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _sorted_by_cell(cells: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The order that sorts all entries by cell, and where in it each cell's entries start."""
-    keys, order = _unique_over_batch(cells, size).sort()
+    keys, order = _unique_over_batch(cells, size).sort(stable=True)
     bags = len(cells) * drop_cell(size) + 1
     return order, torch.searchsorted(keys, torch.arange(bags + 1, device=cells.device))
 
