@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: the detector finds valid objects in base_link, and names what is wrong with its input."""
+"""Promise: the detector finds valid objects in base_link, and names a fault of its input."""
 
 import dataclasses
 
