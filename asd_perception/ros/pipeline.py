@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from asd_perception.detector import Detector
 
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
+CALIBRATION_WAIT = 1.0  # s that a complete frame waits for its calibration
 
 ImageArray = NDArray[np.uint8]
 
@@ -78,9 +80,11 @@ class Pipeline:
         self._publish = publish
         self._warn = warn
         self._worker: LatestWorker[_Job] | None = None
+        self._uncalibrated: tuple[SyncedFrame[ImageArray], float] | None = None  # and its arrival
         self._reset()
 
     def _reset(self) -> None:
+        self._uncalibrated = None
         self.statistics = Statistics(self.settings.cameras)
         self._synchronizer: FrameSynchronizer[ImageArray] = FrameSynchronizer(
             self.settings.cameras, self.settings.sync_tolerance_ns
@@ -118,6 +122,7 @@ class Pipeline:
             self.calibration.models[camera] = camera_model_from_msg(msg)
         except UserError as error:  # the last good calibration stays in use
             self._bad_message(camera, error)
+        self._retry_uncalibrated()
 
     def on_static_transforms(self, msg: TFMessage) -> None:
         for transform in msg.transforms:
@@ -126,6 +131,7 @@ class Pipeline:
             except UserError as error:
                 self.statistics.bad_transforms.add(str(error))
                 self._warn(str(error))
+        self._retry_uncalibrated()
 
     def on_odometry(self, msg: Odometry) -> None:
         try:
@@ -157,11 +163,28 @@ class Pipeline:
             return
         self.statistics.complete += 1
         self.statistics.last_complete = arrival
+        self._uncalibrated = None
         try:
             self._worker.put(_Job(frame, self.calibration.rig(), arrival))
         except UserError as error:
+            self._uncalibrated = frame, arrival
             self.statistics.uncalibrated.add(str(error))
             self._warn(f"frame without calibration: {error}")
+
+    def _retry_uncalibrated(self) -> None:
+        """Serve the latest frame after all, if what it lacked has just come.
+
+        Images and calibration come on topics of their own, so the first frame may be ahead.
+        """
+        if self._uncalibrated is None or self._worker is None:
+            return
+        frame, arrival = self._uncalibrated
+        if time.monotonic() - arrival > CALIBRATION_WAIT:
+            self._uncalibrated = None
+            return
+        with suppress(UserError):  # it still lacks something
+            self._worker.put(_Job(frame, self.calibration.rig(), arrival))
+            self._uncalibrated = None
 
     def _decode(self, camera: str, msg: Image | CompressedImage) -> ImageArray:
         """The image, of the size that its calibration says, if that is known already."""
