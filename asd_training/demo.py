@@ -32,7 +32,7 @@ from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import Coverage, submission_of_bag
 from asd_training.datasets.nuscenes import (
-    annotations,
+    annotated_objects,
     camera_frame,
     lidar_points,
     open_dataset,
@@ -187,7 +187,7 @@ def _draw(
                 read_images(frame),
                 frame.rig,
                 detections[sample["token"]],
-                annotations(nusc, sample, frame.global_from_ego).boxes,
+                annotated_objects(nusc, sample, frame.global_from_ego).boxes,
                 lidar_points(nusc, sample, frame.global_from_ego),
             )
         )

@@ -37,8 +37,7 @@ from asd_training.bags.convert import convert_scene, image_topic
 from asd_training.bags.evaluate import Coverage, evaluate_bag, submission_of_bag
 from asd_training.bags.message_types import message_class
 from asd_training.bags.scene import EgoTrack
-from asd_training.datasets.nuscenes import annotations as annotations_of
-from asd_training.datasets.nuscenes import camera_frame, open_dataset
+from asd_training.datasets.nuscenes import annotated_objects, camera_frame, open_dataset
 from asd_training.synthetic.generate import synthesize
 
 ANNOTATION_TOPICS = {"topic": "/annotations", "objects_topic": "/annotation_objects"}
@@ -304,7 +303,7 @@ def detect_the_truth(nusc, sample, global_from_ego=None):
     """The annotations of a keyframe that the evaluator keeps, as detections."""
     if global_from_ego is None:
         global_from_ego = camera_frame(nusc, sample).global_from_ego
-    truth = annotations_of(nusc, sample, global_from_ego)
+    truth = annotated_objects(nusc, sample, global_from_ego)
     seen = truth.num_lidar_points > 0
     return Detections(
         truth.boxes[seen],

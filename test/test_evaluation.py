@@ -9,7 +9,7 @@ import pytest
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_training.datasets.nuscenes import (
-    annotations,
+    annotated_objects,
     camera_frame,
     open_dataset,
     submission_boxes,
@@ -25,7 +25,7 @@ def nusc(keyframe_root):
 def truth_submission(nusc, shift=0.0):
     sample = nusc.sample[0]
     frame = camera_frame(nusc, sample)
-    objects = annotations(nusc, sample, frame.global_from_ego)
+    objects = annotated_objects(nusc, sample, frame.global_from_ego)
     # The evaluator drops annotations without points, but not the detections of them.
     seen = objects.num_lidar_points > 0
     detections = Detections(

@@ -10,7 +10,7 @@ from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import box_corners, points_in_box
 from asd_training.datasets.nuscenes import (
-    annotations,
+    annotated_objects,
     camera_frame,
     lidar_points,
     open_dataset,
@@ -33,7 +33,7 @@ def sample(nusc):
 
 def test_boxes_project_within_a_pixel_of_the_devkit(nusc, sample):
     frame = camera_frame(nusc, sample)
-    objects = annotations(nusc, sample, frame.global_from_ego)
+    objects = annotated_objects(nusc, sample, frame.global_from_ego)
     compared = 0
     for index, camera in enumerate(CAMERAS):
         _, boxes, intrinsics = nusc.get_sample_data(sample["data"][camera])
@@ -55,7 +55,7 @@ def test_boxes_project_within_a_pixel_of_the_devkit(nusc, sample):
 
 def test_lidar_points_in_boxes_are_the_stored_counts(nusc, sample):
     # In the global frame, where nuScenes boxes stand upright.
-    objects = annotations(nusc, sample, np.eye(4))
+    objects = annotated_objects(nusc, sample, np.eye(4))
     points = lidar_points(nusc, sample, np.eye(4))[:, :3]
     counts = [int(points_in_box(points, box).sum()) for box in objects.boxes]
     np.testing.assert_array_equal(counts, objects.num_lidar_points)
@@ -71,7 +71,7 @@ def test_reference_is_the_latest_camera(nusc, sample):
 
 def test_annotations_come_back_through_a_submission(nusc, sample):
     frame = camera_frame(nusc, sample)
-    objects = annotations(nusc, sample, frame.global_from_ego)
+    objects = annotated_objects(nusc, sample, frame.global_from_ego)
     detections = Detections(
         objects.boxes,
         np.ones(len(objects.boxes)),

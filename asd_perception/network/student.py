@@ -53,7 +53,10 @@ class Student(nn.Module):
         self.image_encoder = ImageEncoder(config.backbone)
         self.lift_splat = LiftSplat(config)
         self.point_simulator = PointSimulator(config)
-        fusions = {"heterogeneous": HeterogeneousFusion, "symmetric": SymmetricFusion}
+        fusions: dict[str, type[nn.Module]] = {
+            "heterogeneous": HeterogeneousFusion,
+            "symmetric": SymmetricFusion,
+        }
         self.fusion = fusions[config.fusion](config.bev_channels)
         self.bev_encoder = BevEncoder(
             config.bev_channels, config.encoder_channels, config.encoder_blocks

@@ -107,7 +107,7 @@ def read_topic(reader: Reader, topic: str, message_type: type) -> Iterator[tuple
         return
     for _, stamp, data in read_messages(reader, connections):
         try:
-            message = deserialize_message(data, message_type)
+            message: Any = deserialize_message(data, message_type)
         except Exception as error:  # rclpy has no public exception for bytes that are no message
             raise UserError(f"{reader.path}: a message on {topic} is damaged") from error
         yield stamp, message

@@ -32,8 +32,8 @@ from asd_training.bags.scene_messages import (
     odometry,
     transform,
 )
-from asd_training.datasets.nuscenes import annotations as annotations_of
 from asd_training.datasets.nuscenes import (
+    annotated_objects,
     camera_frame,
     ego_from_sensor,
     scene_samples,
@@ -154,7 +154,7 @@ def _lidar_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
 def _annotation_messages(nusc: NuScenes, sample: dict[str, Any]) -> Messages:
     """The truth in the detector's own message types; an id is the object's instance token."""
     frame = camera_frame(nusc, sample)
-    truth = annotations_of(nusc, sample, frame.global_from_ego)
+    truth = annotated_objects(nusc, sample, frame.global_from_ego)
     objects = Detections(
         boxes=truth.boxes,
         scores=np.ones(len(truth.labels)),

@@ -17,7 +17,7 @@ from asd_perception.network.view_transform import depth_bin_index
 from asd_perception.preprocessing import input_from_image, preprocess
 from asd_training.datasets.augmentation import jitter_colour, mirror, rotate
 from asd_training.datasets.nuscenes import (
-    annotations,
+    annotated_objects,
     camera_frame,
     lidar_points,
     read_images,
@@ -66,7 +66,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
     def __getitem__(self, index: int) -> TrainingSample:
         sample = self.samples[index]
         frame = camera_frame(self.nusc, sample)
-        objects = annotations(self.nusc, sample, frame.global_from_ego)
+        objects = annotated_objects(self.nusc, sample, frame.global_from_ego)
         points = lidar_points(self.nusc, sample, frame.global_from_ego)[:, :3]
 
         size = self.config.image_size

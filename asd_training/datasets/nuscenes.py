@@ -195,7 +195,9 @@ def lidar_points(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array
     return np.concatenate([transform_points(ego_from_lidar, points[:, :3]), points[:, 3:]], axis=1)
 
 
-def annotations(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array) -> Annotations:
+def annotated_objects(
+    nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array
+) -> Annotations:
     """A keyframe's annotated objects in the frame of the given ego pose (4, 4)."""
     ego_from_global = inverse(global_from_ego_)
     boxes, velocities, labels, attributes, tokens, counts = [], [], [], [], [], []
