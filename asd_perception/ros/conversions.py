@@ -7,7 +7,9 @@ not hold what its type promises.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,7 +87,7 @@ def image_from_msg(msg: Image) -> NDArray[np.uint8]:
         )
     rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)
     pixels = rows[:, : msg.width * channels].reshape(msg.height, msg.width, channels)
-    return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)  # type: ignore[return-value]
+    return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
 
 
 def _image_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
@@ -113,7 +115,7 @@ def image_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if complete else None
     if image is None:
         raise UserError(f"compressed image of {len(data)} bytes is truncated or damaged")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 # -- calibration -------------------------------------------------------------------------------
@@ -286,7 +288,7 @@ def simulated_points_to_cloud(points: NDArray[np.float32], header: Header) -> Po
 def _cloud_to_msg(cloud: NDArray[np.void], header: Header) -> PointCloud2:
     """A packed PointCloud2 of a structured array (P,)."""
     kinds = {kind: code for code, kind in _DATATYPES.items()}
-    layout = cloud.dtype.fields or {}
+    layout: Mapping[str, Any] = cloud.dtype.fields or {}
     message = PointCloud2(
         header=header,
         height=1,
@@ -307,7 +309,7 @@ def _cloud_from_msg(msg: PointCloud2, expected: np.dtype[np.void]) -> NDArray[np
     """A structured array (P,) of the expected fields, which may lie anywhere in the points."""
     offsets = {field.name: field.offset for field in msg.fields}
     kinds = {field.name: _DATATYPES.get(field.datatype) for field in msg.fields}
-    layout = expected.fields or {}
+    layout: Mapping[str, Any] = expected.fields or {}
     for name, (kind, *_) in layout.items():
         if kinds.get(name) != kind:
             raise UserError(f"point cloud has no field {name} of type {kind}")

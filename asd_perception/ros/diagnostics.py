@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -141,7 +142,7 @@ def _latency_status(statistics: Statistics) -> DiagnosticStatus:
 
 
 def status(
-    name: str, level: bytes, message: str, values: dict[str, object] | None = None
+    name: str, level: bytes, message: str, values: Mapping[str, object] | None = None
 ) -> DiagnosticStatus:
     """One line of /diagnostics, named like those of diagnostic_updater."""
     return DiagnosticStatus(

@@ -79,14 +79,14 @@ class DetectorNode(LifecycleNode):
         settings = Settings.read(self)
         try:
             self._pipeline = self._load(settings)
+            self._create_publishers()
+            self._create_subscriptions(settings, self._pipeline)
         except UserError as error:
             self.get_logger().error(f"cannot configure: {error}")
             return FAILURE
         except Exception:  # rclpy would swallow it
             self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
             return TransitionCallbackReturn.ERROR
-        self._create_publishers()
-        self._create_subscriptions(settings, self._pipeline)
         self.get_logger().info(f"configured: {self._model_name}")
         return super().on_configure(state)
 
@@ -104,6 +104,7 @@ class DetectorNode(LifecycleNode):
             detector,
             threshold=self._threshold,
             publish=partial(self._publish, settings.base_frame),
+            show=partial(self._show, settings.base_frame),
             warn=self._warn,
         )
 
@@ -149,7 +150,7 @@ class DetectorNode(LifecycleNode):
 
     def _create_publishers(self) -> None:
         def publisher(message_type: type, topic: str) -> Any:
-            result = self.create_lifecycle_publisher(
+            result: Any = self.create_lifecycle_publisher(
                 message_type,
                 topic,
                 QoSProfile(depth=10),
@@ -197,10 +198,13 @@ class DetectorNode(LifecycleNode):
         self.get_logger().warning(text, throttle_duration_sec=2.0)
 
     def _publish(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
-        """One frame's messages; those that only people look at, only while someone does."""
         header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
         self._detections.publish(detections_to_msg(detections, header))
         self._objects.publish(objects_to_cloud(detections, header))
+
+    def _show(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
+        """What only people look at, only while someone does: it costs more than the rest."""
+        header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
         if self._markers.get_subscription_count():
             self._markers.publish(markers_from_detections(detections, header))
         points = detections.simulated_points
@@ -229,7 +233,8 @@ class DetectorNode(LifecycleNode):
 
 # -- console script ------------------------------------------------------------------------------
 
-_HELP = """Finds objects in 3D from six cameras, as a managed (lifecycle) ROS 2 node.
+_HELP = """\
+Finds objects in 3D from six cameras, as a managed (lifecycle) ROS 2 node.
 
 subscribes (relative to the node's namespace; CAMERA is each of the six in `cameras`):
   CAMERA/image_raw             sensor_msgs/Image             image_transport raw
@@ -245,7 +250,8 @@ publishes:
   /diagnostics                 diagnostic_msgs/DiagnosticArray
 """
 
-_EXAMPLES = """examples:
+_EXAMPLES = """\
+examples:
   detector --ros-args --params-file config/detector.yaml
   detector --ros-args -p image_transport:=compressed -p device:=cpu -r odometry:=/odom
   detector --ros-args -r CAM_FRONT/image_raw:=/front/image -r __ns:=/robot

@@ -60,8 +60,9 @@ class _Job:
 class Pipeline:
     """Everything between the subscriptions and the publishers.
 
-    publish(detections, reference_ns) and threshold() are called in the worker's thread; warn(text)
-    in both threads.
+    In the worker's thread, threshold() is asked, publish(detections, reference_ns) is called with
+    each frame's result, and then show(detections, reference_ns), for people to look at. warn(text)
+    is called in both threads.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Pipeline:
         detector: Detector,
         threshold: Callable[[], float],
         publish: Callable[[Detections, int], None],
+        show: Callable[[Detections, int], None],
         warn: Callable[[str], None],
     ) -> None:
         self.settings = settings
@@ -78,6 +80,7 @@ class Pipeline:
         self.odometry = OdometryBuffer()
         self._threshold = threshold
         self._publish = publish
+        self._show = show
         self._warn = warn
         self._worker: LatestWorker[_Job] | None = None
         self._uncalibrated: tuple[SyncedFrame[ImageArray], float] | None = None  # and its arrival
@@ -215,6 +218,11 @@ class Pipeline:
             detected = time.monotonic()
             took("detect", detected - moved)
             self._publish(detections, job.frame.reference)
+            published = time.monotonic()
+            took("publish", published - detected)
+            took("total", published - job.arrival)
+            self._show(detections, job.frame.reference)
+            took("show", time.monotonic() - published)
         except UserError as error:
             self.statistics.failed.add(str(error))
             self._warn(f"detection failed: {error}")
@@ -222,9 +230,6 @@ class Pipeline:
             self.statistics.failed.add(f"{type(error).__name__}: {error}; see the node's log")
             self._warn(f"detection failed:\n{traceback.format_exc()}")
         else:
-            published = time.monotonic()
-            took("publish", published - detected)
-            took("total", published - job.arrival)
             self.statistics.detected += 1
 
     def _with_ego_motion(self, rig: CameraRig, frame: SyncedFrame[ImageArray]) -> CameraRig:

@@ -17,7 +17,8 @@ STAGES = {
     "queue": "complete frame waiting for the detector",
     "odometry": "waiting for ego motion",
     "detect": "preprocessing and network",
-    "publish": "all messages of a frame",
+    "publish": "detections and objects",
+    "show": "markers and simulated points, while someone looks",
     "total": "last image's arrival to published detections",
 }
 
