@@ -7,8 +7,9 @@ weights, each for a cell; a cell receives the sum of weight * feature over all t
     pooled[b, :, i] = sum of weights[b, s, k] * features[b, s] over (s, k) with cells[b, s, k] = i
 
 Lift-splat pooling (Philion and Fidler, ECCV 2020) is this sum with K = depth bins, and bilinear
-splatting of points is it with K = 4. The product weights x features, tens of MB for six small images,
-is never built: entries are sorted by cell, and each cell is one bag of a weighted embedding bag.
+splatting of points is it with K = 4. The product weights x features, tens of MB for six small
+images, is never built: entries are sorted by cell, and each cell is one bag of a weighted
+embedding bag.
 """
 
 from __future__ import annotations
