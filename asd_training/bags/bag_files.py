@@ -11,6 +11,7 @@ from typing import Any
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.interfaces import (
     Connection,
+    ConnectionExtRosbag2,
     Qos,
     QosDurability,
     QosHistory,
@@ -41,10 +42,17 @@ def qos(depth: int, latched: bool = False) -> Qos:
     )
 
 
+def offered_qos(connection: Connection) -> list[Qos]:
+    """What the publishers of a topic offered when the bag was made."""
+    extension = connection.ext
+    return extension.offered_qos_profiles if isinstance(extension, ConnectionExtRosbag2) else []
+
+
 def is_latched(connection: Connection) -> bool:
     """Whether a topic was offered as transient local."""
-    profiles = connection.ext.offered_qos_profiles  # type: ignore[union-attr]
-    return any(profile.durability == QosDurability.TRANSIENT_LOCAL for profile in profiles)
+    return any(
+        profile.durability == QosDurability.TRANSIENT_LOCAL for profile in offered_qos(connection)
+    )
 
 
 @contextmanager

@@ -4,14 +4,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from asd_perception.errors import run_cli
 
+# Where a user says how Fast DDS is to send; without any of these, our own fastdds.xml is used.
+_FAST_DDS_SETTINGS = (
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_BUILTIN_TRANSPORTS",
+)
+
 _EPILOG = """\
-the whole round, in three terminals:
+the whole round, in three terminals and with the detector running:
   asd-bag convert data bags/scene --scene scene-0103
   asd-bag record bags/detections /detector/detections /detector/objects
   asd-bag play bags/scene --clock --wait-for '/CAM_*/image_raw/compressed'
@@ -151,6 +160,8 @@ def _convert(args: argparse.Namespace) -> None:
 def _play(args: argparse.Namespace) -> None:
     from asd_training.bags.play import play
 
+    if not any(name in os.environ for name in _FAST_DDS_SETTINGS):
+        os.environ[_FAST_DDS_SETTINGS[0]] = str(Path(__file__).with_name("fastdds.xml"))
     report = play(
         args.bag,
         rate=args.rate,
