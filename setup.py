@@ -21,13 +21,14 @@ setup(
     maintainer_email="asd_perception@example.com",
     python_requires=">=3.10",
     packages=find_packages(include=["asd_perception*", "asd_training*"]),
-    package_data={NAME: ["models/*/*"]},
+    package_data={NAME: ["models/*/*"], "asd_training.bags": ["fastdds.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         *((f"share/{NAME}/{dirname(file)}", [file]) for file in SHARED),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # tells colcon test to run pytest
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -50,6 +50,15 @@ class Detector:
     def config(self) -> StudentConfig:
         return self.student.config
 
+    def warm_up(self) -> None:
+        """Detect once in black images, so that the first real frame is no slower than the rest."""
+        cameras = len(CAMERAS)
+        images = torch.zeros(1, cameras, 3, *self.config.image_size, dtype=torch.uint8)
+        intrinsics = torch.eye(3).expand(1, cameras, 3, 3)
+        ego_from_camera = torch.eye(4).expand(1, cameras, 4, 4)
+        with torch.inference_mode():
+            self.student(*(x.to(self.device) for x in (images, intrinsics, ego_from_camera)))
+
     def detect(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig, score_threshold: float = 0.05
     ) -> Detections:
@@ -113,4 +122,6 @@ def _device(name: str) -> torch.device:
         raise UserError(f"unknown device {name!r}; use cpu, cuda or auto") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda is not available on this machine; use cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {name} does not exist; there are {torch.cuda.device_count()} GPUs")
     return device

@@ -60,7 +60,8 @@ def load(path: str | Path) -> Student:
     except UserError as error:
         raise UserError(f"{path / 'config.yaml'}: {error}") from error
     except Exception as error:  # transformers' many ways to refuse backbone options
-        raise UserError(f"{path / 'config.yaml'}: the student cannot be built: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path / 'config.yaml'}: the student cannot be built: {reason}") from error
 
     weights_path = path / "model.safetensors"
     try:

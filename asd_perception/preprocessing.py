@@ -17,6 +17,27 @@ from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 
 
+def decode_image(data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB of a JPEG or PNG file's bytes.
+
+    Raises UserError for other bytes and for an image that is cut short, whose missing rows a
+    decoder would fill with grey.
+    """
+    encoded = np.frombuffer(data, np.uint8)
+    # Some cameras send their whole buffer, padded with zeros behind the image.
+    ending = encoded.tobytes().rstrip(b"\0")
+    if encoded[:2].tobytes() == b"\xff\xd8":
+        complete = ending.endswith(b"\xff\xd9")
+    elif encoded[:4].tobytes() == b"\x89PNG":
+        complete = b"IEND" in ending[-16:]
+    else:
+        raise UserError(f"{len(encoded)} bytes that are no JPEG or PNG image")
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if complete else None
+    if image is None:
+        raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
 def input_from_image(width: int, height: int, input_size: tuple[int, int]) -> Array:
     """The 3x3 matrix from pixels (u, v, 1) of an image to pixels of the network's input.
 

@@ -30,7 +30,7 @@ from asd_perception.errors import UserError, run_cli
 from asd_perception.files import atomic_file
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.convert import convert_scene
-from asd_training.bags.evaluate import Coverage, submission_of_bag
+from asd_training.bags.evaluate import Coverage, detections_of_bag, submission_of_bag
 from asd_training.datasets.nuscenes import (
     annotated_objects,
     camera_frame,
@@ -38,9 +38,8 @@ from asd_training.datasets.nuscenes import (
     open_dataset,
     read_images,
     scene_samples,
-    submission_boxes,
 )
-from asd_training.evaluation import Metrics, Submission, score
+from asd_training.evaluation import Metrics, detect_samples, score
 from asd_training.replay import replay_to_detector
 from asd_training.synthetic.generate import synthesize
 from asd_training.visualization import frame_picture, save_picture, save_video
@@ -53,6 +52,11 @@ SCORE_THRESHOLD = 0.02
 
 MAX_DIFFERENCE = 0.005
 """Of mAP between what the node published and the offline run on the same frames."""
+
+
+EXPECTED_CLASSES = ("car", "truck", "pedestrian", "barrier")
+MIN_AP = 0.1
+"""AP that the shipped student must reach in each expected class; chance is near 0."""
 
 
 def main() -> None:
@@ -90,6 +94,7 @@ def main() -> None:
 def run(args: argparse.Namespace) -> None:
     """The whole chain, step by step."""
     _check_unseen(args.model)
+    _claim(args.output)
     data, results = args.output / "data", args.output / "results"
     bags, published = args.output / "bags", args.output / "published"
 
@@ -112,24 +117,14 @@ def run(args: argparse.Namespace) -> None:
         replay_to_detector(played, published, args.model, SCORE_THRESHOLD, log)
 
     with _step("score what the node published, and the same frames offline"):
-        online_boxes, coverage = submission_of_bag(published, nusc)
+        online_boxes, coverage = submission_of_bag(published, nusc, scenes=scenes)
         detector = Detector.from_pretrained(args.model)
-        offline_boxes: Submission = {}
-        detections: dict[str, Detections] = {}
-        for sample in tqdm(samples, desc="detecting offline", unit="frame"):
-            frame = camera_frame(nusc, sample)
-            token = frame.sample_token
-            found = detector.detect(read_images(frame), frame.rig, SCORE_THRESHOLD)
-            detections[token] = found
-            # A frame that the node did not answer counts as empty for both.
-            offline_boxes[token] = (
-                submission_boxes(found, token, frame.global_from_ego) if online_boxes[token] else []
-            )
+        offline_boxes = detect_samples(detector, nusc, samples, SCORE_THRESHOLD)
         online = score(nusc, online_boxes, results / "online_submission.json")
         offline = score(nusc, offline_boxes, results / "offline_submission.json")
 
-    with _step("draw"):
-        _draw(nusc, samples, detections, args.output)
+    with _step("draw what the node published"):
+        _draw(nusc, samples, detections_of_bag(published, nusc), args.output)
 
     latency = _latency(published)
     document = {
@@ -150,6 +145,9 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(
             f"the node's mAP is {difference:+.4f} from the offline run's; that is a defect"
         )
+    blind = [name for name in EXPECTED_CLASSES if online.class_ap[name] < MIN_AP]
+    if blind and args.model == model_directory.TINY:
+        raise UserError(f"the node hardly sees {', '.join(blind)} (AP below {MIN_AP})")
 
 
 def _check_unseen(model: Path) -> None:
@@ -157,6 +155,15 @@ def _check_unseen(model: Path) -> None:
     data = model_directory.read_config(model).get("provenance", {}).get("data") or {}
     if (data.get("synthesis") or {}).get("seed") == SEED:
         raise UserError(f"{model} was trained on the demo's own scenes (seed {SEED})")
+
+
+def _claim(output: Path) -> None:
+    """Mark the output folder as the demo's own. Raises UserError if it holds anything else."""
+    mark = output / ".asd-demo"
+    if output.is_dir() and any(output.iterdir()) and not mark.is_file():
+        raise UserError(f"{output} holds other files; choose another folder for the demo's output")
+    output.mkdir(parents=True, exist_ok=True)
+    mark.touch()
 
 
 def _forget_other_data(data: Path, args: argparse.Namespace) -> None:
@@ -181,6 +188,8 @@ def _draw(
 ) -> None:
     pictures = []
     for sample in tqdm(samples, desc="drawing", unit="frame"):
+        if sample["token"] not in detections:
+            continue  # the node missed it
         frame = camera_frame(nusc, sample)
         pictures.append(
             frame_picture(

@@ -67,7 +67,8 @@ class Metrics:
     @property
     def mean_ap_present(self) -> float:
         """mAP over the classes that the samples contain."""
-        return float(np.mean([ap for name, ap in self.class_ap.items() if self.ground_truth[name]]))
+        present = [ap for name, ap in self.class_ap.items() if self.ground_truth[name]]
+        return float(np.mean(present)) if present else 0.0
 
 
 class _SampleEvaluation(DetectionEval):

@@ -109,7 +109,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        help="YAML of TrainingConfig (default: config/training/synthetic.yaml's values)",
+        help="YAML of TrainingConfig, as in config/training/ (default: its built-in values)",
     )
     parser.add_argument("--version", help="version folder of the dataset, if it holds several")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
@@ -117,13 +117,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, export to RUN/model, and score it with the official evaluator."""
-    config = read_config(args.config) if args.config else TrainingConfig()
-    nusc = open_dataset(args.data, args.version)
-    train_scenes = split_scenes(nusc, config.train_split)
-    val_scenes = split_scenes(nusc, config.val_split)
-    if not train_scenes:
-        raise UserError(f"{args.data}: the split {config.train_split} holds no scene")
-
     checkpoint = args.run / "last.ckpt"
     if (args.run / "model").exists():
         raise UserError(f"{args.run} is finished: its model is {args.run / 'model'}")
@@ -131,6 +124,13 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{checkpoint} does not exist; start the run without --resume")
     if not args.resume and args.run.is_dir() and any(args.run.iterdir()):
         raise UserError(f"{args.run} is not empty; go on with --resume or choose another folder")
+    config = _config_of_run(args)
+    nusc = open_dataset(args.data, args.version)
+    train_scenes = split_scenes(nusc, config.train_split)
+    val_scenes = split_scenes(nusc, config.val_split)
+    if not train_scenes:
+        raise UserError(f"{args.data}: the split {config.train_split} holds no scene")
+
     args.run.mkdir(parents=True, exist_ok=True)
     with atomic_file(args.run / "config.yaml") as path:
         path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -159,7 +159,10 @@ def run(args: argparse.Namespace) -> None:
         log_every_n_steps=10,
     )
     start = time.monotonic()
-    trainer.fit(module, loader, ckpt_path=checkpoint if args.resume else None)
+    try:
+        trainer.fit(module, loader, ckpt_path=checkpoint if args.resume else None)
+    except UserError as error:  # one from a loader's process carries that process's traceback
+        raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from error
     minutes = (time.monotonic() - start) / 60
 
     provenance: dict[str, Any] = {
@@ -193,6 +196,19 @@ def run(args: argparse.Namespace) -> None:
         provenance["validation"] = {"split": config.val_split, **dataclasses.asdict(metrics)}
     model_directory.save(args.run / "model", module.student, provenance)
     print(f"model directory: {args.run / 'model'}")
+
+
+def _config_of_run(args: argparse.Namespace) -> TrainingConfig:
+    """The configuration: of the file given, or, to resume, the one that the run began with."""
+    config = read_config(args.config) if args.config else TrainingConfig()
+    if not args.resume:
+        return config
+    begun = read_config(args.run / "config.yaml")
+    if args.config and config != begun:
+        raise UserError(
+            f"{args.config} differs from {args.run / 'config.yaml'}; leave out --config"
+        )
+    return begun
 
 
 def _commit() -> str | None:

@@ -43,7 +43,8 @@ def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:
     Objects outside the grid, and objects that no LiDAR point hit (the evaluator ignores them,
     and most are hidden from the cameras too), are left out.
     """
-    inside = np.all(np.abs(objects.boxes[:, :2]) < grid.half_extent, axis=1)
+    rows, columns, _ = encode_boxes(torch.from_numpy(objects.boxes).float(), grid)
+    inside = ((rows >= 0) & (rows < grid.size) & (columns >= 0) & (columns < grid.size)).numpy()
     index = np.flatnonzero(inside & (objects.num_lidar_points > 0))
     distance = np.linalg.norm(objects.boxes[index, :2], axis=1)
     index = index[np.argsort(distance, kind="stable")][:MAX_OBJECTS]

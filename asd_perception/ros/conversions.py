@@ -20,10 +20,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
-from asd_perception.constants import CLASSES, NO_ATTRIBUTE
+from asd_perception.constants import ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, transform_from
+from asd_perception.preprocessing import decode_image
 
 # -- stamps and poses --------------------------------------------------------------------------
 
@@ -104,18 +105,7 @@ def _image_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
 
 def image_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB of a JPEG or PNG image."""
-    data = np.frombuffer(msg.data, np.uint8)
-    ending = data[-64:].tobytes().rstrip(b"\0")  # some cameras pad their JPEGs with zeros
-    if data[:2].tobytes() == b"\xff\xd8":
-        complete = ending.endswith(b"\xff\xd9")  # decoders fill what is missing with grey
-    elif data[:4].tobytes() == b"\x89PNG":
-        complete = b"IEND" in ending
-    else:
-        raise UserError(f"compressed image ({len(data)} bytes, {msg.format!r}) is no JPEG or PNG")
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if complete else None
-    if image is None:
-        raise UserError(f"compressed image of {len(data)} bytes is truncated or damaged")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return decode_image(np.frombuffer(msg.data, np.uint8))
 
 
 # -- calibration -------------------------------------------------------------------------------
@@ -215,8 +205,8 @@ def detections_from_msg(msg: Detection3DArray, objects: Detections | None = None
         boxes[i] = (position.x, position.y, position.z, size.x, size.y, size.z, yaw)
         scores[i] = hypothesis.score
         labels[i] = CLASSES.index(hypothesis.class_id)
-    if not np.isfinite(boxes).all():
-        raise UserError("a detection has a pose or size that is not finite")
+    if not np.isfinite(boxes).all() or not np.isfinite(scores).all():
+        raise UserError("a detection has a pose, size or score that is not finite")
     if objects is not None and len(objects) != count:
         raise UserError(f"{count} detections but {len(objects)} objects of the same stamp")
     return Detections(
@@ -268,6 +258,10 @@ def objects_from_cloud(msg: PointCloud2) -> Detections:
     if np.any(cloud["label"] >= len(CLASSES)):
         raise UserError(
             f"an object has label {cloud['label'].max()}; the last is {len(CLASSES) - 1}"
+        )
+    if np.any((cloud["attribute"] < NO_ATTRIBUTE) | (cloud["attribute"] >= len(ATTRIBUTES))):
+        raise UserError(
+            f"an object has an attribute beyond {NO_ATTRIBUTE} to {len(ATTRIBUTES) - 1}"
         )
     columns = ("x", "y", "z", "length", "width", "height", "yaw")
     return Detections(

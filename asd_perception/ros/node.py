@@ -61,6 +61,7 @@ class DetectorNode(LifecycleNode):
         super().__init__("detector")
         declare_parameters(self)
         self._pipeline: Pipeline | None = None
+        self._fault = ""  # why the last configure failed
         self._topics: list[Any] = []  # subscriptions
         self._outputs: list[Any] = []  # lifecycle publishers
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -77,12 +78,15 @@ class DetectorNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         settings = Settings.read(self)
+        self._fault = ""
         try:
             self._pipeline = self._load(settings)
             self._create_publishers()
             self._create_subscriptions(settings, self._pipeline)
         except UserError as error:
             self.get_logger().error(f"cannot configure: {error}")
+            self._fault = str(error)
+            self._release()
             return FAILURE
         except Exception:  # rclpy would swallow it
             self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
@@ -98,6 +102,7 @@ class DetectorNode(LifecycleNode):
 
         model = settings.model or str(model_directory.TINY)
         detector = Detector.from_pretrained(model, device=settings.device)
+        detector.warm_up()
         self._model_name = f"model {model} on {detector.device}"
         return Pipeline(
             settings,
@@ -218,7 +223,8 @@ class DetectorNode(LifecycleNode):
         message.header.stamp = self.get_clock().now().to_msg()
         pipeline = self._pipeline
         if pipeline is None:
-            message.status = [status("state", DiagnosticStatus.OK, "not configured")]
+            level = DiagnosticStatus.ERROR if self._fault else DiagnosticStatus.OK
+            message.status = [status("state", level, self._fault or "not configured")]
         else:
             values = {"model": self._model_name, "score_threshold": self._threshold()}
             state = "active" if pipeline.active else "not active"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from asd_training.datasets.nuscenes import camera_frame, scene_samples, submissi
 from asd_training.evaluation import Metrics, Submission, score
 
 DETECTIONS_TOPIC = "/detector/detections"
-TOLERANCE_NS = 50_000_000  # less than half a frame at 10 Hz: a neighbouring sweep never matches
+TOLERANCE_NS = 50_000_000  # keyframes are 500 ms apart; the nearest message of each one counts
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,23 @@ def submission_of_bag(
     *,
     topic: str = DETECTIONS_TOPIC,
     objects_topic: str | None = None,
+    scenes: Sequence[str] | None = None,
 ) -> tuple[Submission, Coverage]:
-    """The detections of a bag as a nuScenes submission for the scenes that the bag covers.
+    """The detections of a bag as a nuScenes submission for the given scenes.
+
+    scenes: names; by default the scenes of which the bag covers at least one keyframe.
 
     A message belongs to the keyframe whose reference stamp is its own, or else the nearest within
     50 ms; a keyframe takes the nearest message, and has no boxes if there is none. Velocities and
     attributes are those of the cloud of the same stamp on `objects_topic`, by default the topic
     `objects` beside `topic`. Raises UserError if the bag is damaged or no message matches.
     """
-    objects_topic = objects_topic or f"{topic.rpartition('/')[0]}/objects"
-    with open_bag(bag) as reader:
-        matches = _match(reader, nusc, topic, objects_topic)
-    samples = _covered_samples(nusc, set(matches))
+    matches = _matches_of_bag(bag, nusc, topic, objects_topic)
+    if scenes is None:
+        scenes = _covered_scenes(nusc, set(matches))
+    samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
+    tokens = {sample["token"] for sample in samples}
+    matches = {token: match for token, match in matches.items() if token in tokens}
     coverage = Coverage(
         expected=len(samples),
         detected=len(matches),
@@ -102,6 +107,14 @@ def submission_of_bag(
         without_velocity=sum(not match.has_velocity for match in matches.values()),
     )
     return _submission(nusc, samples, matches), coverage
+
+
+def detections_of_bag(
+    bag: str | Path, nusc: NuScenes, *, topic: str = DETECTIONS_TOPIC
+) -> dict[str, Detections]:
+    """What was published for each keyframe that has a message, by sample token."""
+    matches = _matches_of_bag(bag, nusc, topic, None)
+    return {token: match.detections for token, match in matches.items()}
 
 
 def format_coverage(coverage: Coverage) -> str:
@@ -112,6 +125,14 @@ def format_coverage(coverage: Coverage) -> str:
     if coverage.without_velocity:
         lines.append(f"  {coverage.without_velocity} without objects cloud: velocity unknown")
     return "\n".join(lines)
+
+
+def _matches_of_bag(
+    bag: str | Path, nusc: NuScenes, topic: str, objects_topic: str | None
+) -> dict[str, _Match]:
+    objects_topic = objects_topic or f"{topic.rpartition('/')[0]}/objects"
+    with open_bag(bag) as reader:
+        return _match(reader, nusc, topic, objects_topic)
 
 
 def _match(reader: Reader, nusc: NuScenes, topic: str, objects_topic: str) -> dict[str, _Match]:
@@ -175,11 +196,10 @@ def _reference_stamps(nusc: NuScenes) -> tuple[list[str], Any]:
     return list(by_token), np.array(list(by_token.values()), dtype=np.int64)
 
 
-def _covered_samples(nusc: NuScenes, tokens: set[str]) -> list[dict[str, Any]]:
-    """All keyframes of the scenes that hold the given ones."""
+def _covered_scenes(nusc: NuScenes, tokens: set[str]) -> list[str]:
+    """The names of the scenes that hold the given keyframes."""
     scenes = {nusc.get("sample", token)["scene_token"] for token in tokens}
-    names = [scene["name"] for scene in nusc.scene if scene["token"] in scenes]
-    return [sample for name in names for sample in scene_samples(nusc, name)]
+    return [scene["name"] for scene in nusc.scene if scene["token"] in scenes]
 
 
 def _submission(

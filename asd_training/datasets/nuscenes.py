@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from nuscenes import NuScenes
@@ -35,6 +34,7 @@ from asd_perception.geometry import (
     transform_points,
     yaw_of,
 )
+from asd_perception.preprocessing import decode_image
 from asd_perception.rig import CameraRig, compensate
 
 TABLES = (
@@ -175,15 +175,19 @@ def read_images(frame: CameraFrame) -> list[NDArray[np.uint8]]:
     """The images of a frame, (height, width, 3) uint8 RGB each. Raises UserError."""
     images = []
     for path in frame.image_paths:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise UserError(f"{path} is missing or no readable image")
-        images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        try:
+            images.append(decode_image(path.read_bytes()))
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing; the dataset is incomplete") from error
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     return images
 
 
 def lidar_points(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array) -> Array:
     """The keyframe's LiDAR points (P, 4): x, y, z in the given ego pose's frame, and intensity."""
+    if "LIDAR_TOP" not in sample["data"]:
+        raise UserError(f"sample {sample['token']} has no LIDAR_TOP")
     record = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
     path = Path(nusc.dataroot) / record["filename"]
     if not path.is_file():
