@@ -8,7 +8,8 @@
 ##   make setup       the environment in .venv alone; the others make it when it is missing
 ##   make clean       remove .venv, the demo's output and everything built
 ##
-## Needed: Linux on x86-64, Python 3.10 to 3.13, a C and C++ compiler, 3 GB of disk.
+## Needed: Linux on x86-64, Python 3.10 to 3.13, a C and C++ compiler, 3 GB of disk
+## (about 8 GB where pip finds only the CUDA build of torch).
 ## Another Python: make setup PYTHON=python3.12
 ## The commands, once set up: source .venv/bin/activate, then detector, asd-bag or asd-train with --help
 

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before any node is made: DDS traffic stays on this machine, and two test runs do not mix.
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 
 _KEYFRAME = Path(__file__).resolve().parents[2] / "shared" / "nuscenes_keyframe"
 

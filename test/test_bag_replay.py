@@ -39,12 +39,6 @@ IMAGE_TOPICS = [f"/{camera}/image_raw/compressed" for camera in CAMERAS]
 TOPICS = ["/tf_static", *IMAGE_TOPICS, "/detector/detections"]
 
 
-@pytest.fixture(autouse=True)
-def own_domain(monkeypatch):
-    monkeypatch.setenv("ROS_DOMAIN_ID", "35")
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-
-
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory):
     """One second of six 12 Hz cameras with images as large as nuScenes' JPEGs."""

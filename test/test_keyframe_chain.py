@@ -39,6 +39,7 @@ def test_the_node_publishes_what_the_offline_run_finds(keyframe_root, tmp_path):
         frame.sample_token: submission_boxes(found, frame.sample_token, frame.global_from_ego)
     }
 
+    assert len(online[frame.sample_token]) > 10
     for ours, theirs in zip(online[frame.sample_token], offline[frame.sample_token], strict=True):
         assert ours["detection_name"] == theirs["detection_name"]
         assert ours["attribute_name"] == theirs["attribute_name"]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: the node process detects over real DDS, survives bad input, and obeys its lifecycle."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -246,16 +245,10 @@ class Robot:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def domain():
-    """A DDS domain of this run's own, on this machine only."""
-    values = {
-        "ROS_DOMAIN_ID": str(10 + os.getpid() % 90),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "OMP_NUM_THREADS": "1",
-    }
+def one_torch_thread():
+    """The nodes beside this process get a core to themselves."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in values.items():
-            patch.setenv(name, value)
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
 
