@@ -55,11 +55,11 @@ def _camera_status(
             f"no image on {topic} for {silent:.0f} s; check the camera, the topic's name "
             "and the parameter image_transport"
         )
-        if statistics.bad.recent:
-            message += f"; bad message before: {statistics.bad.reason}"
     elif statistics.bad.recent:
         level = DiagnosticStatus.WARN
         message = f"bad message: {statistics.bad.reason}; check the camera's driver and its link"
+    if level == DiagnosticStatus.ERROR and statistics.bad.recent:
+        message += f"; last bad message: {statistics.bad.reason}"
     values = {
         "topic": topic,
         "rate": f"{statistics.rate:.2f} Hz",

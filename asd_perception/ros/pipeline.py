@@ -54,7 +54,8 @@ class _Job:
 
     frame: SyncedFrame[ImageArray]
     rig: CameraRig  # mounting only, without ego motion
-    arrival: float  # of its last image, on time.monotonic
+    arrival: float  # of its last image, on time.monotonic()
+    ready: float  # when it was put into the mailbox
 
 
 class Pipeline:
@@ -83,11 +84,10 @@ class Pipeline:
         self._show = show
         self._warn = warn
         self._worker: LatestWorker[_Job] | None = None
-        self._uncalibrated: tuple[SyncedFrame[ImageArray], float] | None = None  # and its arrival
         self._reset()
 
     def _reset(self) -> None:
-        self._uncalibrated = None
+        self._unserved: tuple[SyncedFrame[ImageArray], float] | None = None  # with its arrival
         self.statistics = Statistics(self.settings.cameras)
         self._synchronizer: FrameSynchronizer[ImageArray] = FrameSynchronizer(
             self.settings.cameras, self.settings.sync_tolerance_ns
@@ -125,7 +125,7 @@ class Pipeline:
             self.calibration.models[camera] = camera_model_from_msg(msg)
         except UserError as error:  # the last good calibration stays in use
             self._bad_message(camera, error)
-        self._retry_uncalibrated()
+        self._serve()
 
     def on_static_transforms(self, msg: TFMessage) -> None:
         for transform in msg.transforms:
@@ -134,7 +134,7 @@ class Pipeline:
             except UserError as error:
                 self.statistics.bad_transforms.add(str(error))
                 self._warn(str(error))
-        self._retry_uncalibrated()
+        self._serve()
 
     def on_odometry(self, msg: Odometry) -> None:
         try:
@@ -166,28 +166,35 @@ class Pipeline:
             return
         self.statistics.complete += 1
         self.statistics.last_complete = arrival
-        self._uncalibrated = None
-        try:
-            self._worker.put(_Job(frame, self.calibration.rig(), arrival))
-        except UserError as error:
-            self._uncalibrated = frame, arrival
-            self.statistics.uncalibrated.add(str(error))
-            self._warn(f"frame without calibration: {error}")
+        self._give_up_unserved()
+        self._unserved = frame, arrival
+        self._serve()
 
-    def _retry_uncalibrated(self) -> None:
-        """Serve the latest frame after all, if what it lacked has just come.
+    def _serve(self) -> None:
+        """Hand the newest frame to the detector as soon as its calibration is there.
 
         Images and calibration come on topics of their own, so the first frame may be ahead.
         """
-        if self._uncalibrated is None or self._worker is None:
+        if self._unserved is None or self._worker is None:
             return
-        frame, arrival = self._uncalibrated
+        frame, arrival = self._unserved
         if time.monotonic() - arrival > CALIBRATION_WAIT:
-            self._uncalibrated = None
+            self._give_up_unserved()
             return
         with suppress(UserError):  # it still lacks something
-            self._worker.put(_Job(frame, self.calibration.rig(), arrival))
-            self._uncalibrated = None
+            self._worker.put(_Job(frame, self.calibration.rig(), arrival, time.monotonic()))
+            self._unserved = None
+
+    def _give_up_unserved(self) -> None:
+        """Count a frame that found no calibration, and say what it lacks."""
+        if self._unserved is None:
+            return
+        self._unserved = None
+        try:
+            self.calibration.rig()
+        except UserError as error:
+            self.statistics.uncalibrated.add(str(error))
+            self._warn(f"frame without calibration: {error}")
 
     def _decode(self, camera: str, msg: Image | CompressedImage) -> ImageArray:
         """The image, of the size that its calibration says, if that is known already."""
@@ -209,7 +216,7 @@ class Pipeline:
     def _detect(self, job: _Job) -> None:
         took = self.statistics.took
         started = time.monotonic()
-        took("queue", started - job.arrival)
+        took("queue", started - job.ready)
         try:
             rig = self._with_ego_motion(job.rig, job.frame)
             moved = time.monotonic()
