@@ -13,7 +13,6 @@ import platform
 import shlex
 import subprocess
 import sys
-import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ import lightning
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -147,6 +146,7 @@ def run(args: argparse.Namespace) -> None:
         persistent_workers=config.loader_workers > 0,
     )
     module = StudentTraining(config)
+    timer = Timer()  # counts through resumed runs
     trainer = Trainer(
         default_root_dir=args.run,
         accelerator="auto",
@@ -154,16 +154,14 @@ def run(args: argparse.Namespace) -> None:
         max_steps=config.steps,
         gradient_clip_val=config.gradient_clip,
         logger=CSVLogger(args.run, name="log"),  # a resumed run writes the next version_N
-        callbacks=[ModelCheckpoint(args.run, filename="last", every_n_train_steps=100)],
+        callbacks=[timer, ModelCheckpoint(args.run, filename="last", every_n_train_steps=100)],
         enable_model_summary=False,
         log_every_n_steps=10,
     )
-    start = time.monotonic()
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint if args.resume else None)
     except UserError as error:  # one from a loader's process carries that process's traceback
         raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from error
-    minutes = (time.monotonic() - start) / 60
 
     provenance: dict[str, Any] = {
         "method": "student on ground truth with LiDAR depth supervision",
@@ -175,14 +173,14 @@ def run(args: argparse.Namespace) -> None:
             "synthesis": synthesis_settings(args.data),
         },
         "training": {key: v for key, v in to_dict(config).items() if key != "student"},
-        "minutes": round(minutes, 1),
+        "minutes": round(timer.time_elapsed("train") / 60, 1),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
         f"{trainer.strategy.root_device}",
         "versions": {
             "asd_perception": __version__,
             "commit": _commit(),
             "python": platform.python_version(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "lightning": lightning.__version__,
         },
         "date": datetime.date.today().isoformat(),
