@@ -119,10 +119,10 @@ def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[st
     counts = Counter(box.detection_name for box in evaluation.gt_boxes.all)
     return Metrics(
         samples=len(sample_tokens),
-        mean_ap=summary["mean_ap"],
-        nds=summary["nd_score"],
-        class_ap={name: summary["mean_dist_aps"][name] for name in CLASSES},
-        tp_errors=summary["tp_errors"],
+        mean_ap=float(summary["mean_ap"]),
+        nds=float(summary["nd_score"]),
+        class_ap={name: float(summary["mean_dist_aps"][name]) for name in CLASSES},
+        tp_errors={name: float(error) for name, error in summary["tp_errors"].items()},
         ground_truth={name: counts[name] for name in CLASSES},
     )
 
