@@ -144,12 +144,14 @@ def test_messages_keep_their_distances_in_time(bag, recording):
 
 
 def test_a_latched_topic_reaches_a_late_subscriber(bag, recording):
-    player = threading.Thread(target=play, args=(bag,), kwargs={"rate": 0.5})
+    """The transforms are sent at once; the rest waits for a subscriber, who then gets them too."""
+    image = IMAGE_TOPICS[0]
+    player = threading.Thread(target=play, args=(bag,), kwargs={"wait_for": [image]})
     player.start()
-    time.sleep(1.5)  # the transforms were sent at the start, 1 s before the first image
-    finish = recording(["/tf_static"])
+    time.sleep(1.0)
+    finish = recording(["/tf_static", image])
     player.join()
-    assert finish()[1] == {"/tf_static": 1}
+    assert finish()[1] == {"/tf_static": 1, image: FRAMES}
 
 
 def test_only_the_topics_asked_for_are_played(bag):
