@@ -114,7 +114,10 @@ def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[st
             f"{path} lacks {len(set(sample_tokens) - tokens)} of the samples to evaluate "
             f"and has {len(tokens - set(sample_tokens))} others"
         )
-    evaluation = _SampleEvaluation(nusc, path, sample_tokens)
+    try:
+        evaluation = _SampleEvaluation(nusc, path, sample_tokens)
+    except AssertionError as error:  # more than 500 boxes, an unknown class, a NaN
+        raise UserError(f"{path}: the evaluator refuses it: {error}") from error
     summary = evaluation.evaluate()[0].serialize()
     counts = Counter(box.detection_name for box in evaluation.gt_boxes.all)
     return Metrics(

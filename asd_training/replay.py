@@ -18,7 +18,7 @@ from asd_perception.errors import UserError
 from asd_training.bags.convert import image_topic
 
 RECORDED = ("/detector/detections", "/detector/objects", "/diagnostics")
-START_TIMEOUT = 60  # s until the detector subscribes: torch alone takes seconds to import
+START_TIMEOUT = 120  # s until detector and recorder are up: torch alone takes seconds to import
 LAST_FRAME = 2.0  # s for the last frame to be detected and recorded
 
 
@@ -50,9 +50,14 @@ def replay_to_detector(
         _process(detector_command, environment, output) as detector,
         _process(recorder_command, environment, output) as recorder,
     ):
+        for process, sign in (
+            (detector, "active: waiting for images"),
+            (recorder, f"recording {RECORDED[0]}"),
+            (recorder, f"recording {RECORDED[1]}"),
+        ):
+            _wait_for_line(sign, log, process)
         for bag in bags:
-            play = [scripts / "asd-bag", "play", bag, "--wait-timeout", START_TIMEOUT]
-            play += ["--wait-for", *map(image_topic, CAMERAS)]
+            play = [scripts / "asd-bag", "play", bag, "--wait-for", *map(image_topic, CAMERAS)]
             played = subprocess.run(list(map(str, play)), env=environment, check=False)
             for process, name in ((detector, "detector"), (recorder, "recorder")):
                 if process.poll() is not None:
@@ -62,6 +67,15 @@ def replay_to_detector(
         time.sleep(LAST_FRAME)
     if recorder.returncode:
         raise UserError(f"nothing was recorded; see {log}")
+
+
+def _wait_for_line(sign: str, log: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has logged what shows that it is ready. Raises UserError."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while sign not in log.read_text(errors="replace"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise UserError(f"the line {sign!r} did not come in {log}; its last words say why")
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -158,7 +158,7 @@ class DetectorNode(LifecycleNode):
             result: Any = self.create_lifecycle_publisher(
                 message_type,
                 topic,
-                QoSProfile(depth=10),
+                QoSProfile(depth=50),  # outlasts Fast DDS's 3 s heartbeat at 12 Hz
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             self._outputs.append(result)
