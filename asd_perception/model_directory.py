@@ -10,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import safetensors.torch
 import yaml
-from safetensors.torch import load_file, save_file
 
 from asd_perception.config import StudentConfig, from_dict, to_dict
 from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
@@ -40,7 +39,7 @@ def save(path: str | Path, student: Student, provenance: dict[str, Any]) -> None
     }
     with atomic_directory(path) as folder:
         weights = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
+        (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights))
         (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
 
@@ -65,7 +64,7 @@ def load(path: str | Path) -> Student:
 
     weights_path = path / "model.safetensors"
     try:
-        weights = load_file(weights_path)
+        weights = safetensors.torch.load_file(weights_path)
     except FileNotFoundError as error:
         raise UserError(f"{path} has no model.safetensors; is it a model directory?") from error
     except (safetensors.SafetensorError, OSError) as error:
