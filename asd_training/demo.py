@@ -54,6 +54,9 @@ MAX_DIFFERENCE = 0.005
 """Of mAP between what the node published and the offline run on the same frames."""
 
 
+MAX_MISSED = 0.1
+"""Share of the frames that the node may drop, on a machine that is busy with other work."""
+
 EXPECTED_CLASSES = ("car", "pedestrian")
 MIN_AP = 0.05
 """AP that the shipped student must reach in each expected class; chance is near 0."""
@@ -118,13 +121,16 @@ def run(args: argparse.Namespace) -> None:
 
     with _step("score what the node published, and the same frames offline"):
         online_boxes, coverage = submission_of_bag(published, nusc, scenes=scenes)
+        published_objects = detections_of_bag(published, nusc)
+        answered = [sample for sample in samples if sample["token"] in published_objects]
+        online_boxes = {sample["token"]: online_boxes[sample["token"]] for sample in answered}
         detector = Detector.from_pretrained(args.model)
-        offline_boxes = detect_samples(detector, nusc, samples, SCORE_THRESHOLD)
+        offline_boxes = detect_samples(detector, nusc, answered, SCORE_THRESHOLD)
         online = score(nusc, online_boxes, results / "online_submission.json")
         offline = score(nusc, offline_boxes, results / "offline_submission.json")
 
     with _step("draw what the node published"):
-        _draw(nusc, samples, detections_of_bag(published, nusc), args.output)
+        _draw(nusc, answered, published_objects, args.output)
 
     latency = _latency(published)
     document = {
@@ -137,8 +143,8 @@ def run(args: argparse.Namespace) -> None:
         path.write_text(json.dumps(document, indent=2) + "\n")
     print(_table(online, offline, coverage, latency))
     print(f"\npicture: {args.output / 'picture.jpg'}\nvideo:   {args.output / 'video.webm'}")
-    if coverage.detected < coverage.expected:
-        missed = coverage.expected - coverage.detected
+    missed = coverage.expected - coverage.detected
+    if missed > MAX_MISSED * coverage.expected:
         raise UserError(f"the node missed {missed} frames; is the machine busy? Try again")
     difference = online.mean_ap - offline.mean_ap
     if abs(difference) > MAX_DIFFERENCE:
@@ -188,8 +194,6 @@ def _draw(
 ) -> None:
     pictures = []
     for sample in tqdm(samples, desc="drawing", unit="frame"):
-        if sample["token"] not in detections:
-            continue  # the node missed it
         frame = camera_frame(nusc, sample)
         pictures.append(
             frame_picture(

@@ -44,6 +44,9 @@ def replay_to_detector(
         ("image_transport", "compressed"),
     ):
         detector_command += ["-p", f"{name}:={value}"]
+    for camera in CAMERAS:  # every frame counts here: lost ones are sent again
+        reliability = f"qos_overrides.{image_topic(camera)}.subscription.reliability"
+        detector_command += ["-p", f"{reliability}:=reliable"]
     recorder_command = [scripts / "asd-bag", "record", published, *RECORDED]
     with (
         log.open("w") as output,

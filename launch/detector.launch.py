@@ -6,6 +6,7 @@ ros2 launch asd_perception detector.launch.py image_transport:=compressed device
 
 from pathlib import Path
 
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.events import matches_action
 from launch.substitutions import LaunchConfiguration
@@ -14,8 +15,6 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
-
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 # share/asd_perception/launch/ in an install, launch/ in the source tree
 _PARAMS_FILE = Path(__file__).resolve().parents[1] / "config" / "detector.yaml"
