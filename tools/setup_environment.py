@@ -255,8 +255,9 @@ def explain(name, lines):
         )
     if "Retrying (Retry(" in text or "Could not fetch URL" in text:
         return "the package index cannot be reached: check the network (and `pip config list`)"
-    last = [line for line in lines if line] or ["it ended without a word"]
-    return "the step `{}` failed: {} (details: {})".format(name, last[-1], LOG)
+    errors = [line for line in lines if "error" in line.lower()]
+    reason = (errors or lines[-1:] or ["it ended without a word"])[0]
+    return "the step `{}` failed: {} (details: {})".format(name, reason, LOG)
 
 
 def since(start):
