@@ -37,7 +37,7 @@ def dataset(synthetic_root):
 
 def test_training_ends_in_a_model_directory_with_provenance(synthetic_root, tmp_path):
     config = tmp_path / "short.yaml"
-    config.write_text("steps: 2\nbatch_size: 2\nwarmup_steps: 1\nloader_workers: 0\n")
+    config.write_text("steps: 10\nbatch_size: 1\nwarmup_steps: 1\nloader_workers: 0\n")
     run = tmp_path / "run"
     done = asd_train("student", synthetic_root, run, "--config", config)
     assert done.returncode == 0, done.stderr
@@ -45,10 +45,10 @@ def test_training_ends_in_a_model_directory_with_provenance(synthetic_root, tmp_
     student = model_directory.load(run / "model")
     assert sum(p.numel() for p in student.parameters()) * 4 < 12e6
     provenance = model_directory.read_config(run / "model")["provenance"]
-    assert provenance["training"]["steps"] == 2
+    assert provenance["training"]["steps"] == 10
     assert provenance["data"]["train_keyframes"] > 0
     assert 0 <= provenance["validation"]["mean_ap"] <= 1
-    assert yaml.safe_load((run / "config.yaml").read_text())["steps"] == 2
+    assert yaml.safe_load((run / "config.yaml").read_text())["steps"] == 10
     assert (run / "log" / "version_0" / "metrics.csv").is_file()
 
     again = asd_train("student", synthetic_root, run, "--config", config)
