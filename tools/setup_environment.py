@@ -64,17 +64,22 @@ def main():
     ]
     usable = is_done(*steps[0]) and os.path.exists(stamp("packages")) and os.path.exists(PYTHON)
     if usable and all(is_done(*step) for step in steps):
-        print("Set-up: up to date")
+        say("Set-up: up to date")
         return
     check_machine(empty=not usable)
     start = time.time()
-    print("Set-up of .venv with Python {} (details: .venv/setup/log.txt)".format(python_version()))
+    say("Set-up of .venv with Python {} (details: .venv/setup/log.txt)".format(python_version()))
     if not usable:
         remove_environment()
     for step in steps:
         if not is_done(*step):
             do(step, lock)
-    print("Set-up: done in {}".format(since(start)))
+    say("Set-up: done in {}".format(since(start)))
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 # --- checks, so that nothing that can be known beforehand stops it after minutes of work ----------
@@ -141,7 +146,7 @@ def lock_project():
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        print("Set-up: another one is at work here, waiting for it to end")
+        say("Set-up: another one is at work here, waiting for it to end")
         fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
 
