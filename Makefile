@@ -13,10 +13,11 @@
 ## Another Python: make setup PYTHON=python3.12
 ## The commands, once set up: source .venv/bin/activate, then detector, asd-bag or asd-train with --help
 
-# The first Python on the PATH that is new enough, if it is not named.
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
-	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
-	&& echo $$python && exit; done; echo python3)
+# The first Python on the PATH that is neither too old nor too new, if none is named.
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done),\
+	$(error no Python 3.10 to 3.13 was found: install one, or name it by make PYTHON=/path/to/python))
 
 # A ROS install sourced in this shell, or another environment, must not show through into this one.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONHOME PYTHONPATH \
