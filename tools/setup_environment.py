@@ -66,11 +66,12 @@ def main():
     if usable and all(is_done(*step) for step in steps):
         say("Set-up: up to date")
         return
-    check_machine(empty=not usable)
+    check_machine()
     start = time.time()
     say("Set-up of .venv with Python {} (details: .venv/setup/log.txt)".format(python_version()))
     if not usable:
         remove_environment()
+        check_disk()
     for step in steps:
         if not is_done(*step):
             do(step, lock)
@@ -99,7 +100,7 @@ def check_python():
         raise SetupError("the ROS 2 packages are made for x86-64 Linux only: use such a machine")
 
 
-def check_machine(empty):
+def check_machine():
     python = "python{}.{}".format(*sys.version_info)
     for language, variable, commands in (
         ("C", "CC", ["cc", "gcc", "clang"]),
@@ -126,9 +127,12 @@ def check_machine(empty):
         )
     if os.path.exists(VENV_MARK) and not os.path.isdir(STAMPS):
         raise SetupError("{} was not made by this set-up: move or delete it".format(VENV))
+
+
+def check_disk():
     for folder, needed in ((ROOT, DISK_GB), (tempfile.gettempdir(), TEMPORARY_GB)):
         free = shutil.disk_usage(folder).free / 1e9
-        if empty and free < needed:
+        if free < needed:
             raise SetupError(
                 "{} has {:.1f} GB free and {:.0f} GB are needed: make room there".format(
                     folder, free, needed
