@@ -22,6 +22,8 @@ PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11 py
 # A ROS install sourced in this shell, or another environment, must not show through into this one.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONHOME PYTHONPATH \
 	RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# Without bytecode every start of a program that uses torch takes 20 s instead of 5 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Nothing that a demo or a test publishes leaves this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the virtual environment .venv; `make setup` runs this with the Python that it shall have.
 
-Four steps, each done once, and again only when what it is made from has changed:
+Five steps, each done once, and again only when what it is made from has changed:
 
     environment   an empty virtual environment
     packages      every package of constraints.txt, at its one version
     messages      vision_msgs and tf2_msgs, generated from interfaces/ and compiled
     package       asd_perception itself, editable, with its commands
+    check         a first import of the large libraries: it shows that they load, and leaves the
+                  bytecode that makes every later start some ten seconds quicker
 
 A finished step leaves a stamp in .venv/setup: a digest of what it was made from. A step that was
 cut short has none and runs again. Where the packages were cut short, nothing in .venv can be
@@ -61,6 +63,7 @@ def main():
         ("packages", digest_files([CONSTRAINTS]), install_packages),
         ("messages", digest_messages(), build_messages),
         ("package", digest_files([os.path.join(ROOT, "setup.py")]), install_package),
+        ("check", digest_files([CONSTRAINTS, __file__]), check_imports),
     ]
     usable = is_done(*steps[0]) and os.path.exists(stamp("packages")) and os.path.exists(PYTHON)
     if usable and all(is_done(*step) for step in steps):
@@ -196,6 +199,22 @@ def build_messages(run):
 
 def install_package(run):
     run(PIP_INSTALL + ["--no-deps", "--no-build-isolation", "--editable", ROOT])
+
+
+def check_imports(run):
+    modules = [
+        "cv2",
+        "embreex",
+        "lightning.pytorch",
+        "nuscenes.eval.detection.evaluate",
+        "rclpy",
+        "rosbags.rosbag2",
+        "scipy.spatial.transform",
+        "tf2_msgs.msg",
+        "transformers",
+        "vision_msgs.msg",
+    ]
+    run([PYTHON, "-c", "import " + ", ".join(modules)])
 
 
 def remove_environment():
