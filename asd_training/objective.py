@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The student's objective on ground truth: detection losses and LiDAR depth supervision."""
+"""The student's objective on ground truth: detection losses, and what LiDAR tells the pixels."""
 
 from __future__ import annotations
 
@@ -10,28 +10,33 @@ from torch import Tensor
 from asd_perception.constants import NO_ATTRIBUTE
 from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.student import StudentOutput
-from asd_training.targets import DetectionTargets
-
-NO_DEPTH = -1
-"""Depth target of a feature pixel that no LiDAR point falls into."""
+from asd_training.targets import BACKGROUND, UNKNOWN, DetectionTargets, PixelTargets
 
 # Weights of the terms in the sum; the heatmap's is 1.
 BOX_WEIGHT = 0.25
 VELOCITY_WEIGHT = 0.05
 ATTRIBUTE_WEIGHT = 0.1
 DEPTH_WEIGHT = 0.5
+SEMANTICS_WEIGHT = 0.5
+
+OBJECT_PIXEL_WEIGHT = 5.0
+"""Weight of a feature pixel on an object against one on the background, which fills the images."""
 
 
 def student_objective(
-    output: StudentOutput, targets: DetectionTargets, depth_bins: Tensor
+    output: StudentOutput, semantics: Tensor, objects: DetectionTargets, pixels: PixelTargets
 ) -> dict[str, Tensor]:
     """All terms of the loss, weighted; the loss is their sum.
 
-    depth_bins: (B, N, h, w) int64 bin of the nearest LiDAR return, or NO_DEPTH.
+    semantics (B, N, 11, h, w): class logits of the image features, the background last.
     """
-    terms = detection_losses(output.head, targets)
-    terms["camera_depth"] = DEPTH_WEIGHT * depth_loss(output.camera_depth, depth_bins)
-    terms["point_depth"] = DEPTH_WEIGHT * depth_loss(output.point_depth, depth_bins)
+    terms = detection_losses(output.head, objects)
+    for name, weight, logits, target in (
+        ("camera_depth", DEPTH_WEIGHT, output.camera_depth, pixels.depth_bins),
+        ("point_depth", DEPTH_WEIGHT, output.point_depth, pixels.depth_bins),
+        ("semantics", SEMANTICS_WEIGHT, semantics, pixels.classes),
+    ):
+        terms[name] = weight * pixel_loss(logits, target, pixels.classes)
     return terms
 
 
@@ -70,12 +75,16 @@ def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:
     return -torch.where(target == 1, positive, negative).sum()
 
 
-def depth_loss(logits: Tensor, bins: Tensor) -> Tensor:
-    """Cross-entropy of the depth distribution where LiDAR saw something.
+def pixel_loss(logits: Tensor, target: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy over the feature pixels that LiDAR hit; those on objects count for more.
 
-    logits (B, N, D, h, w), bins (B, N, h, w).
+    logits (B, N, K, h, w); target and classes (B, N, h, w) int64, as in PixelTargets.
     """
-    return F.cross_entropy(logits.flatten(0, 1), bins.flatten(0, 1), ignore_index=NO_DEPTH)
+    weight = torch.where(classes == BACKGROUND, 1.0, OBJECT_PIXEL_WEIGHT) * (classes != UNKNOWN)
+    loss = F.cross_entropy(
+        logits.flatten(0, 1).float(), target.flatten(0, 1), ignore_index=UNKNOWN, reduction="none"
+    )
+    return (weight.flatten(0, 1) * loss).sum() / weight.sum().clamp(min=1)
 
 
 def _at_cells(maps: Tensor, cells: Tensor) -> Tensor:

@@ -24,11 +24,12 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from asd_perception import __version__, model_directory
 from asd_perception.config import StudentConfig, from_dict, to_dict
+from asd_perception.constants import CLASSES
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
@@ -61,16 +62,22 @@ class TrainingConfig:
 
 
 class StudentTraining(LightningModule):
-    """The student, its objective on ground truth and its optimiser."""
+    """The student, its objective on ground truth and its optimiser.
+
+    `semantics`, an auxiliary head on the image features, is left behind after training.
+    """
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.config = config
         self.student = Student(config.student)
+        self.semantics = nn.Conv2d(config.student.backbone.channels, len(CLASSES) + 1, 1)
 
     def training_step(self, batch: TrainingSample, _: int) -> Tensor:
         output = self.student(batch.images, batch.intrinsics, batch.ego_from_camera)
-        terms = student_objective(output, batch.targets, batch.depth_bins)
+        semantics = self.semantics(output.image_features.flatten(0, 1))
+        semantics = semantics.unflatten(0, output.image_features.shape[:2])
+        terms = student_objective(output, semantics, batch.objects, batch.pixels)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {float(value):.3g}" for name, value in terms.items())

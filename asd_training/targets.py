@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the centre head should have said: training targets from annotated boxes."""
+"""What the network should have said: training targets from annotated boxes and LiDAR."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asd_perception.bev_grid import BevGrid
+from asd_perception.config import StudentConfig
 from asd_perception.constants import CLASSES
+from asd_perception.geometry import Array, inverse, points_in_box, project, transform_points
 from asd_perception.network.center_head import encode_boxes
+from asd_perception.network.view_transform import depth_bin_index
 from asd_training.datasets.nuscenes import Annotations
 
 MAX_OBJECTS = 160
 """Annotated objects kept a frame, nearest first; fixes the shape of a batch."""
+
+BACKGROUND = len(CLASSES)
+"""Class of a LiDAR return that lies on no annotated object."""
+
+UNKNOWN = -1
+"""Target of a feature pixel that no LiDAR return falls into."""
 
 
 class DetectionTargets(NamedTuple):
@@ -35,6 +44,57 @@ class DetectionTargets(NamedTuple):
     velocities: Tensor
     attributes: Tensor
     labels: Tensor
+
+
+class PixelTargets(NamedTuple):
+    """What LiDAR tells of the image features of one frame, or of a batch with a leading axis B.
+
+    depth_bins (N, h, w) int64: the depth bin of the nearest return in each feature pixel;
+    classes (N, h, w) int64: the class of the object it lies on, or BACKGROUND. Both are UNKNOWN
+    where there is no return between the nearest and the farthest bin.
+    """
+
+    depth_bins: Tensor
+    classes: Tensor
+
+
+def pixel_targets(
+    points: Array,
+    objects: Annotations,
+    intrinsics: Array,
+    ego_from_camera: Array,
+    config: StudentConfig,
+) -> PixelTargets:
+    """LiDAR points (P, 3) and objects in base_link as seen in the image features of N cameras.
+
+    intrinsics (N, 3, 3) of the network's input; ego_from_camera (N, 4, 4).
+    """
+    stride = config.backbone.stride
+    height, width = (side // stride for side in config.image_size)
+    shape = (len(intrinsics), height, width)
+    nearest = np.full((shape[0], height * width), np.inf)
+    source = np.full(nearest.shape, -1)  # index of that return, -1 for none
+    for camera, (matrix, pose) in enumerate(zip(intrinsics, ego_from_camera, strict=True)):
+        in_camera = transform_points(inverse(pose), points)
+        in_front = np.flatnonzero(in_camera[:, 2] >= config.depth.near)
+        pixels, depth = project(in_camera[in_front], matrix)
+        # Feature pixel j covers the input pixels from stride * j to stride * (j + 1) - 1.
+        cell = np.floor((pixels + 0.5) / stride).astype(np.int64)
+        seen = np.flatnonzero(np.all((cell >= 0) & (cell < (width, height)), axis=1))
+        seen = seen[np.argsort(-depth[seen], kind="stable")]  # the nearest is written last
+        flat = cell[seen, 1] * width + cell[seen, 0]
+        nearest[camera, flat] = depth[seen]
+        source[camera, flat] = in_front[seen]
+
+    bins, inside = depth_bin_index(torch.from_numpy(nearest), config.depth)
+    classes = np.full(nearest.shape, BACKGROUND)
+    hit = np.append(points, [[np.nan] * 3], axis=0)[source].reshape(-1, 3)
+    for box, label in zip(objects.boxes, objects.labels, strict=True):
+        classes[points_in_box(hit, box).reshape(classes.shape)] = label
+    return PixelTargets(
+        depth_bins=torch.where(inside, bins, UNKNOWN).reshape(shape),
+        classes=torch.where(inside, torch.from_numpy(classes), UNKNOWN).reshape(shape),
+    )
 
 
 def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:

@@ -12,11 +12,12 @@ from torch.utils.data import default_collate
 
 from asd_perception import model_directory
 from asd_perception.config import StudentConfig
+from asd_perception.constants import CLASSES, NO_ATTRIBUTE
 from asd_perception.geometry import transform_from
-from asd_training.datasets.keyframes import KeyframeDataset, depth_targets
-from asd_training.datasets.nuscenes import open_dataset, split_scenes
-from asd_training.objective import NO_DEPTH
+from asd_training.datasets.keyframes import KeyframeDataset
+from asd_training.datasets.nuscenes import Annotations, open_dataset, split_scenes
 from asd_training.student import StudentTraining, TrainingConfig
+from asd_training.targets import BACKGROUND, UNKNOWN, pixel_targets
 
 
 def asd_train(*arguments):
@@ -76,28 +77,44 @@ def test_a_wrong_configuration_is_one_line(synthetic_root, tmp_path, text, messa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_lidar_point_becomes_the_depth_of_its_pixel():
+def test_a_lidar_point_becomes_the_depth_and_the_class_of_its_pixel():
     config = StudentConfig()
     intrinsics = np.array([[280.0, 0, 176], [0, 280, 40], [0, 0, 1]])
     ego_from_camera = transform_from([0.5, -0.5, 0.5, -0.5], [1.0, 0.0, 1.5])  # looks forward
     near, far, behind = [21.5, 0.3, 1.0], [41.5, 0.6, 0.5], [-10.0, 0.0, 1.0]
-    bins = depth_targets(
-        np.array([near, far, behind]), intrinsics[None], ego_from_camera[None], config
+    aside = [11.0, 3.0, 1.5]
+    bus = Annotations(
+        boxes=np.array([[25.0, 0.0, 1.5, 12.0, 2.5, 3.0, 0.0]]),
+        velocities=np.zeros((1, 2)),
+        labels=np.array([CLASSES.index("bus")]),
+        attributes=np.array([NO_ATTRIBUTE]),
+        tokens=("bus",),
+        num_lidar_points=np.array([1]),
     )
-    assert bins.shape == (1, 16, 44)
+    targets = pixel_targets(
+        np.array([near, far, behind, aside]), bus, intrinsics[None], ego_from_camera[None], config
+    )
+    assert targets.depth_bins.shape == targets.classes.shape == (1, 16, 44)
     # (u, v) = (176 - 280 * 0.3 / 20.5, 40 + 280 * 0.5 / 20.5) = (171.9, 46.8): feature (21, 5).
-    assert bins[0, 5, 21] == 19  # 20.5 m is in the bin from 20 to 21 m: the twentieth from 1 m
-    assert (bins != NO_DEPTH).sum() <= 2
+    assert targets.depth_bins[0, 5, 21] == 19  # 20.5 m: the bin from 20 to 21 m, twentieth from 1 m
+    assert targets.classes[0, 5, 21] == CLASSES.index("bus")
+    assert targets.classes[0, 5, 11] == BACKGROUND  # (u, v) = (92, 40)
+    assert (targets.depth_bins != UNKNOWN).sum() == 2  # the far point lies behind the near one
+    assert torch.equal(targets.depth_bins == UNKNOWN, targets.classes == UNKNOWN)
+
+    nothing = pixel_targets(np.zeros((0, 3)), bus, intrinsics[None], ego_from_camera[None], config)
+    assert (nothing.classes == UNKNOWN).all()
 
 
 def test_samples_are_alike_in_shape_and_collate(dataset):
     batch = default_collate([dataset[0], dataset[1]])
     assert batch.images.shape == (2, 6, 3, 128, 352)
     assert batch.images.dtype == torch.uint8
-    assert batch.depth_bins.shape == (2, 6, 16, 44)
-    assert (batch.depth_bins != NO_DEPTH).float().mean() > 0.1
-    assert batch.targets.heatmap.shape == (2, 10, 128, 128)
-    assert batch.targets.valid.any()
+    assert batch.pixels.depth_bins.shape == (2, 6, 16, 44)
+    assert (batch.pixels.depth_bins != UNKNOWN).float().mean() > 0.1
+    assert (batch.pixels.classes.unique().numel()) > 2
+    assert batch.objects.heatmap.shape == (2, 10, 128, 128)
+    assert batch.objects.valid.any()
 
 
 def test_the_loss_falls_on_one_frame(dataset):

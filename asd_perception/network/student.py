@@ -20,11 +20,13 @@ from asd_perception.network.view_transform import LiftSplat, camera_conditions, 
 class StudentOutput(NamedTuple):
     """The objects' maps, and on the way to them everything that training supervises.
 
-    camera_depth, point_depth (B, N, D, h, w): logits. simulated_points (B, N * h * w, 4): x, y, z
-    in base_link and confidence. camera_bev, point_bev, fused_bev (B, C, Y, X). gate (B, 1, Y, X).
+    image_features (B, N, F, h, w). camera_depth, point_depth (B, N, D, h, w): logits.
+    simulated_points (B, N * h * w, 4): x, y, z in base_link and confidence. camera_bev, point_bev,
+    fused_bev (B, C, Y, X). gate (B, 1, Y, X).
     """
 
     head: HeadOutput
+    image_features: Tensor
     camera_depth: Tensor
     point_depth: Tensor
     simulated_points: Tensor
@@ -84,6 +86,7 @@ class Student(nn.Module):
         head = self.head(self.bev_encoder(fused_bev))
         return StudentOutput(
             head=head,
+            image_features=features,
             camera_depth=camera_depth,
             point_depth=simulated.depth,
             simulated_points=simulated.points,
