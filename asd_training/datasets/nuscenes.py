@@ -11,13 +11,16 @@ robot, which has no LiDAR, can know as well. It lies within a millisecond of the
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from nuscenes import NuScenes
+from nuscenes.eval.common.data_classes import EvalBox
 from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.data_classes import LidarPointCloud
 from nuscenes.utils.splits import get_scenes_of_split
@@ -85,10 +88,10 @@ class Annotations:
     num_lidar_points: NDArray[np.int64]
 
 
-def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
-    """Open a nuScenes-format folder; `version` may be left out where the folder holds only one.
+def dataset_version(root: str | Path, version: str | None = None) -> str:
+    """The version to read of a nuScenes-format folder; `None` names the only one there.
 
-    Raises UserError if the folder, the version or a table is missing or unreadable.
+    Raises UserError if the folder, the version or a table is missing.
     """
     root = Path(root)
     if not root.is_dir():
@@ -103,6 +106,16 @@ def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
         path = root / version / f"{table}.json"
         if not path.is_file():
             raise UserError(f"{path} is missing; the dataset is incomplete")
+    return version
+
+
+def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
+    """Open a nuScenes-format folder; `version` may be left out where the folder holds only one.
+
+    Raises UserError if the folder, the version or a table is missing or unreadable.
+    """
+    root = Path(root)
+    version = dataset_version(root, version)
     try:
         return NuScenes(version=version, dataroot=str(root), verbose=False)
     except json.JSONDecodeError as error:
@@ -111,12 +124,22 @@ def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
         raise UserError(f"{root / version}: the tables do not fit together ({error})") from error
 
 
+def split_scene_names(root: str | Path, version: str, split: str) -> set[str]:
+    """The names of a split's scenes, also of those that the dataset lacks; reads no table.
+
+    The devkit knows the official splits; others stand in the version folder's splits.json.
+    Raises UserError for an unknown split.
+    """
+    place = SimpleNamespace(dataroot=str(root), version=version)  # all that the devkit asks for
+    try:
+        return set(get_scenes_of_split(split, place))
+    except (ValueError, AssertionError, AttributeError, TypeError) as error:
+        raise UserError(f"{root}: no split {split!r} ({error})") from error
+
+
 def split_scenes(nusc: NuScenes, split: str) -> list[str]:
     """The names of a split's scenes in this dataset. Raises UserError for an unknown split."""
-    try:
-        names = set(get_scenes_of_split(split, nusc))
-    except (ValueError, AssertionError) as error:
-        raise UserError(f"{nusc.dataroot}: no split {split!r} ({error})") from error
+    names = split_scene_names(nusc.dataroot, nusc.version, split)
     return [scene["name"] for scene in nusc.scene if scene["name"] in names]
 
 
@@ -146,6 +169,18 @@ def global_from_ego(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
     """The ego pose (4, 4) at the stamp of a sample_data record."""
     record = nusc.get("ego_pose", sample_data["ego_pose_token"])
     return transform_from(record["rotation"], record["translation"])
+
+
+def reference_from_sensor(
+    nusc: NuScenes, sample_data: dict[str, Any], global_from_reference: Array
+) -> Array:
+    """From a sensor at its own stamp to the ego frame (4, 4) of a reference time: ego motion
+    between the two is folded in."""
+    return (
+        inverse(global_from_reference)
+        @ global_from_ego(nusc, sample_data)
+        @ ego_from_sensor(nusc, sample_data)
+    )
 
 
 def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:
@@ -193,9 +228,7 @@ def lidar_points(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array
     if not path.is_file():
         raise UserError(f"{path} is missing; the dataset is incomplete")
     points = LidarPointCloud.from_file(str(path)).points.T  # (P, 4)
-    ego_from_lidar = (
-        inverse(global_from_ego_) @ global_from_ego(nusc, record) @ ego_from_sensor(nusc, record)
-    )
+    ego_from_lidar = reference_from_sensor(nusc, record, global_from_ego_)
     return np.concatenate([transform_points(ego_from_lidar, points[:, :3]), points[:, 3:]], axis=1)
 
 
@@ -210,9 +243,9 @@ def annotated_objects(
         name = category_to_detection_name(record["category_name"])
         if name is None:
             continue
-        pose = ego_from_global @ transform_from(record["rotation"], record["translation"])
-        width, length, height = record["size"]
-        boxes.append([*pose[:3, 3], length, width, height, yaw_of(pose)])
+        boxes.append(
+            _ego_box(ego_from_global, record["translation"], record["size"], record["rotation"])
+        )
         velocities.append((ego_from_global[:3, :3] @ nusc.box_velocity(token))[:2])
         labels.append(CLASSES.index(name))
         names = [nusc.get("attribute", item)["name"] for item in record["attribute_tokens"]]
@@ -257,6 +290,24 @@ def submission_boxes(
             }
         )
     return result
+
+
+def ego_boxes(boxes: Iterable[EvalBox], global_from_ego_: Array) -> Array:
+    """Boxes of the devkit's evaluation as (M, 7) in the frame of the given ego pose (4, 4)."""
+    ego_from_global = inverse(global_from_ego_)
+    converted = [
+        _ego_box(ego_from_global, box.translation, box.size, box.rotation) for box in boxes
+    ]
+    return np.array(converted, dtype=np.float64).reshape(-1, 7)
+
+
+def _ego_box(
+    ego_from_global: Array, translation: ArrayLike, size: Sequence[float], rotation: ArrayLike
+) -> list[float]:
+    """A box in nuScenes' convention (global frame, width-length-height) as one in base_link."""
+    pose = ego_from_global @ transform_from(rotation, translation)
+    width, length, height = size
+    return [*pose[:3, 3], length, width, height, yaw_of(pose)]
 
 
 def _intrinsics(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
