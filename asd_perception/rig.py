@@ -12,6 +12,14 @@ from asd_perception import geometry
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse, transform_points
 
+ABSENT_CAMERA: Array = np.array([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, -100], [0, 0, 0, 1]])
+"""ego_from_camera of a camera that gave no image: 100 m below ground, looking straight down.
+
+Whatever its intrinsics, all that it could see lies below every BEV grid, and every LiDAR point
+behind it. So its pixels take no part in what the network finds, and training asks nothing of them;
+the network needs no input that says which cameras are there.
+"""
+
 
 @dataclass(frozen=True)
 class CameraRig:

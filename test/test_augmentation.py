@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: after any augmentation every box stands on the same pixels of its object."""
 
-import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import dataclasses
 
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
+from scipy.spatial.transform import Rotation
+
+from asd_perception.config import StudentConfig, from_dict
+from asd_perception.errors import UserError
 from asd_perception.geometry import (
     box_corners,
     inverse,
@@ -13,87 +21,424 @@ from asd_perception.geometry import (
     transform_from,
     transform_points,
 )
-from asd_training.datasets.augmentation import jitter_colour, mirror, rotate
-from asd_training.datasets.nuscenes import Annotations
+from asd_perception.network.view_transform import camera_rays, depth_bin_index
+from asd_perception.preprocessing import input_from_image, preprocess
+from asd_perception.rig import ABSENT_CAMERA, CameraRig
+from asd_training.datasets.augmentation import (
+    Augmentation,
+    AugmentationConfig,
+    apply,
+    jitter_colour,
+    pinhole_and_turn,
+)
+from asd_training.datasets.nuscenes import (
+    Annotations,
+    annotated_objects,
+    camera_frame,
+    lidar_points,
+    open_dataset,
+    read_images,
+    scene_samples,
+    split_scenes,
+)
+from asd_training.targets import UNKNOWN, pixel_targets
 
-INTRINSICS = np.array([[[280.0, 0, 170], [0, 280, 40], [0, 0, 1]]])
-# A camera on the vehicle's left that looks forward and left.
-EGO_FROM_CAMERA = transform_from([0.6757, -0.6736, 0.2121, -0.2112], [1.52, 0.49, 1.5])[None]
+INPUT = (96, 256)
+NOTHING = AugmentationConfig(bev_flip=False, bev_rotation=0, colour_gain=0, colour_offset=0)
+STRONG = AugmentationConfig(
+    resize=(0.7, 1.5),
+    rotation=20,
+    flip=True,
+    bev_rotation=180,
+    bev_scale=(0.8, 1.25),
+    colour_gain=0,
+    colour_offset=0,
+)
+SWAPPED = [1, 0, 3, 2, 5, 4, 7, 6]  # a box's corners where left and right changed places
+seeds = st.integers(0, 2**32 - 1)
 
 
-def one_object(x, y, yaw):
-    box = np.array([[x, y, 0.8, 4.5, 1.9, 1.6, yaw]])
-    one = np.zeros(1, np.int64)
-    return Annotations(box, np.array([[3.0, 1.0]]), one, one, ("t",), one + 1)
+def draw(config, seed, cameras=6, size=INPUT):
+    return Augmentation.draw(config, cameras, size, np.random.default_rng(seed))
 
 
-def pixels(boxes, intrinsics, ego_from_camera):
-    corners = transform_points(inverse(ego_from_camera[0]), box_corners(boxes)[0])
-    return project(corners, intrinsics[0])
+def a_rig(width=400, height=225):
+    """Two cameras: one looks forward; one forward and left, a little tilted."""
+    focal = 0.8 * width
+    intrinsics = np.array([[focal, 0.3, 0.52 * width], [0, 1.01 * focal, 0.54 * height], [0, 0, 1]])
+    poses = np.stack(
+        [
+            transform_from([0.5, -0.5, 0.5, -0.5], [1.7, 0.0, 1.5]),
+            transform_from([0.6757, -0.6736, 0.2121, -0.2112], [1.52, 0.49, 1.5]),
+        ]
+    )
+    return CameraRig(
+        ("A", "B"),
+        np.stack([intrinsics] * 2),
+        poses,
+        np.array([[width, height]] * 2),
+        np.zeros((2, 8)),
+    )
 
 
-objects = st.builds(one_object, st.floats(10, 40), st.floats(10, 40), st.floats(-np.pi, np.pi))
+def some_objects(seed, count=4):
+    random = np.random.default_rng(seed)
+    boxes = np.zeros((count, 7))
+    boxes[:, 0], boxes[:, 1] = random.uniform(8, 45, count), random.uniform(-10, 40, count)
+    boxes[:, 2], boxes[:, 3:6] = 0.8, random.uniform(0.5, 6, (count, 3))
+    boxes[:, 6] = random.uniform(-np.pi, np.pi, count)
+    ones = np.ones(count, np.int64)
+    names = tuple(map(str, range(count)))
+    return Annotations(boxes, random.normal(0, 5, (count, 2)), ones, ones, names, ones)
 
 
-@given(objects, st.floats(-np.pi, np.pi))
-def test_rotation_keeps_pixels_and_points(objects, angle):
-    points = np.random.default_rng(0).normal(objects.boxes[0, :3], 2, (100, 3))
-    before, depth = pixels(objects.boxes, INTRINSICS, EGO_FROM_CAMERA)
-    cameras, turned, moved = rotate(EGO_FROM_CAMERA, objects, points, angle)
-    after, depth_after = pixels(turned.boxes, INTRINSICS, cameras)
-    np.testing.assert_allclose(after, before, atol=1e-6)
-    np.testing.assert_allclose(depth_after, depth, atol=1e-9)
-    inside = points_in_box(points, objects.boxes[0])
-    assert (points_in_box(moved, turned.boxes[0]) == inside).mean() > 0.97
-    heading = objects.velocities[0] @ [
-        np.cos(objects.boxes[0, 6]),
-        np.sin(objects.boxes[0, 6]),
-    ]
-    heading_after = turned.velocities[0] @ [
-        np.cos(turned.boxes[0, 6]),
-        np.sin(turned.boxes[0, 6]),
-    ]
-    assert abs(heading - heading_after) < 1e-9
+def black(rig):
+    return [np.zeros((height, width, 3), np.uint8) for width, height in rig.image_sizes]
+
+
+def pixel_map(augmentation, camera, image_size, input_size):
+    """From an image's pixels to the augmented input's, as the fields of Augmentation say."""
+    matrix = augmentation.image_warps[camera] @ input_from_image(*map(int, image_size), input_size)
+    if augmentation.image_flips[camera] != augmentation.bev_flip:
+        matrix = np.array([[-1, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
+    return matrix
+
+
+def world_map(augmentation):
+    """The similarity (3, 3) of base_link, as the fields of Augmentation say."""
+    turn = Rotation.from_euler("z", augmentation.bev_angle).as_matrix()
+    return augmentation.bev_scale * turn @ np.diag([1, -1 if augmentation.bev_flip else 1, 1])
+
+
+def affine(matrix, pixels):
+    return pixels @ matrix[:2, :2].T + matrix[:2, 2]
+
+
+def assert_boxes_on_their_pixels(augmentation, rig, objects, result, input_size):
+    """Corners project through the augmented camera to where the image's map takes their pixels."""
+    compared = 0
+    for camera in range(len(rig)):
+        matrix = pixel_map(augmentation, camera, rig.image_sizes[camera], input_size)
+        before, depth = rig.project(box_corners(objects.boxes), camera)
+        if augmentation.bev_flip:
+            before, depth = before[:, SWAPPED], depth[:, SWAPPED]
+        corners = transform_points(
+            inverse(result.ego_from_camera[camera]), box_corners(result.objects.boxes)
+        )
+        after, depth_after = project(corners, result.intrinsics[camera])
+        front = depth > 0.5
+        np.testing.assert_allclose(after[front], affine(matrix, before[front]), atol=1e-6)
+        np.testing.assert_allclose(depth_after, augmentation.bev_scale * depth, atol=1e-9)
+        compared += int(front.sum())
+    return compared
+
+
+# Geometry
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds)
+def test_boxes_points_and_velocities_move_with_the_pixels(seed):
+    rig, objects, augmentation = a_rig(), some_objects(seed), draw(STRONG, seed, 2)
+    spots = box_corners(objects.boxes).reshape(-1, 3)
+    result = apply(augmentation, black(rig), rig, objects, spots, INPUT)
+    assert assert_boxes_on_their_pixels(augmentation, rig, objects, result, INPUT) > 0
+    # LiDAR points that lay on the corners lie on them now.
+    moved = result.points.reshape(-1, 8, 3)
+    moved = moved[:, SWAPPED] if augmentation.bev_flip else moved
+    np.testing.assert_allclose(moved, box_corners(result.objects.boxes), atol=1e-9)
+    # An object one second later is where its velocity says.
+    later = objects.boxes[:, :3] + np.pad(objects.velocities, ((0, 0), (0, 1)))
+    later_result = result.objects.boxes[:, :3] + np.pad(result.objects.velocities, ((0, 0), (0, 1)))
+    np.testing.assert_allclose(later_result, later @ world_map(augmentation).T, atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_the_network_lifts_augmented_pixels_to_the_places_that_they_show(seed):
+    rig, augmentation = a_rig(), draw(STRONG, seed, 2)
+    result = apply(augmentation, black(rig), rig, some_objects(0), np.zeros((0, 3)), INPUT)
+    rays = camera_rays(
+        torch.from_numpy(result.intrinsics)[None],
+        torch.from_numpy(result.ego_from_camera)[None],
+        (12, 32),
+        8,
+    )
+    depth = 20.0
+    places = (rays.origins + depth * rays.directions)[0].double().numpy()  # (2, 12, 32, 3)
+    places = places @ np.linalg.inv(world_map(augmentation)).T
+    centres = np.stack(np.meshgrid(np.arange(32), np.arange(12)), axis=-1) * 8 + 3.5
+    for camera in range(2):
+        pixels, depths = rig.project(places[camera], camera)
+        matrix = pixel_map(augmentation, camera, rig.image_sizes[camera], INPUT)
+        np.testing.assert_allclose(affine(matrix, pixels), centres, atol=2e-3)
+        np.testing.assert_allclose(depths * augmentation.bev_scale, depth, rtol=1e-5)
 
 
 @settings(deadline=None)
-@given(objects)
-def test_mirror_moves_pixels_with_the_image(objects):
-    images = np.random.default_rng(0).integers(0, 255, (1, 96, 340, 3), dtype=np.uint8)
-    points = np.random.default_rng(0).normal(objects.boxes[0, :3], 2, (100, 3))
-    before, depth = pixels(objects.boxes, INTRINSICS, EGO_FROM_CAMERA)
-    flipped, intrinsics, cameras, mirrored, moved = mirror(
-        images, INTRINSICS, EGO_FROM_CAMERA, objects, points
-    )
-    after, depth_after = pixels(mirrored.boxes, intrinsics, cameras)
-    expected = before * [-1, 1] + [images.shape[2] - 1, 0]
-    # The mirrored box has the same corners under other indices: left and right swap.
-    swap = [1, 0, 3, 2, 5, 4, 7, 6]
-    np.testing.assert_allclose(after, expected[swap], atol=1e-6)
-    np.testing.assert_allclose(depth_after, depth[swap], atol=1e-9)
-    np.testing.assert_array_equal(flipped[0, :, 0], images[0, :, -1])
-    assert np.isclose(np.linalg.det(cameras[0]), 1.0)  # still a rotation
-    inside = points_in_box(points, objects.boxes[0])
-    assert (points_in_box(moved, mirrored.boxes[0]) == inside).mean() > 0.97
+@given(seeds)
+def test_any_affine_map_of_a_camera_is_a_pinhole_turned_about_its_axis(seed):
+    random = np.random.default_rng(seed)
+    maps = np.tile(np.eye(3), (3, 1, 1))
+    maps[:, :2] = random.normal(0, 2, (3, 2, 3))
+    assume(np.abs(np.linalg.det(maps)).min() > 1e-2)
+    matrices = maps @ a_rig().intrinsics[0]
+    intrinsics, turns = pinhole_and_turn(matrices)
+    np.testing.assert_allclose(intrinsics @ turns[:, :3, :3], matrices, rtol=1e-9, atol=1e-9)
+    unit = np.tile(np.eye(4), (3, 1, 1))
+    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), unit, atol=1e-12)
+    assert np.all(intrinsics[:, 1, 0] == 0)
+    assert np.all(intrinsics[:, [0, 1], [0, 1]] > 0)
+    assert np.all(turns[:, 2] == [0, 0, 1, 0])  # depth stays depth
 
 
-def test_mirroring_twice_changes_nothing():
-    images = np.random.default_rng(0).integers(0, 255, (1, 96, 340, 3), dtype=np.uint8)
-    start = (
-        images,
-        INTRINSICS,
-        EGO_FROM_CAMERA,
-        one_object(20, 15, 0.3),
-        np.ones((5, 3)),
-    )
-    twice = mirror(*mirror(*start))
-    np.testing.assert_array_equal(twice[0], images)
-    np.testing.assert_allclose(twice[1], INTRINSICS)
-    np.testing.assert_allclose(twice[2], EGO_FROM_CAMERA)
-    np.testing.assert_allclose(twice[3].boxes, start[3].boxes)
+def test_a_mirrored_world_has_proper_cameras_and_an_image_mirrored_alone_has_not():
+    rig, still = a_rig(), Augmentation.none(2)
+    for change, determinant in (
+        ({"bev_flip": True}, 1),
+        ({"image_flips": np.ones(2, bool)}, -1),
+        ({"bev_flip": True, "image_flips": np.ones(2, bool)}, -1),
+    ):
+        augmentation = dataclasses.replace(still, **change)
+        result = apply(augmentation, black(rig), rig, some_objects(0), np.zeros((0, 3)), INPUT)
+        rotations = result.ego_from_camera[:, :3, :3]
+        np.testing.assert_allclose(np.linalg.det(rotations), determinant)
+
+
+# Images
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.sampled_from([(1600, 900), (800, 450), (400, 225), (300, 225)]),
+    u=st.floats(0.1, 0.9),
+    v=st.floats(0.3, 0.9),
+    seed=seeds,
+)
+def test_a_blob_lands_where_the_matrix_says(size, u, v, seed):
+    width, height = size
+    rig, augmentation = a_rig(width, height), draw(STRONG, seed, 2)
+    centre, sigma = np.array([u * width, v * height]), width / 60
+    landed = affine(pixel_map(augmentation, 0, size, INPUT), centre)
+    assume(np.all(landed > 24) and np.all(landed < np.array(INPUT[::-1]) - 25))
+    away = (np.arange(width) - centre[0]) ** 2 + (np.arange(height)[:, None] - centre[1]) ** 2
+    blob = (255 * np.exp(-away / (2 * sigma**2))).astype(np.uint8)
+    image = np.repeat(blob[..., None], 3, axis=2)
+    result = apply(augmentation, [image] * 2, rig, some_objects(0), np.zeros((0, 3)), INPUT)
+    seen = result.images[0, ..., 0].astype(float)
+    grid = np.stack(np.meshgrid(np.arange(INPUT[1]), np.arange(INPUT[0])), axis=-1)
+    found = (grid * seen[..., None]).sum((0, 1)) / seen.sum()
+    assert np.abs(found - landed).max() < 0.1
+
+
+@pytest.mark.parametrize("size", [(1600, 900), (400, 225)])
+def test_where_nothing_is_drawn_the_input_is_the_one_of_the_robot(size):
+    rig, objects = a_rig(*size), some_objects(1)
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8) for _ in range(2)]
+    points = random.normal(0, 20, (50, 3))
+    for augmentation in (Augmentation.none(2), draw(NOTHING, 3, 2)):
+        result = apply(augmentation, images, rig, objects, points, INPUT)
+        expected = np.stack([preprocess(image, INPUT) for image in images])
+        np.testing.assert_array_equal(result.images, expected)
+        np.testing.assert_array_equal(
+            result.intrinsics, input_from_image(*size, INPUT) @ rig.intrinsics
+        )
+        np.testing.assert_array_equal(result.ego_from_camera, rig.ego_from_camera)
+        np.testing.assert_array_equal(result.points, points)
+        np.testing.assert_allclose(result.objects.boxes, objects.boxes, atol=1e-12)
+        np.testing.assert_array_equal(result.objects.velocities, objects.velocities)
+
+    mirrored = dataclasses.replace(Augmentation.none(2), bev_flip=True)
+    result = apply(mirrored, images, rig, objects, points, INPUT)
+    np.testing.assert_array_equal(result.images, expected[:, :, ::-1])
+
+
+@pytest.mark.parametrize("size", [(1600, 900), (400, 225)])
+def test_a_hardly_warped_image_is_as_sharp_as_the_one_of_the_robot(size):
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    image = np.kron(noise, np.ones((size[1] // 45, size[0] // 80, 1)))[: size[1], : size[0]]
+    image = image.astype(np.uint8)
+    warp = np.array([[1, 0, 1e-6], [0, 1, 0], [0, 0, 1]])
+    augmentation = dataclasses.replace(Augmentation.none(2), image_warps=np.stack([warp] * 2))
+    result = apply(augmentation, [image] * 2, a_rig(*size), some_objects(0), np.ones((1, 3)), INPUT)
+    expected = preprocess(image, INPUT).astype(float)
+    inner = (slice(2, -2), slice(2, -2))
+    difference = result.images[0].astype(float)[inner] - expected[inner]
+    assert difference.std() < 0.2 * expected.std()
+    assert 0.9 < result.images[0][inner].std() / expected[inner].std() < 1.1
+
+
+def test_an_image_of_another_size_than_its_calibration_is_named():
+    rig = a_rig()
+    images = [*black(rig)[:1], np.zeros((10, 20, 3), np.uint8)]
+    with pytest.raises(UserError, match="B: the image is 20x10, its calibration says 400x225"):
+        apply(Augmentation.none(2), images, rig, some_objects(0), np.zeros((0, 3)), INPUT)
 
 
 def test_colour_jitter_clips_instead_of_wrapping():
     images = np.array([0, 100, 250], np.uint8)[:, None, None, None].repeat(3, 3)
     result = jitter_colour(images, np.array([1.5, 1.0, 0.5]), 10.0)
     np.testing.assert_array_equal(result[:, 0, 0], [[10, 10, 10], [160, 110, 60], [255, 255, 135]])
+
+
+# Cameras left out
+
+
+def test_a_dropped_camera_sees_nothing_and_takes_what_only_it_saw_with_it():
+    rig = a_rig()
+    objects = some_objects(0, 3)
+    objects.boxes[:, 3:6] = 1.0
+    # Ahead on the right, ahead where both cameras look, and to the left.
+    objects.boxes[:, :2] = [[15, -3], [20, 7], [9, 20]]
+    points = objects.boxes[:, :3] + [0, 0, 0.2]
+    dropped = dataclasses.replace(Augmentation.none(2), dropped=np.array([False, True]))
+    result = apply(dropped, black(rig), rig, objects, points, INPUT)
+    assert result.objects.tokens == ("0", "1")
+    assert len(result.objects.boxes) == len(result.objects.velocities) == 2
+    np.testing.assert_array_equal(result.ego_from_camera, [rig.ego_from_camera[0], ABSENT_CAMERA])
+    config = StudentConfig(image_size=INPUT)
+
+    def targets(frame):
+        return pixel_targets(
+            frame.points, frame.objects, frame.intrinsics, frame.ego_from_camera, config
+        )
+
+    whole = apply(Augmentation.none(2), black(rig), rig, objects, points, INPUT)
+    assert torch.all(targets(result).depth_bins[1] == UNKNOWN)
+    assert torch.any(targets(whole).depth_bins[1] != UNKNOWN)
+    assert torch.equal(targets(result).depth_bins[0], targets(whole).depth_bins[0])
+
+
+def test_one_camera_always_stays():
+    for probability, share in ((0.0, 0.0), (0.3, 0.3), (1.0, 5 / 6)):
+        config = dataclasses.replace(NOTHING, camera_dropout=probability)
+        dropped = np.stack([draw(config, seed).dropped for seed in range(400)])
+        assert not dropped.all(axis=1).any()
+        assert abs(dropped.mean() - share) < 0.05
+
+
+# Configuration
+
+
+def test_the_configuration_is_read_from_yaml_values():
+    config = from_dict(
+        AugmentationConfig, {"resize": [0.9, 1.2], "rotation": 5, "camera_dropout": 0.1}
+    )
+    assert config.resize == (0.9, 1.2)
+    assert config.rotation == 5.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"resize": [1.2, 0.9]}, "resize 1.2-0.9"),
+        ({"bev_scale": [0, 1]}, "bev_scale 0.0-1.0"),
+        ({"rotation": -1}, "rotation is -1.0"),
+        ({"camera_dropout": 1.5}, "camera_dropout is 1.5"),
+        ({"colour_gain": float("nan")}, "colour_gain is nan"),
+    ],
+)
+def test_values_out_of_range_are_named(values, message):
+    with pytest.raises(UserError, match=message):
+        from_dict(AugmentationConfig, values)
+
+
+def test_draws_are_repeatable_and_within_their_ranges():
+    config = dataclasses.replace(STRONG, colour_gain=0.2, colour_offset=10)
+    first, second = draw(config, 7), draw(config, 7)
+    for field in dataclasses.fields(Augmentation):
+        np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))
+    draws = [draw(config, seed) for seed in range(200)]
+    scales = np.sqrt([np.linalg.det(one.image_warps) for one in draws])
+    assert scales.min() >= 0.7 and scales.max() <= 1.5 and np.ptp(scales) > 0.7
+    assert 0.4 < np.mean([one.bev_flip for one in draws]) < 0.6
+    assert 0.4 < np.mean([one.image_flips for one in draws]) < 0.6
+    assert np.ptp([one.bev_angle for one in draws]) > 1.8 * np.pi
+    for one in draws[:20]:  # the robot's surroundings at the images' lower edge stay in view
+        without_turn = dataclasses.replace(config, rotation=0)
+        warp = draw(without_turn, 5).image_warps[0]
+        np.testing.assert_allclose(affine(warp, np.array([0, 95.5]))[1], 95.5)
+        assert 0.8 <= one.bev_scale <= 1.25
+
+
+# The real keyframe
+
+
+@pytest.fixture(scope="module")
+def keyframe(keyframe_root):
+    nusc = open_dataset(keyframe_root)
+    sample = scene_samples(nusc, split_scenes(nusc, "keyframe")[0])[0]
+    frame = camera_frame(nusc, sample)
+    objects = annotated_objects(nusc, sample, frame.global_from_ego)
+    points = lidar_points(nusc, sample, frame.global_from_ego)[:, :3]
+    return read_images(frame), frame.rig, objects, points
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_real_keyframe_keeps_every_box_on_its_object(keyframe, seed):
+    images, rig, objects, points = keyframe
+    size = (256, 704)
+    plain = apply(Augmentation.none(6), images, rig, objects, points, size)
+    augmentation = draw(STRONG, seed, size=size)
+    result = apply(augmentation, images, rig, objects, points, size)
+
+    compared = assert_boxes_on_their_pixels(augmentation, rig, objects, result, size)
+    assert compared > 500
+    for before, after in zip(objects.boxes, result.objects.boxes, strict=True):
+        np.testing.assert_array_equal(
+            points_in_box(points, before), points_in_box(result.points, after)
+        )
+
+    # The pixels around each object's centre are those of the un-augmented input.
+    correlations = []
+    for camera in range(6):
+        to_plain = pixel_map(Augmentation.none(6), camera, rig.image_sizes[camera], size)
+        to_result = pixel_map(augmentation, camera, rig.image_sizes[camera], size)
+        back = to_plain @ np.linalg.inv(to_result)
+        centres, depths = rig.project(objects.boxes[:, :3], camera)
+        for centre in affine(to_result, centres)[depths > 1].round():
+            patch = centre + np.stack(np.meshgrid(np.arange(-8, 9), np.arange(-8, 9)), axis=-1)
+            there = affine(back, patch)
+            inside = [
+                np.all(spots >= 1) and np.all(spots < np.array(size[::-1]) - 2)
+                for spots in (patch, there)
+            ]
+            if not all(inside):
+                continue
+            grey = plain.images[camera].mean(axis=-1)
+            expected = map_coordinates(grey, [there[..., 1], there[..., 0]], order=1)
+            u, v = patch.astype(int)[0, :, 0], patch.astype(int)[:, 0, 1]
+            found = result.images[camera].mean(axis=-1)[np.ix_(v, u)]
+            if expected.std() > 5:
+                correlations.append(np.corrcoef(expected.ravel(), found.ravel())[0, 1])
+    assert len(correlations) > 20
+    assert min(correlations) > 0.9
+    assert np.mean(correlations) > 0.97
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_real_keyframe_keeps_its_depth(keyframe, seed):
+    images, rig, objects, points = keyframe
+    config = StudentConfig(image_size=INPUT)
+    augmentation = draw(STRONG, seed)
+    result = apply(augmentation, images, rig, objects, points, INPUT)
+    targets = pixel_targets(
+        result.points, result.objects, result.intrinsics, result.ego_from_camera, config
+    )
+    shape = targets.depth_bins.shape  # (6, 12, 32)
+    for camera in range(6):
+        # By way of the original camera and the map of its pixels.
+        pixels, depths = rig.project(points, camera)
+        depths = depths * augmentation.bev_scale
+        matrix = pixel_map(augmentation, camera, rig.image_sizes[camera], INPUT)
+        column, row = np.floor((affine(matrix, pixels) + 0.5) / 8).T
+        nearest = np.full(shape[1:], np.inf)
+        seen = (depths >= 1) & (column >= 0) & (column < 32) & (row >= 0) & (row < 12)
+        cells = (row[seen].astype(int), column[seen].astype(int))
+        np.minimum.at(nearest, cells, depths[seen])
+        bins, inside = depth_bin_index(torch.from_numpy(nearest), config.depth)
+        expected = torch.where(inside, bins, UNKNOWN)
+        assert (expected != UNKNOWN).sum() > 60
+        assert (targets.depth_bins[camera] == expected).float().mean() > 0.997  # 1 of 384 on edges
