@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LiDAR points to BEV features by dynamic pillars, in plain PyTorch.
+
+Pillars after PointPillars (Lang et al., CVPR 2019); dynamic, with room for every point of every
+pillar, after Zhou et al. (CoRL 2019). Nothing about a point but its height is absolute, so that an
+object looks alike wherever it stands and whichever way the vehicle heads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from asd_perception.bev_grid import BevGrid
+from asd_perception.network.layers import ResidualBlock
+from asd_perception.network.view_transform import cells_of, grid_position
+from asd_perception.ops.bev_pool import drop_cell
+
+POINT_FEATURES = 9
+"""Numbers that `point_features` tells of each point."""
+
+MAX_INTENSITY = 255.0
+"""Intensity of the strongest return in nuScenes' scale."""
+
+
+class PillarEncoder(nn.Module):
+    """Points to pillars of `pillar_cells` x `pillar_cells` a BEV cell, and these to BEV features.
+
+    A pillar's feature is the maximum over its points; an empty pillar's is exactly zero.
+    """
+
+    def __init__(
+        self, grid: BevGrid, pillar_cells: int, pillar_channels: int, channels: int
+    ) -> None:
+        super().__init__()
+        self.pillar_grid = dataclasses.replace(grid, cell=grid.cell / pillar_cells)
+        self.layers = nn.ModuleList(
+            PointLayer(inputs, pillar_channels) for inputs in (POINT_FEATURES, pillar_channels)
+        )
+        self.to_bev = nn.Sequential(
+            ResidualBlock(pillar_channels, channels, stride=pillar_cells),
+            ResidualBlock(channels, channels),
+        )
+
+    def forward(self, points: Tensor, sample_index: Tensor, batch_size: int) -> Tensor:
+        """The BEV features (batch_size, channels, Y, X) of a ragged batch of clouds.
+
+        points (P, 5): x, y, z in base_link in m, intensity in 0-255, age in s. sample_index (P)
+        int64: the sample that each belongs to. Points that are not finite or outside the grid
+        have no effect.
+        """
+        return self.to_bev(self.pillars(points, sample_index, batch_size))
+
+    def pillars(self, points: Tensor, sample_index: Tensor, batch_size: int) -> Tensor:
+        """The pillars' features (batch_size, pillar_channels, Y * pillar_cells, X * pillar_cells).
+
+        In float32 even under automatic mixed precision: far out, bfloat16 knows a place to 0.25 m.
+        """
+        size = self.pillar_grid.size
+        with torch.autocast(points.device.type, enabled=False):
+            points = points.float()
+            finite = points.isfinite().all(dim=1)
+            points, sample_index = points[finite], sample_index[finite]
+            cells = cells_of(points, self.pillar_grid)
+            inside = cells < drop_cell((size, size))
+            points = points[inside]
+            pillar = sample_index[inside] * size * size + cells[inside]  # counted through the batch
+
+            features = point_features(points, pillar, batch_size, self.pillar_grid)
+            for layer in self.layers:
+                features = layer(features)
+            pillars = features.new_zeros(batch_size * size * size, features.shape[1])
+            pillars = pillars.scatter_reduce(
+                0, pillar[:, None].expand_as(features), features, "amax", include_self=False
+            )
+        return pillars.unflatten(0, (batch_size, size, size)).permute(0, 3, 1, 2)  # channels last
+
+
+def point_features(points: Tensor, pillar: Tensor, batch_size: int, grid: BevGrid) -> Tensor:
+    """What the network is told of each point, each number of about unit size. (P, POINT_FEATURES).
+
+    points (P, 5) as in PillarEncoder, all inside `grid`, whose cells are the pillars; pillar (P)
+    int64: index of each point's pillar, counted through the batch. The features are height,
+    intensity, age, the offset from the mean of the pillar's points (3) and from the pillar's middle
+    (2), and the logarithm of the number of its points.
+    """
+    count = points.new_zeros(batch_size * grid.size**2)
+    count = count.index_add(0, pillar, torch.ones_like(points[:, 0]))
+    places = points.new_zeros(len(count), 3)
+    position = torch.cat([grid_position(points, grid) % 1 - 0.5, points[:, 2:3]], dim=1)
+    mean = places.index_add(0, pillar, position)[pillar] / count[pillar, None]
+    return torch.cat(
+        [
+            position[:, 2:],
+            points[:, 3:4] / MAX_INTENSITY,
+            points[:, 4:5],
+            position - mean,
+            position[:, :2],
+            count[pillar, None].log(),
+        ],
+        dim=1,
+    )
+
+
+class PointLayer(nn.Module):
+    """Linear map, batch normalisation over the points, ReLU. (P, inputs) to (P, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs, bias=False)
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.linear(features)
+        # Fewer than two points have no statistics, and would spoil the running ones.
+        features = (
+            self.norm(features) if len(features) > 1 else self._with_running_statistics(features)
+        )
+        return F.relu(features)
+
+    def _with_running_statistics(self, features: Tensor) -> Tensor:
+        norm = self.norm
+        return F.batch_norm(
+            features, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
