@@ -38,6 +38,62 @@ class BackboneConfig:
     channels: int = 96
 
 
+BACKBONES = {
+    "resnet18": BackboneConfig(
+        model_type="resnet",
+        options={
+            "layer_type": "basic",
+            "embedding_size": 64,
+            "hidden_sizes": [64, 128, 256, 512],
+            "depths": [2, 2, 2, 2],
+        },
+        out_features=("stage3", "stage4"),
+        stride=16,
+        channels=128,
+    ),
+    "resnet50": BackboneConfig(
+        model_type="resnet",
+        options={
+            "layer_type": "bottleneck",
+            "embedding_size": 64,
+            "hidden_sizes": [256, 512, 1024, 2048],
+            "depths": [3, 4, 6, 3],
+        },
+        out_features=("stage3", "stage4"),
+        stride=16,
+        channels=256,
+    ),
+    "swin_t": BackboneConfig(
+        model_type="swin",
+        options={
+            "embed_dim": 96,
+            "depths": [2, 2, 6, 2],
+            "num_heads": [3, 6, 12, 24],
+            "window_size": 7,
+            "drop_path_rate": 0.1,
+        },
+        out_features=("stage2", "stage3", "stage4"),
+        stride=8,
+        channels=256,
+    ),
+    "convnext_t": BackboneConfig(
+        model_type="convnext",
+        options={
+            "hidden_sizes": [96, 192, 384, 768],
+            "depths": [3, 3, 9, 3],
+            "drop_path_rate": 0.1,
+        },
+        out_features=("stage2", "stage3", "stage4"),
+        stride=8,
+        channels=256,
+    ),
+}
+"""The standard backbones: in YAML, `backbone: resnet50` stands for the whole mapping.
+
+Strides as usual for 256x704 images: 16 for ResNet-50 (BEVDet, BEVDepth), 8 for Swin-T (BEVFusion).
+"""
+
+
 @dataclass(frozen=True)
 class DepthConfig:
     """Depth bins along each camera ray: `bins` of equal width from `near` to `far`, in m."""
@@ -124,6 +180,13 @@ def _plain(value: Any) -> Any:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """`value` as the type `hint`, for the few types that configurations use."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is BackboneConfig and isinstance(value, str):
+        if value not in BACKBONES:
+            raise UserError(
+                f"{where} is {value!r}; known names are {', '.join(BACKBONES)} "
+                "(or give model_type, options, ...)"
+            )
+        return BACKBONES[value]
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, f"{where}.")
     if origin in (types.UnionType, typing.Union):

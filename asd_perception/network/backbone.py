@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoBackbone, AutoConfig
 
 from asd_perception.config import BackboneConfig
@@ -22,6 +25,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        self.config = config
         options = AutoConfig.for_model(
             config.model_type, **config.options, out_features=list(config.out_features)
         )
@@ -45,6 +49,16 @@ class ImageEncoder(nn.Module):
         for finer in reversed(lateral[:-1]):
             merged = finer + F.interpolate(merged, size=finer.shape[-2:], mode="nearest")
         return self.smooth(merged)
+
+    def recompute_stages(self) -> None:
+        """Keep only the stages' inputs in training, and compute the rest again going backward.
+
+        A copy of this module made afterwards would call this one's stages.
+        """
+        for name, stages in self.backbone.named_modules():
+            if name.endswith(("encoder.stages", "encoder.layers")):
+                for stage in stages:
+                    stage.forward = partial(checkpoint, stage.forward, use_reentrant=False)
 
 
 def _finest_stride(backbone: nn.Module) -> int:

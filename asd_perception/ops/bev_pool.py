@@ -10,6 +10,9 @@ Lift-splat pooling (Philion and Fidler, ECCV 2020) is this sum with K = depth bi
 splatting of points is it with K = 4. The product weights x features, tens of MB for six small
 images, is never built: entries are sorted by cell, and each cell is one bag of a weighted
 embedding bag.
+
+An exported program (torch.export, ONNX) gets the plain form with every product built: runtimes
+beside PyTorch know no weighted embedding bag, but all can add into a table.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ def splat(weights: Tensor, features: Tensor, cells: Tensor, size: tuple[int, int
     rows * columns (`drop_cell(size)`) means nowhere; size: (rows, columns).
     Returns (B, C, rows, columns) in float32, differentiable in weights and features.
     """
+    if torch.compiler.is_exporting():
+        return splat_reference(weights, features, cells, size)
     batch, sources, per_source = cells.shape
     order, starts = _sorted_by_cell(cells, size)
     pooled = F.embedding_bag(

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: four backbones by name; local weights fill them exactly, or a line says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import socket
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForImageClassification
+
+from asd_perception.config import BACKBONES, BackboneConfig, StudentConfig, from_dict, to_dict
+from asd_perception.errors import UserError
+from asd_perception.network.backbone import ImageEncoder
+from asd_training.config import StudentRun
+from asd_training.pretrained import load_pretrained_backbone
+
+PUBLISHED_PARAMETERS = {
+    "resnet18": 11.18e6,
+    "resnet50": 23.51e6,
+    "swin_t": 27.52e6,
+    "convnext_t": 27.82e6,
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_named_backbone_has_the_published_size_and_its_stride(name):
+    with torch.device("meta"):  # shapes alone
+        encoder = ImageEncoder(BACKBONES[name])
+        features = encoder.eval()(torch.zeros(1, 3, 256, 704))
+    parameters = sum(p.numel() for p in encoder.backbone.parameters())
+    assert parameters == pytest.approx(PUBLISHED_PARAMETERS[name], rel=0.02)
+    stride = BACKBONES[name].stride
+    assert features.shape == (1, BACKBONES[name].channels, 256 // stride, 704 // stride)
+
+
+def test_a_name_in_yaml_stands_for_the_whole_mapping():
+    config = from_dict(StudentConfig, yaml.safe_load("backbone: swin_t"))
+    assert config.backbone == BACKBONES["swin_t"]
+    assert from_dict(StudentConfig, to_dict(config)) == config  # as a model directory writes it
+    with pytest.raises(UserError, match="student.backbone is 'resnet34'; known names are resnet18"):
+        from_dict(StudentRun, {"student": {"backbone": "resnet34"}})
+
+
+def small(name: str) -> BackboneConfig:
+    """The named backbone with a few channels and layers."""
+    shrunk = {
+        "resnet18": {"embedding_size": 8, "hidden_sizes": [8, 16, 16, 24], "depths": [1, 2, 1, 1]},
+        "resnet50": {"embedding_size": 8, "hidden_sizes": [16, 24, 32, 64], "depths": [2, 1, 1, 1]},
+        "swin_t": {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4]},
+        "convnext_t": {"hidden_sizes": [8, 16, 16, 24], "depths": [1, 1, 2, 1]},
+    }[name]
+    full = BACKBONES[name]
+    return dataclasses.replace(full, options={**full.options, **shrunk}, channels=16)
+
+
+def classifier(config: BackboneConfig) -> torch.nn.Module:
+    """transformers' classifier on the same backbone, with random weights, norms included."""
+    torch.manual_seed(1)
+    options = AutoConfig.for_model(config.model_type, **config.options, num_labels=7)
+    model = AutoModelForImageClassification.from_config(options)
+    with torch.no_grad():
+        for tensor in model.parameters():
+            tensor.normal_()
+        for norm in model.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.running_mean.normal_()
+                norm.running_var.uniform_(0.5, 2.0)
+    return model.eval()
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Connecting to anywhere is an error."""
+
+    def refuse(*_):
+        raise AssertionError("tried to reach the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("form", ["folder", "safetensors", "pth", "without prefix"])
+def test_a_classifiers_weights_fill_the_backbone(name, form, tmp_path, no_network):
+    config = small(name)
+    source = classifier(config)
+    if form == "folder":
+        path = tmp_path / "hub"
+        source.save_pretrained(path)
+    elif form == "safetensors":
+        path = tmp_path / "weights.safetensors"
+        save_file(source.state_dict(), path)
+    else:
+        path = tmp_path / "weights.pth"
+        weights = source.state_dict()
+        if form == "without prefix":
+            weights = {key.removeprefix(f"{config.model_type}."): v for key, v in weights.items()}
+        torch.save(weights, path)
+    encoder = ImageEncoder(config).eval()
+    lateral = encoder.lateral[0].weight.clone()
+    load_pretrained_backbone(encoder, path)
+    assert torch.equal(encoder.lateral[0].weight, lateral)
+
+    images = torch.randn(1, 3, 256, 288)  # Swin's classifier takes none smaller than its windows
+    with torch.no_grad():
+        stages = source(images, output_hidden_states=True)
+        expected = getattr(stages, "reshaped_hidden_states", stages.hidden_states)[-1]
+        found = encoder.backbone(images).feature_maps[-1]
+    if name in ("swin_t", "convnext_t"):  # the backbone adds a norm of each feature map
+        expected = torch.nn.functional.layer_norm(
+            expected.permute(0, 2, 3, 1), expected.shape[1:2], eps=1e-5
+        ).permute(0, 3, 1, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def torchvision_name(name: str) -> str:
+    """torchvision's name of a tensor of transformers' ResNet."""
+    name = name.removeprefix("resnet.").replace("classifier.1", "fc")
+    name = name.replace("embedder.embedder.convolution", "conv1")
+    name = name.replace("embedder.embedder.normalization", "bn1")
+    name = name.replace("shortcut.convolution", "downsample.0")
+    name = name.replace("shortcut.normalization", "downsample.1")
+    for stage in range(4):
+        name = name.replace(f"encoder.stages.{stage}.layers.", f"layer{stage + 1}.")
+    for index in range(3):
+        name = name.replace(f"layer.{index}.convolution", f"conv{index + 1}")
+        name = name.replace(f"layer.{index}.normalization", f"bn{index + 1}")
+    return name
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_torchvisions_names_of_a_resnet_are_known(name, tmp_path):
+    source = classifier(small(name))
+    weights = {torchvision_name(key): tensor for key, tensor in source.state_dict().items()}
+    assert {"conv1.weight", "layer1.0.bn2.running_var", "layer2.0.downsample.1.bias"} <= set(
+        weights
+    )
+    torch.save(weights, tmp_path / "resnet.pth")
+    encoder = ImageEncoder(small(name))
+    load_pretrained_backbone(encoder, tmp_path / "resnet.pth")
+    for key, tensor in encoder.backbone.state_dict().items():
+        assert torch.equal(tensor, source.state_dict()[f"resnet.{key}"]), key
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    config = small("resnet18")
+    encoder = ImageEncoder(config)
+    before = {key: tensor.clone() for key, tensor in encoder.backbone.state_dict().items()}
+    weights = classifier(config).state_dict()
+    stem = "resnet.embedder.embedder.convolution.weight"
+    for change, message in (
+        ({stem: None}, "embedder.embedder.convolution.weight is missing"),
+        ({stem: torch.zeros(4, 3, 7, 7)}, r"has shape \(4, 3, 7, 7\) instead of \(8, 3, 7, 7\)"),
+        ({"resnet.encoder.stages.9.weight": torch.zeros(1)}, "stages.9.weight is not in the back"),
+    ):
+        changed = {k: v for k, v in {**weights, **change}.items() if v is not None}
+        torch.save(changed, tmp_path / "wrong.pth")
+        with pytest.raises(UserError, match=message) as error:
+            load_pretrained_backbone(encoder, tmp_path / "wrong.pth")
+        assert "\n" not in str(error.value)
+    torch.save(classifier(small("resnet50")).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(UserError, match="holds no weights of the configured resnet: .* more;"):
+        load_pretrained_backbone(encoder, tmp_path / "other.pth")
+    for key, tensor in encoder.backbone.state_dict().items():
+        assert torch.equal(tensor, before[key]), key
+
+
+def test_absent_weights_are_told_with_the_command_that_fetches_them(tmp_path, no_network):
+    path = tmp_path / "weights" / "resnet-18"
+    with pytest.raises(
+        UserError, match=re.escape(f"hf download microsoft/resnet-18 --local-dir {path}")
+    ):
+        load_pretrained_backbone(ImageEncoder(BACKBONES["resnet18"]), path)
+    with pytest.raises(UserError, match="neither model.safetensors nor pytorch_model.bin"):
+        load_pretrained_backbone(ImageEncoder(small("resnet18")), tmp_path)
+
+
+class Intruder:
+    def __reduce__(self):
+        return (exec, ("raise AssertionError('code ran')",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("code.pth", Intruder(), "cannot be read as a file of tensors"),
+        ("list.pth", [torch.zeros(1)], "other things than named tensors"),
+        ("broken.pth", b"no checkpoint", "cannot be read as a file of tensors"),
+        ("broken.safetensors", b"no weights", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_weights_is_told_and_runs_no_code(tmp_path, name, content, message):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=message) as error:
+        load_pretrained_backbone(ImageEncoder(small("resnet18")), path)
+    assert "\n" not in str(error.value)

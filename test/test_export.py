@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: an exported student is the trained one, and ONNX is written only if it answers alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import yaml
+
+from asd_perception import model_directory
+from asd_perception.bev_grid import BevGrid
+from asd_perception.config import BackboneConfig, DepthConfig, StudentConfig, from_dict, to_dict
+from asd_perception.constants import CLASSES
+from asd_perception.detector import Detector
+from asd_perception.errors import UserError
+from asd_perception.network.center_head import Decoded
+from asd_perception.network.student import Student
+from asd_training.config import StudentRun
+from asd_training.datasets.index import KeyframeIndex
+from asd_training.datasets.nuscenes import (
+    camera_frame,
+    open_dataset,
+    read_images,
+)
+from asd_training.export import (
+    INPUTS,
+    OnnxStudent,
+    check_parity,
+    compare,
+    load_checkpoint,
+    load_source,
+    to_onnx,
+    write_onnx,
+)
+from asd_training.loop import train
+from asd_training.student import StudentTraining
+
+SMALL = StudentRun(
+    steps=10,
+    batch_size=1,
+    loader_workers=0,
+    student=StudentConfig(
+        image_size=(32, 96),
+        backbone=BackboneConfig(
+            options={
+                "embedding_size": 8,
+                "hidden_sizes": [8, 8, 16, 16],
+                "depths": [1, 1, 1, 1],
+                "layer_type": "basic",
+            },
+            channels=16,
+        ),
+        depth=DepthConfig(1.0, 21.0, 10),
+        bev=BevGrid(half_extent=12.8),
+        bev_channels=8,
+        encoder_channels=(8, 8, 16),
+        head_channels=16,
+        max_objects=30,
+    ),
+)
+
+
+def export(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "asd_training.cli", "export", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(synthetic_root, tmp_path_factory):
+    """An unfinished run: what Lightning leaves after some steps of `asd-train student`."""
+    run = tmp_path_factory.mktemp("run")
+    (run / "config.yaml").write_text(yaml.safe_dump(to_dict(SMALL)))
+    torch.manual_seed(0)
+    train(StudentTraining(SMALL, KeyframeIndex.open(synthetic_root, sweeps=1)), run, resume=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A student whose every map answers to its inputs, as after training."""
+    torch.manual_seed(0)
+    student = Student(SMALL.student).eval()
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return OnnxStudent(student).eval()
+
+
+@pytest.fixture(scope="module")
+def frames(model, synthetic_root):
+    nusc = open_dataset(synthetic_root)
+    frame = camera_frame(nusc, nusc.sample[0])
+    inputs = Detector(model.student).inputs(read_images(frame), frame.rig)
+    noise = torch.randint(0, 256, inputs[0].shape, dtype=torch.uint8)
+    return {"rendered scene": inputs, "random images": (noise, *inputs[1:])}
+
+
+@pytest.fixture(scope="module")
+def program(model, frames):
+    return to_onnx(model, frames["random images"], {"command": "test"})
+
+
+def test_a_checkpoint_becomes_a_model_directory(run, tmp_path):
+    done = export(run, tmp_path / "model")
+    assert done.returncode == 0, done.stderr
+    student = model_directory.load(tmp_path / "model")
+    trained = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(tensor, trained[f"average.module.{name}"]), name
+    provenance = model_directory.read_config(tmp_path / "model")["provenance"]
+    assert provenance["steps"] == 10
+    assert provenance["training"]["batch_size"] == 1
+    assert provenance["last_log"]["loss"] > 0
+
+    again = export(run / "last.ckpt", tmp_path / "model")
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_a_finished_run_gives_its_scored_model(model, run):
+    provenance = {"validation": {"mean_ap": 0.5}}
+    model_directory.save(run / "model", model.student, provenance)
+    for source in (run, run / "model"):
+        student, found = load_source(source)
+        assert found == provenance
+        assert torch.equal(student.head.boxes.weight, model.student.head.boxes.weight)
+
+
+def test_onnx_is_written_where_it_answers_as_pytorch(program, model, frames, tmp_path, capsys):
+    file = tmp_path / "student.onnx"
+    write_onnx(program, model, file, frames, tolerance=0.01)
+    printed = capsys.readouterr().out
+    assert "parity holds within 0.01" in printed
+    assert all(name in printed for name in frames)
+    assert [path.name for path in tmp_path.iterdir()] == ["student.onnx"]
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == list(INPUTS)
+    assert session.get_inputs()[0].shape == [1, 6, 3, 32, 96]
+    assert session.get_inputs()[0].type == "tensor(uint8)"
+    assert [o.name for o in session.get_outputs()] == list(Decoded._fields)
+    described = yaml.safe_load(session.get_modelmeta().custom_metadata_map["config.yaml"])
+    assert described["classes"] == list(CLASSES)
+    assert from_dict(StudentConfig, described["student"]) == SMALL.student
+
+    parity = check_parity(model, file, frames, tolerance=0.01)
+    assert min(p.compared for p in parity.values()) > 5  # it has compared something
+
+
+def test_onnx_of_another_student_is_not_written(program, model, frames, tmp_path):
+    other = OnnxStudent(Student(SMALL.student).eval())
+    for student, tolerance in ((model, 0.0), (other, 0.01)):
+        with pytest.raises(UserError, match="is not written: ONNX Runtime differs from PyTorch by"):
+            write_onnx(program, student, tmp_path / "student.onnx", frames, tolerance)
+        assert list(tmp_path.iterdir()) == []
+
+
+def objects(count: int = 4) -> Decoded:
+    rng = np.random.default_rng(0)
+    return Decoded(
+        boxes=rng.uniform(-3, 3, (count, 7)),
+        scores=np.linspace(0.9, 0.1, count),
+        labels=np.arange(count) % 2,
+        velocities=rng.normal(size=(count, 2)),
+        attributes=np.zeros(count, np.int64),
+    )
+
+
+def test_the_order_of_equal_scores_is_no_difference_but_all_else_is():
+    expected = objects()
+    swapped = Decoded(*(array[[1, 0, 2, 3]] for array in expected))
+    swapped = swapped._replace(scores=expected.scores)
+    assert compare(expected, swapped, 0.01).worst == 0
+    turned = expected.boxes + [0, 0, 0, 0, 0, 0, 2 * np.pi]
+    assert compare(expected, expected._replace(boxes=turned), 0.01).worst < 1e-9
+    for field, value in (
+        ("scores", expected.scores + 0.05),
+        ("boxes", expected.boxes + 0.05),
+        ("velocities", expected.velocities * np.nan),
+        ("labels", np.full(4, 7)),
+        ("attributes", np.array([0, 3, 0, 0])),
+    ):
+        assert compare(expected, expected._replace(**{field: value}), 0.01).worst > 0.04, field
+
+
+def test_what_cannot_be_exported_is_told_in_one_line(run, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes()[:1000])
+    done = export(broken, tmp_path / "student.onnx")
+    assert done.returncode == 2
+    assert "last.ckpt cannot be read" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "student.onnx").exists()
+
+    with pytest.raises(UserError, match="is no run with a checkpoint"):
+        load_source(tmp_path / "nowhere")
+    torch.save({"weights": 1}, broken / "last.ckpt")
+    with pytest.raises(UserError, match="is no checkpoint of `asd-train student`"):
+        load_source(broken)
+
+
+def test_a_checkpoint_without_its_own_configuration_is_told(run, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes())
+    with pytest.raises(UserError, match=r"config.yaml cannot be read"):
+        load_checkpoint(tmp_path / "last.ckpt")
+    config = dataclasses.replace(SMALL.student, head_channels=8)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"student": to_dict(config)}))
+    with pytest.raises(UserError, match=r"does not fit its config.yaml: head.*has shape"):
+        load_checkpoint(tmp_path / "last.ckpt")
+
+
+@pytest.mark.slow
+def test_the_shipped_model_exports_from_the_command_line(tmp_path):
+    done = export(model_directory.TINY, tmp_path / "tiny.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "parity holds" in done.stdout
+    assert (tmp_path / "tiny.onnx").stat().st_size < 12e6
