@@ -21,7 +21,11 @@ setup(
     maintainer_email="asd_perception@example.com",
     python_requires=">=3.10",
     packages=find_packages(include=["asd_perception*", "asd_training*"]),
-    package_data={NAME: ["models/*/*"], "asd_training.bags": ["fastdds.xml"]},
+    package_data={
+        NAME: ["models/*/*"],
+        "asd_training": ["report.css"],
+        "asd_training.bags": ["fastdds.xml"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

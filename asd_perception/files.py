@@ -51,6 +51,18 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_output_file(path: str | Path) -> None:
+    """Raise UserError now, before long work, if a file could not be written to `path` after it."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file to write")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise UserError(f"cannot create the folder {path.parent}: {folder} is a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to the folder {folder}; choose another output")
+
+
 def _make_parent(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

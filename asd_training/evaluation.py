@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -16,13 +15,17 @@ from typing import Any
 import numpy as np
 from nuscenes import NuScenes
 from nuscenes.eval.common.config import config_factory
+from nuscenes.eval.common.data_classes import EvalBoxes
 from nuscenes.eval.common.loaders import (
     add_center_dist,
     filter_eval_boxes,
     load_gt_of_sample_tokens,
-    load_prediction_of_sample_tokens,
 )
-from nuscenes.eval.detection.data_classes import DetectionBox
+from nuscenes.eval.detection.data_classes import (
+    DetectionBox,
+    DetectionMetricDataList,
+    DetectionMetrics,
+)
 from nuscenes.eval.detection.evaluate import DetectionEval
 from tqdm import tqdm
 
@@ -32,10 +35,7 @@ from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_training.datasets.nuscenes import (
     camera_frame,
-    open_dataset,
     read_images,
-    scene_samples,
-    split_scenes,
     submission_boxes,
 )
 
@@ -45,6 +45,15 @@ Submission = dict[str, list[dict[str, Any]]]
 
 SCORE_THRESHOLD = 0.01
 """Score under which a box is not submitted: low, since AP counts the whole curve."""
+
+TP_ERRORS = {
+    "ATE": "trans_err",
+    "ASE": "scale_err",
+    "AOE": "orient_err",
+    "AVE": "vel_err",
+    "AAE": "attr_err",
+}
+"""The true positive errors, by the name under which they are published, with the devkit's name."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +80,36 @@ class Metrics:
         return float(np.mean(present)) if present else 0.0
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """One submission as the official evaluator saw it.
+
+    details: AP and errors a class; curves: precision, recall and confidence a class and distance
+    threshold; truth and detections: the boxes that counted, by sample token (in range of their
+    class, annotations with at least one LiDAR or radar point, no cycles in bicycle racks).
+    """
+
+    metrics: Metrics
+    details: DetectionMetrics
+    curves: DetectionMetricDataList
+    truth: EvalBoxes
+    detections: EvalBoxes
+
+
 class _SampleEvaluation(DetectionEval):
     """The devkit's evaluation over given samples, where its own constructor knows only splits."""
 
-    def __init__(self, nusc: NuScenes, result_path: Path, sample_tokens: list[str]) -> None:
+    def __init__(self, nusc: NuScenes, predictions: EvalBoxes, sample_tokens: list[str]) -> None:
         self.nusc = nusc
         self.verbose = False
         self.cfg = config_factory("detection_cvpr_2019")
-        with contextlib.redirect_stderr(io.StringIO()):  # the devkit's progress bars
-            predictions, _ = load_prediction_of_sample_tokens(
-                str(result_path), self.cfg.max_boxes_per_sample, DetectionBox, sample_tokens
-            )
+        for token, boxes in predictions.boxes.items():
+            if len(boxes) > self.cfg.max_boxes_per_sample:
+                raise UserError(
+                    f"sample {token} has {len(boxes)} boxes; "
+                    f"{self.cfg.max_boxes_per_sample} are allowed"
+                )
+        with contextlib.redirect_stderr(io.StringIO()):  # the devkit's progress bar
             truth = load_gt_of_sample_tokens(nusc, sample_tokens, DetectionBox)
         if not truth.all:
             raise UserError("these samples have no annotated object of the ten classes")
@@ -98,29 +126,33 @@ class _SampleEvaluation(DetectionEval):
         )
 
 
-def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[str]) -> Metrics:
-    """Score a submission file over the given samples.
+def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[str]) -> Evaluation:
+    """Evaluate a submission file over the given samples.
 
     Raises UserError if the file is no submission, or lacks or adds samples.
     """
     path = Path(path)
     try:
         results = json.loads(path.read_text())["results"]
-        tokens = set(results)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tokens = set(results.keys())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a nuScenes submission ({error})") from error
     if tokens != set(sample_tokens):
         raise UserError(
             f"{path} lacks {len(set(sample_tokens) - tokens)} of the samples to evaluate "
             f"and has {len(tokens - set(sample_tokens))} others"
         )
+    predictions = EvalBoxes()
+    for token in sample_tokens:
+        predictions.add_boxes(token, _read_boxes(results[token], token, path))
     try:
-        evaluation = _SampleEvaluation(nusc, path, sample_tokens)
-    except AssertionError as error:  # more than 500 boxes, an unknown class, a NaN
-        raise UserError(f"{path}: the evaluator refuses it: {error}") from error
-    summary = evaluation.evaluate()[0].serialize()
-    counts = Counter(box.detection_name for box in evaluation.gt_boxes.all)
-    return Metrics(
+        evaluator = _SampleEvaluation(nusc, predictions, sample_tokens)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    details, curves = evaluator.evaluate()
+    summary = details.serialize()
+    counts = Counter(box.detection_name for box in evaluator.gt_boxes.all)
+    metrics = Metrics(
         samples=len(sample_tokens),
         mean_ap=float(summary["mean_ap"]),
         nds=float(summary["nd_score"]),
@@ -128,18 +160,29 @@ def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[st
         tp_errors={name: float(error) for name, error in summary["tp_errors"].items()},
         ground_truth={name: counts[name] for name in CLASSES},
     )
+    return Evaluation(metrics, details, curves, evaluator.gt_boxes, evaluator.pred_boxes)
 
 
-def score(nusc: NuScenes, submission: Submission, path: str | Path | None = None) -> Metrics:
-    """Score a submission over its own samples; keep its file at `path` if given."""
+def evaluate(nusc: NuScenes, submission: Submission, path: str | Path | None = None) -> Evaluation:
+    """Evaluate a submission over its own samples; keep its file at `path` if given."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(path or Path(folder) / "submission.json")
         write_submission(submission, file)
         return evaluate_submission(nusc, file, list(submission))
 
 
+def score(nusc: NuScenes, submission: Submission, path: str | Path | None = None) -> Metrics:
+    """The metrics of a submission over its own samples; keep its file at `path` if given."""
+    return evaluate(nusc, submission, path).metrics
+
+
 def write_submission(submission: Submission, path: str | Path) -> None:
-    """Write a camera-only nuScenes submission file, atomically."""
+    """Write a camera-only nuScenes submission file, atomically.
+
+    A velocity that is not known stays NaN, which only Python's dialect of JSON can write: it is
+    what the devkit reads. It leaves such a box out of the velocity error (1 where all of a class
+    are unknown); null would crash it, and 0 would claim that the object stands.
+    """
     modalities = ("camera", "lidar", "radar", "map", "external")
     meta = {f"use_{name}": name == "camera" for name in modalities}
     with atomic_file(path) as temporary:
@@ -169,22 +212,28 @@ def format_metrics(metrics: Metrics) -> str:
     for name, ap in metrics.class_ap.items():
         count = metrics.ground_truth[name]
         lines.append(f"{name:<22}{ap if count else float('nan'):>7.3f}{count:>10}")
-    errors = "  ".join(
-        f"m{name}E {metrics.tp_errors[key]:.3f}"
-        for name, key in (
-            ("AT", "trans_err"),
-            ("AS", "scale_err"),
-            ("AO", "orient_err"),
-            ("AV", "vel_err"),
-            ("AA", "attr_err"),
-        )
-    )
+    errors = "  ".join(f"m{name} {metrics.tp_errors[key]:.3f}" for name, key in TP_ERRORS.items())
     lines.append(
         f"mAP {metrics.mean_ap:.4f} (over the classes present {metrics.mean_ap_present:.4f})  "
         f"NDS {metrics.nds:.4f}  {metrics.samples} keyframes"
     )
     lines.append(errors)
     return "\n".join(lines)
+
+
+def _read_boxes(records: Any, token: str, path: Path) -> list[DetectionBox]:
+    """One sample's boxes of a submission. Raises UserError."""
+    place = f"{path}: sample {token}"
+    try:
+        boxes = [DetectionBox.deserialize(record) for record in records]
+    except AssertionError as error:  # an unknown class, a NaN
+        raise UserError(f"{place}: the evaluator refuses it: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{place}: a box is incomplete or misshapen ({error!r})") from error
+    for box in boxes:
+        if box.sample_token != token:
+            raise UserError(f"{place} has a box of sample {box.sample_token}")
+    return boxes
 
 
 def _out_of_range_box(sample_token: str) -> DetectionBox:
@@ -195,25 +244,3 @@ def _out_of_range_box(sample_token: str) -> DetectionBox:
         detection_score=0.0,
         attribute_name="vehicle.parked",
     )
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `asd-train evaluate`."""
-    parser.add_argument("model", type=Path, help="model directory")
-    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
-    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
-    parser.add_argument("--version", help="version folder of the dataset, if it holds several")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    parser.add_argument("--output", type=Path, help="write the submission JSON to this file")
-
-
-def run(args: argparse.Namespace) -> None:
-    """Detect in every keyframe of a split and print the official metrics."""
-    nusc = open_dataset(args.data, args.version)
-    scenes = split_scenes(nusc, args.split)
-    samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
-    if not samples:
-        raise UserError(f"{args.data}: the split {args.split} holds no keyframe")
-    detector = Detector.from_pretrained(args.model, args.device)
-    submission = detect_samples(detector, nusc, samples)
-    print(format_metrics(score(nusc, submission, args.output)))

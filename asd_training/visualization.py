@@ -59,6 +59,19 @@ def frame_picture(
     """
     shown = detections.scores >= score_threshold
     boxes, labels = detections.boxes[shown], detections.labels[shown]
+    cameras = cameras_picture(images, rig, boxes, labels, camera_width)
+    bev = bev_picture(boxes, labels, truth, lidar, cameras.shape[0])
+    return np.concatenate([cameras, bev], axis=1)
+
+
+def cameras_picture(
+    images: Sequence[Image],
+    rig: CameraRig,
+    boxes: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    camera_width: int = 480,
+) -> Image:
+    """Six cameras, three a row, with the wire frames of base_link boxes (M, 7) in class colours."""
     tiles = []
     for index, name in enumerate(rig.names):
         tile = _draw_boxes(images[index], rig, index, boxes, labels)
@@ -70,9 +83,7 @@ def frame_picture(
         _text(tile, name, (8, 18))
         tiles.append(tile)
     rows = [np.concatenate(tiles[i : i + 3], axis=1) for i in range(0, len(tiles), 3)]
-    cameras = np.concatenate(rows, axis=0)
-    bev = bev_picture(boxes, labels, truth, lidar, cameras.shape[0])
-    return np.concatenate([cameras, bev], axis=1)
+    return np.concatenate(rows, axis=0)
 
 
 def bev_picture(
@@ -124,11 +135,18 @@ def bev_picture(
 
 def save_picture(image: Image, path: Path) -> None:
     """Write an RGB image as PNG or JPEG, by its suffix, atomically."""
-    encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not encoded:
-        raise UserError(f"{path}: the picture could not be encoded")
+    data = encode_picture(image, path.suffix)
     with atomic_file(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
+
+
+def encode_picture(image: Image, suffix: str) -> bytes:
+    """The bytes of an RGB image as a file of the given suffix (".png", ".jpg")."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
+    encoded, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+    if not encoded:
+        raise UserError(f"a picture could not be encoded as {suffix}")
+    return data.tobytes()
 
 
 def save_video(images: Iterable[Image], path: Path, rate: float) -> None:

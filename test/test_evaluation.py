@@ -14,7 +14,7 @@ from asd_training.datasets.nuscenes import (
     open_dataset,
     submission_boxes,
 )
-from asd_training.evaluation import evaluate_submission, format_metrics, score
+from asd_training.evaluation import evaluate_submission, format_metrics, score, write_submission
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,35 @@ def test_a_submission_of_other_samples_is_refused(nusc, tmp_path):
         evaluate_submission(nusc, path, [nusc.sample[0]["token"]])
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"results": 3}', '{"meta": {}}'])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"detection_name": "cow"}, "the evaluator refuses it: .* cow"),
+        ({"translation": [0, float("nan"), 0]}, "the evaluator refuses it: .*NaN"),
+        ({"translation": 7}, "a box is incomplete or misshapen"),
+        ({"sample_token": "other"}, "has a box of sample other"),
+    ],
+)
+def test_a_wrong_box_is_refused_with_its_sample(nusc, tmp_path, change, message):
+    submission = truth_submission(nusc)
+    token = nusc.sample[0]["token"]
+    submission[token][3].update(change)
+    write_submission(submission, tmp_path / "submission.json")
+    with pytest.raises(UserError, match=f"submission.json: sample {token}.*{message}"):
+        evaluate_submission(nusc, tmp_path / "submission.json", [token])
+
+
+def test_too_many_boxes_are_refused(nusc, tmp_path):
+    token = nusc.sample[0]["token"]
+    submission = {token: truth_submission(nusc)[token][:1] * 501}
+    write_submission(submission, tmp_path / "submission.json")
+    with pytest.raises(UserError, match="submission.json: .* has 501 boxes; 500 are allowed"):
+        evaluate_submission(nusc, tmp_path / "submission.json", [token])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"results": 3}', '{"results": []}', '{"meta": {}}']
+)
 def test_a_file_that_is_no_submission_is_refused(nusc, tmp_path, text):
     (tmp_path / "submission.json").write_text(text)
     with pytest.raises(UserError, match="is not a nuScenes submission"):

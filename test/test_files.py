@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from asd_perception.errors import UserError
-from asd_perception.files import atomic_directory, atomic_file
+from asd_perception.files import atomic_directory, atomic_file, check_output_file
 
 
 def test_success_leaves_only_the_output(tmp_path):
@@ -31,6 +31,16 @@ def test_failure_leaves_nothing_and_keeps_the_old(tmp_path):
         raise RuntimeError
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_an_output_that_could_not_be_written_is_refused_before_the_work(tmp_path):
+    check_output_file(tmp_path / "new" / "folder" / "a.txt")
+    assert not list(tmp_path.iterdir())  # looking makes no folder
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        check_output_file(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file"):
+        check_output_file(tmp_path / "file" / "new" / "a.txt")
 
 
 def test_a_killed_writer_leaves_nothing_under_the_final_name(tmp_path):
