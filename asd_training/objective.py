@@ -42,10 +42,10 @@ def student_objective(
 
 def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str, Tensor]:
     """Losses of the centre head, each a scalar normalised by the number of objects."""
-    count = targets.valid.sum().clamp(min=1)
-    boxes = _at_cells(output.boxes, targets.cells)  # (B, M, 8)
-    velocity = _at_cells(output.velocity, targets.cells)  # (B, M, 2)
-    attribute = _at_cells(output.attribute, targets.cells)  # (B, M, 8)
+    count = mean_over_processes(targets.valid.sum()).clamp(min=1)
+    boxes = at_cells(output.boxes, targets.cells)  # (B, M, 8)
+    velocity = at_cells(output.velocity, targets.cells)  # (B, M, 2)
+    attribute = at_cells(output.attribute, targets.cells)  # (B, M, 8)
 
     known = targets.valid & torch.isfinite(targets.velocities).all(-1)
     has_attribute = targets.valid & (targets.attributes != NO_ATTRIBUTE)
@@ -84,10 +84,23 @@ def pixel_loss(logits: Tensor, target: Tensor, classes: Tensor) -> Tensor:
     loss = F.cross_entropy(
         logits.flatten(0, 1).float(), target.flatten(0, 1), ignore_index=UNKNOWN, reduction="none"
     )
-    return (weight.flatten(0, 1) * loss).sum() / weight.sum().clamp(min=1)
+    return (weight.flatten(0, 1) * loss).sum() / mean_over_processes(weight.sum()).clamp(min=1)
 
 
-def _at_cells(maps: Tensor, cells: Tensor) -> Tensor:
+def mean_over_processes(count: Tensor) -> Tensor:
+    """The mean of a scalar over the processes of a distributed run, in float32.
+
+    Data-parallel training averages the processes' gradients; losses that are sums divided by this
+    mean then have the gradient that one process with the whole batch would have.
+    """
+    count = count.detach().float()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(count)
+        count = count / torch.distributed.get_world_size()
+    return count
+
+
+def at_cells(maps: Tensor, cells: Tensor) -> Tensor:
     """The values (B, M, C) of BEV maps (B, C, rows, columns) at flat cells (B, M)."""
     index = cells[:, None].expand(-1, maps.shape[1], -1)
     return maps.flatten(2).gather(2, index).transpose(1, 2)

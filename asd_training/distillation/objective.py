@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The distillation objective: both feature distillations and the responses, weighted and summed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from asd_perception.bev_grid import BevGrid
+from asd_perception.errors import UserError
+from asd_perception.network.student import StudentOutput
+from asd_training.distillation.adaptive_smooth import adaptive_smooth_loss
+from asd_training.distillation.feature_l2 import feature_l2_loss
+from asd_training.distillation.features import Adapter, object_mask
+from asd_training.distillation.response import response_losses
+from asd_training.targets import DetectionTargets
+from asd_training.teacher.network import TeacherOutput
+
+METHODS = ("none", "l2", "adaptive")
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """What the student learns from the teacher, and how much it counts.
+
+    method: of feature distillation: "adaptive" (adaptive_smooth.py), "l2" (feature_l2.py), "none".
+    cross_modal: weight of LiDAR features -> simulated points' features.
+    multi_modal: weight of the teacher's fused features -> the student's.
+    response: weight of the teacher's heatmap and boxes (response.py).
+    alpha: in [0, 1), how far the teacher's probability, and not its box, tells its quality.
+    delta: discrepancy at which half of the granularity's range is used. levels: sigma_k in cells,
+    finest first. tau: softness of the choice among them.
+    background_floor: in [0, 1], weight of the features where there is no object.
+    ramp_steps: optimiser steps over which the weights rise from 0.
+    """
+
+    method: str = "adaptive"
+    cross_modal: float = 1.0
+    multi_modal: float = 1.0
+    response: float = 1.0
+    alpha: float = 0.5
+    delta: float = 1.0
+    levels: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
+    tau: float = 0.5
+    background_floor: float = 0.01
+    ramp_steps: int = 500
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UserError(f"method is {self.method!r}; it must be {', '.join(METHODS)}")
+        for name in ("cross_modal", "multi_modal", "response", "ramp_steps"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("delta", "tau"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be more than 0")
+        if not 0 <= self.alpha < 1:  # at 1 a box that misses would be taught
+            raise UserError(f"alpha is {self.alpha}; it must be at least 0 and less than 1")
+        if not 0 <= self.background_floor <= 1:
+            raise UserError(f"background_floor is {self.background_floor}; it must be in 0 ... 1")
+        if not self.levels or self.levels[0] < 0 or sorted(set(self.levels)) != list(self.levels):
+            raise UserError(f"levels are {self.levels}; they must rise from 0 or more")
+
+
+class DistillationObjective(nn.Module):
+    """The terms of the distillation loss. The adapters are trained with the student, then dropped.
+
+    The abstract: distillation goes from LiDAR to the cameras (cross-modal), and from the fusion of
+    LiDAR and cameras to that of simulated points and cameras (multi-modal).
+    """
+
+    def __init__(
+        self, config: DistillConfig, grid: BevGrid, student_channels: int, teacher_channels: int
+    ) -> None:
+        """student_channels, teacher_channels: of the two networks' BEV features."""
+        super().__init__()
+        self.config, self.grid = config, grid
+        self.adapters = nn.ModuleDict()
+        if config.method != "none":
+            for name in ("cross_modal", "multi_modal"):
+                if getattr(config, name) > 0:
+                    self.adapters[name] = Adapter(student_channels, teacher_channels)
+
+    def forward(
+        self, teacher: TeacherOutput, student: StudentOutput, targets: DetectionTargets, step: int
+    ) -> dict[str, Tensor]:
+        """All terms at an optimiser step, weighted; the loss is their sum.
+
+        Of the teacher are used head, lidar_bev and fused_bev; no gradient goes there. Both saw the
+        same batch, whose objects are `targets`.
+        """
+        config = self.config
+        ramp = min(1.0, step / config.ramp_steps) if config.ramp_steps else 1.0
+        pairs = {
+            "cross_modal": (teacher.lidar_bev, student.point_bev),
+            "multi_modal": (teacher.fused_bev, student.fused_bev),
+        }
+        mask = object_mask(targets, config.background_floor)
+        terms = {}
+        for name, adapter in self.adapters.items():
+            theirs, ours = pairs[name]
+            terms[name] = getattr(config, name) * self._feature_loss(theirs, adapter(ours), mask)
+        if config.response > 0:
+            losses = response_losses(teacher.head, student.head, targets, self.grid, config.alpha)
+            terms |= {name: config.response * loss for name, loss in losses.items()}
+        return {name: ramp * term for name, term in terms.items()}
+
+    def _feature_loss(self, teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
+        config = self.config
+        if config.method == "l2":
+            return feature_l2_loss(teacher, student, mask)
+        return adaptive_smooth_loss(
+            teacher, student, mask, delta=config.delta, levels=config.levels, tau=config.tau
+        ).loss

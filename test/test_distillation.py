@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: each distillation loss has the properties that docs and docstrings claim for it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asd_perception.bev_grid import BevGrid
+from asd_perception.errors import UserError
+from asd_perception.network.center_head import HeadOutput
+from asd_training.datasets.nuscenes import Annotations
+from asd_training.distillation.adaptive_smooth import adaptive_smooth_loss, smooth
+from asd_training.distillation.feature_l2 import feature_l2_loss
+from asd_training.distillation.features import Adapter, object_mask
+from asd_training.distillation.objective import DistillationObjective, DistillConfig
+from asd_training.distillation.response import heatmap_weight, response_losses, response_quality
+from asd_training.targets import DetectionTargets, detection_targets
+
+GRID = BevGrid(half_extent=12.8)  # 32 x 32 cells
+SEEDS = st.integers(0, 2**31)
+few = settings(max_examples=15, deadline=None)
+
+
+def noise(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def features(seed: int, channels: int = 6, size: int = 16) -> torch.Tensor:
+    return noise(seed, 2, channels, size, size)
+
+
+def some_mask(seed: int, size: int = 16) -> torch.Tensor:
+    return noise(seed, 2, 1, size, size).sigmoid()
+
+
+FEATURE_LOSSES = {
+    "adaptive": lambda *inputs: adaptive_smooth_loss(*inputs).loss,
+    "l2": feature_l2_loss,
+}
+each_feature_loss = pytest.mark.parametrize("loss", FEATURE_LOSSES.values(), ids=FEATURE_LOSSES)
+
+
+@each_feature_loss
+@given(seed=SEEDS)
+@few
+def test_feature_loss_is_zero_only_at_equality(loss, seed):
+    teacher, mask = features(seed), some_mask(seed)
+    assert loss(teacher, teacher.clone(), mask).item() == 0
+    assert loss(teacher, features(seed + 1), mask).item() > 0.01
+
+
+@each_feature_loss
+@given(seed=SEEDS)
+@few
+def test_no_gradient_reaches_the_teacher(loss, seed):
+    teacher, student = features(seed).requires_grad_(), features(seed + 1).requires_grad_()
+    loss(teacher, student, some_mask(seed)).backward()
+    assert teacher.grad is None
+    assert student.grad.abs().sum() > 0
+
+
+@each_feature_loss
+@given(seed=SEEDS)
+@few
+def test_scale_and_offset_of_the_teachers_channels_do_not_matter(loss, seed):
+    teacher, student, mask = features(seed), features(seed + 1), some_mask(seed)
+    scale, offset = noise(seed, 1, 6, 1, 1).exp(), 5 * noise(seed + 2, 1, 6, 1, 1)
+    changed = loss(scale * teacher + offset, student, mask)
+    torch.testing.assert_close(changed, loss(teacher, student, mask), rtol=1e-3, atol=1e-6)
+
+
+def descent(loss, teacher: torch.Tensor, student: torch.Tensor, steps: int) -> list[float]:
+    """The loss at each step of minimising it over the student's features, in place."""
+    optimizer = torch.optim.Adam([student.requires_grad_()], lr=0.05)
+    values = []
+    for _ in range(steps):
+        value = loss(teacher, student)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    return values
+
+
+@each_feature_loss
+def test_descent_nears_the_teacher(loss):
+    mask = some_mask(0)
+    values = descent(lambda *maps: loss(*maps, mask), features(0), features(1), steps=40)
+    assert values[1] < values[0]
+    assert values[-1] < 0.3 * values[0]
+
+
+def test_the_demand_sharpens_as_the_student_learns():
+    """On features that, like a network's, vary over a few cells."""
+    mask = torch.ones(2, 1, 16, 16)
+    teacher, student = (F.avg_pool2d(features(i, size=20), 5, stride=1) for i in (0, 1))
+    before = adaptive_smooth_loss(teacher, student, mask)
+    descent(lambda *maps: adaptive_smooth_loss(*maps, mask).loss, teacher, student, steps=40)
+    after = adaptive_smooth_loss(teacher, student.detach(), mask)
+    assert before.granularity.mean() > 1.5
+    assert after.granularity.mean() < 0.5 * before.granularity.mean()
+
+
+@each_feature_loss
+def test_a_constant_channel_of_the_teacher_teaches_nothing(loss):
+    teacher, student, mask = features(0), features(1).requires_grad_(), some_mask(0)
+    teacher[:, 2] = 3.0
+    value = loss(teacher, student, mask)
+    value.backward()
+    assert not student.grad[:, 2].any()
+    others = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(value, loss(teacher[:, others], student[:, others], mask))
+
+
+@each_feature_loss
+def test_an_autocast_region_changes_nothing(loss):
+    teacher, student, mask = features(0), features(1), some_mask(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = loss(teacher, student, mask)
+        assert loss(teacher.bfloat16(), student.bfloat16(), mask).dtype == torch.float32
+    assert torch.equal(inside, loss(teacher, student, mask))
+
+
+@each_feature_loss
+def test_only_what_the_mask_shows_counts(loss):
+    teacher, student, mask = features(0), features(1), torch.zeros(2, 1, 16, 16)
+    assert loss(teacher, student, mask).item() == 0
+    mask[:, :, 4, 4] = 1.0
+    student = (teacher + 0.0).requires_grad_()
+    with torch.no_grad():
+        student[:, :, 12, 12] += 0.1
+        far = loss(teacher, student, mask)
+        student[:, :, 12, 12] -= 0.1
+        student[:, :, 4, 4] += 0.1
+        near = loss(teacher, student, mask)
+    assert near > 50 * far
+
+
+@given(seed=SEEDS)
+@few
+def test_granularity_rises_with_the_discrepancy(seed):
+    teacher, mask, error = features(seed), some_mask(seed), features(seed + 1)
+    runs = [adaptive_smooth_loss(teacher, teacher + s * error, mask) for s in (0.0, 0.2, 0.5, 2.0)]
+    means = [float(run.granularity.mean()) for run in runs]
+    assert means[0] == 0 and means == sorted(means) and means[-1] < 3
+    discrepancy = torch.cat([run.discrepancy.flatten() for run in runs])
+    granularity = torch.cat([run.granularity.flatten() for run in runs])[discrepancy.argsort()]
+    assert (granularity.diff() >= -1e-6).all()  # up to rounding
+
+
+@given(seed=SEEDS)
+@few
+def test_uncorrelated_features_have_a_discrepancy_of_two(seed):
+    run = adaptive_smooth_loss(features(seed, 64), features(seed + 1, 64), some_mask(seed))
+    assert abs(run.discrepancy.mean().item() - 2) < 0.1
+
+
+@given(seed=SEEDS)
+@few
+def test_with_one_level_it_is_the_plain_masked_loss(seed):
+    teacher, student, mask = features(seed), features(seed + 1), some_mask(seed)
+    standardised = [F.instance_norm(maps, eps=1e-7) for maps in (teacher, student)]
+    plain = F.smooth_l1_loss(*standardised, reduction="none").mean(dim=1, keepdim=True)
+    expected = (mask * plain).sum() / mask.sum()
+    found = adaptive_smooth_loss(teacher, student, mask, levels=(0.0,)).loss
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_where_they_differ_it_forgives_a_shift_that_plain_l2_does_not():
+    """A blob two cells off is nearly right for a region, and wrong cell by cell."""
+    teacher = torch.zeros(1, 4, 32, 32)
+    teacher[:, :, 14:18, 14:18] = 1.0
+    shifted, gone = teacher.roll(2, dims=-1), teacher.roll(14, dims=-1)
+    mask = torch.ones(1, 1, 32, 32)
+    coarse, fine = (
+        [adaptive_smooth_loss(teacher, s, mask, levels=levels).loss for s in (shifted, gone)]
+        for levels in ((0.0, 1.0, 2.0, 4.0), (0.0,))
+    )
+    assert coarse[0] / coarse[1] < 0.7 * fine[0] / fine[1]
+
+
+@given(
+    sigma=st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 4.0]),
+    rows=st.sampled_from([12, 16, 17]),
+    columns=st.sampled_from([16, 20]),
+    value=st.floats(-10, 10),
+)
+@few
+def test_a_constant_stays_constant_under_smoothing_up_to_the_border(sigma, rows, columns, value):
+    smoothed = smooth(torch.full((1, 2, rows, columns), value), sigma)
+    torch.testing.assert_close(smoothed, torch.full_like(smoothed, value), rtol=1e-5, atol=1e-5)
+
+
+def test_smoothing_is_the_gaussian_at_the_blocks_centres():
+    impulse = torch.zeros(1, 1, 32, 32, dtype=torch.float64)
+    impulse[..., 16, 16] = 1.0
+    smoothed = smooth(impulse, 2.0)[0, 0]
+    centres = 2 * torch.arange(16) + 0.5
+    axis = torch.exp(-((centres - 16) ** 2) / 8) / (2 * torch.pi * 4) ** 0.5
+    assert smoothed.shape == (16, 16)
+    torch.testing.assert_close(
+        smoothed, axis[:, None] * axis, rtol=1e-3, atol=1e-8, check_dtype=False
+    )
+
+
+def test_evaluating_blocks_loses_almost_nothing(monkeypatch):
+    """The gradient points where that of the formula at every cell does."""
+    from asd_training.distillation import adaptive_smooth as module
+
+    def at_every_cell(maps, sigma):
+        if sigma == 0:
+            return maps
+        axis = torch.arange(maps.shape[-1], dtype=maps.dtype)
+        matrix = (-((axis[:, None] - axis) ** 2) / (2 * sigma**2)).softmax(dim=1)
+        return matrix @ maps @ matrix.T
+
+    student, mask = features(1, size=32).requires_grad_(), some_mask(2, size=32) ** 4
+    gradients = []
+    for _ in range(2):
+        loss = adaptive_smooth_loss(features(0, size=32), student, mask).loss
+        gradients.append(torch.autograd.grad(loss, student)[0].flatten())
+        monkeypatch.setattr(module, "smooth", at_every_cell)
+    assert F.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("levels", [(0.0,), (0.0, 1.0, 2.0)])
+def test_the_gradient_is_right_to_float64(levels):
+    """Against differences; the choice of levels is held fixed by one level or a vast delta."""
+    teacher, student = (noise(i, 1, 2, 4, 4, dtype=torch.float64) for i in (0, 1))
+    mask = noise(2, 1, 1, 4, 4, dtype=torch.float64).sigmoid()
+
+    def loss(maps):
+        return adaptive_smooth_loss(teacher, maps, mask, levels=levels, delta=1e12).loss
+
+    assert torch.autograd.gradcheck(loss, student.requires_grad_(), atol=1e-6)
+    assert torch.autograd.gradcheck(
+        lambda maps: feature_l2_loss(teacher, maps, mask), student, atol=1e-6
+    )
+
+
+def test_the_adapter_starts_as_the_identity_where_it_can():
+    x = features(0)
+    assert torch.equal(Adapter(6, 6)(x), x)
+    assert Adapter(6, 9)(x).std(dim=(2, 3)).min() > 0
+
+
+# Responses
+
+
+def a_frame(seed: int, count: int) -> DetectionTargets:
+    """A batch of one frame with objects in cells of their own."""
+    random = np.random.default_rng(seed)
+    cell = random.permutation(16)[:count]
+    boxes = np.ones((count, 7))
+    boxes[:, 0] = (cell % 4 - 1.5) * 6 + random.uniform(-1, 1, count)
+    boxes[:, 1] = (cell // 4 - 1.5) * 6 + random.uniform(-1, 1, count)
+    boxes[:, 3:6] = random.uniform(0.5, 5, (count, 3))
+    boxes[:, 6] = random.uniform(-3, 3, count)
+    objects = Annotations(
+        boxes=boxes,
+        velocities=np.zeros((count, 2)),
+        labels=random.integers(0, 10, count),
+        attributes=np.full(count, -1),
+        tokens=tuple(map(str, range(count))),
+        num_lidar_points=np.ones(count, dtype=np.int64),
+    )
+    return DetectionTargets(*(value[None] for value in detection_targets(objects, GRID)))
+
+
+def random_head(seed: int) -> HeadOutput:
+    return HeadOutput(
+        *(noise(seed + i, 1, n, GRID.size, GRID.size) for i, n in enumerate((10, 8, 2, 8)))
+    )
+
+
+def perfect_teacher(targets: DetectionTargets, seed: int = 0) -> HeadOutput:
+    """A teacher that puts every object right and is sure of it, and finds the rest empty."""
+    boxes = noise(seed, 1, 8, GRID.size**2)
+    index = targets.cells[0, targets.valid[0]]
+    boxes[0, :, index] = targets.boxes[0, targets.valid[0]].T
+    return HeadOutput(
+        heatmap=torch.logit(targets.heatmap, eps=1e-3),
+        boxes=boxes.view(1, 8, GRID.size, GRID.size),
+        velocity=noise(seed, 1, 2, GRID.size, GRID.size),
+        attribute=noise(seed, 1, 8, GRID.size, GRID.size),
+    )
+
+
+def trainable(head: HeadOutput) -> HeadOutput:
+    return HeadOutput(*(maps.clone().requires_grad_() for maps in head))
+
+
+@given(seed=SEEDS, count=st.integers(0, 16))
+@few
+def test_quality_is_one_for_the_truth_and_falls_with_the_error(seed, count):
+    targets = a_frame(seed, count)
+    teacher = perfect_teacher(targets, seed)
+    best = response_quality(teacher, targets, GRID, 0.5)
+    assert (best[targets.valid] > 0.99).all()
+    assert not best[~targets.valid].any()
+    worse = [
+        response_quality(changed, targets, GRID, 0.5)[targets.valid]
+        for changed in (
+            teacher._replace(boxes=teacher.boxes + 0.1),
+            teacher._replace(heatmap=teacher.heatmap - 4),
+        )
+    ]
+    assert all((quality < best[targets.valid]).all() for quality in worse)
+
+
+@given(seed=SEEDS, alpha=st.sampled_from([0.0, 0.5, 0.9]))
+@few
+def test_a_teachers_box_that_misses_teaches_nothing(seed, alpha):
+    targets = a_frame(seed, 8)
+    teacher = perfect_teacher(targets, seed)
+    missed = targets.cells[0, 0]
+    with torch.no_grad():
+        teacher.boxes.flatten(2)[0, :2, missed] += 20.0  # m: IoU 0
+    assert response_quality(teacher, targets, GRID, alpha)[0, 0] == 0
+    student = trainable(random_head(seed + 1))
+    losses = response_losses(teacher, student, targets, GRID, alpha)
+    sum(losses.values()).backward()
+    box, heatmap = (maps.grad.flatten(2)[0] for maps in (student.boxes, student.heatmap))
+    assert not box[:, missed].any()
+    assert not heatmap[:, missed].any()
+    for other in targets.cells[0, 1:8]:
+        assert box[:, other].all()
+        assert heatmap[:, other].any()
+
+
+@given(seed=SEEDS)
+@few
+def test_responses_cost_nothing_at_equality_and_leave_the_teacher_alone(seed):
+    targets, teacher = a_frame(seed, 8), trainable(random_head(seed))
+    same = response_losses(teacher, teacher, targets, GRID, 0.5)
+    assert all(loss.item() == 0 for loss in same.values())
+    student = trainable(random_head(seed + 9))
+    losses = response_losses(teacher, student, targets, GRID, 0.5)
+    sum(losses.values()).backward()
+    assert losses["response_heatmap"].item() > 0
+    assert all(maps.grad is None for maps in teacher)
+
+
+@given(seed=SEEDS, count=st.integers(1, 16))
+@few
+def test_heatmap_weight_is_the_best_objects_disc_and_a_light_background(seed, count):
+    """Against a loop over the objects and cells."""
+    targets = a_frame(seed, count)
+    quality = noise(seed, *targets.valid.shape).sigmoid() * targets.valid
+    teacher = noise(seed + 1, 1, 10, GRID.size, GRID.size) - 4
+    weight = heatmap_weight(teacher, quality, targets, GRID)[0, 0]
+    inside = targets.heatmap[0].amax(dim=0) > 0
+    empty = teacher[0].sigmoid().amax(dim=0) < 0.05
+    assert (weight[~inside & empty] == 0.1).all()
+    assert not weight[~inside & ~empty].any()
+    expected = torch.zeros_like(weight)
+    for i in range(count):  # a disc of each object alone is its own frame's heatmap
+        alone = torch.zeros_like(quality)
+        alone[0, i] = quality[0, i]
+        expected = torch.maximum(expected, heatmap_weight(teacher, alone, targets, GRID)[0, 0])
+        assert weight.flatten()[targets.cells[0, i]] >= quality[0, i] - 1e-6
+    assert torch.equal(weight, expected)
+    full = heatmap_weight(teacher, targets.valid.float(), targets, GRID)[0, 0]
+    torch.testing.assert_close(full[inside], targets.heatmap[0].amax(dim=0)[inside])
+
+
+def test_descent_on_the_responses_finds_the_teachers_boxes():
+    targets = a_frame(0, 8)
+    teacher, student = perfect_teacher(targets), trainable(random_head(5))
+    optimizer = torch.optim.Adam([student.heatmap, student.boxes], lr=0.1)
+    totals = []
+    for _ in range(150):
+        total = sum(response_losses(teacher, student, targets, GRID, 0.5).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[1] < totals[0] and totals[-1] < 0.05 * totals[0]
+
+
+# The objective
+
+
+def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: int = 6):
+    """The parts of the two networks' outputs that distillation reads."""
+
+    def maps(i: int, channels: int) -> torch.Tensor:
+        return noise(seed + i, 1, channels, GRID.size, GRID.size)
+
+    teacher = SimpleNamespace(
+        head=random_head(seed),
+        lidar_bev=maps(1, teacher_channels),
+        fused_bev=maps(2, teacher_channels),
+    )
+    student = SimpleNamespace(
+        head=trainable(random_head(seed + 10)),
+        point_bev=maps(3, student_channels).requires_grad_(),
+        fused_bev=maps(4, student_channels).requires_grad_(),
+    )
+    return teacher, student
+
+
+@pytest.mark.parametrize("method", ["none", "l2", "adaptive"])
+def test_the_objective_has_the_terms_that_its_configuration_asks_for(method):
+    config = DistillConfig(method=method, multi_modal=0.0, ramp_steps=0)
+    teacher, student = both_networks()
+    terms = DistillationObjective(config, GRID, 6, 6)(teacher, student, a_frame(0, 8), step=0)
+    responses = {"response_heatmap", "response_boxes"}
+    assert set(terms) == responses | (set() if method == "none" else {"cross_modal"})
+    without = DistillConfig(method=method, response=0.0, cross_modal=0.0, ramp_steps=0)
+    objective = DistillationObjective(without, GRID, 6, 6)
+    assert set(objective(teacher, student, a_frame(0, 8), 0)) == (
+        set() if method == "none" else {"multi_modal"}
+    )
+
+
+def test_each_pair_of_features_is_taught_by_its_own_teacher():
+    teacher, student = both_networks(student_channels=4, teacher_channels=6)
+    objective = DistillationObjective(DistillConfig(ramp_steps=0), GRID, 4, 6)
+    targets = a_frame(0, 8)
+    terms = objective(teacher, student, targets, step=0)
+    mask = object_mask(targets, 0.01)
+    for name, theirs, ours in (
+        ("cross_modal", teacher.lidar_bev, student.point_bev),
+        ("multi_modal", teacher.fused_bev, student.fused_bev),
+    ):
+        expected = adaptive_smooth_loss(theirs, objective.adapters[name](ours), mask).loss
+        torch.testing.assert_close(terms[name], expected)
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in objective.parameters())
+    assert student.point_bev.grad.any() and student.fused_bev.grad.any()
+
+
+def test_the_weights_ramp_up_and_scale_their_terms():
+    teacher, student = both_networks()
+    targets = a_frame(0, 8)
+
+    def terms(step: int, **weights: float) -> dict[str, float]:
+        torch.manual_seed(0)
+        config = DistillConfig(ramp_steps=100, **weights)
+        found = DistillationObjective(config, GRID, 6, 6)(teacher, student, targets, step)
+        return {name: value.item() for name, value in found.items()}
+
+    full = terms(1000)
+    assert not any(terms(0).values())
+    assert terms(25) == pytest.approx({name: value / 4 for name, value in full.items()})
+    assert terms(100) == full
+    twice = terms(100, cross_modal=2.0, multi_modal=2.0, response=2.0)
+    assert twice == pytest.approx({name: 2 * value for name, value in full.items()})
+
+
+def test_a_frame_without_objects_is_finite():
+    teacher, student = both_networks()
+    terms = DistillationObjective(DistillConfig(background_floor=0.0, ramp_steps=0), GRID, 6, 6)(
+        teacher, student, a_frame(0, 0), step=0
+    )
+    total = torch.stack(list(terms.values())).sum()
+    total.backward()
+    assert torch.isfinite(total)
+    assert terms["cross_modal"].item() == 0 and terms["response_boxes"].item() == 0
+    assert torch.isfinite(student.point_bev.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"method": "l1"}, "method is 'l1'"),
+        ({"response": -1.0}, "response is -1.0"),
+        ({"cross_modal": float("nan")}, "cross_modal is nan"),
+        ({"alpha": 1.0}, "alpha is 1.0"),
+        ({"delta": 0.0}, "delta is 0.0"),
+        ({"tau": 0.0}, "tau is 0.0"),
+        ({"background_floor": 1.5}, "background_floor is 1.5"),
+        ({"levels": ()}, "levels are"),
+        ({"levels": (0.0, 2.0, 1.0)}, "levels are"),
+        ({"ramp_steps": -1}, "ramp_steps is -1"),
+    ],
+)
+def test_a_wrong_setting_is_named(values, named):
+    with pytest.raises(UserError, match=named):
+        DistillConfig(**values)
