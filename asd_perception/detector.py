@@ -6,6 +6,7 @@ The node, the offline evaluation and the demo all call this one class.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from asd_perception.config import StudentConfig
 from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
-from asd_perception.network.center_head import decode
+from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
 from asd_perception.preprocessing import input_from_image, preprocess
 from asd_perception.rig import CameraRig
@@ -69,25 +70,19 @@ class Detector:
         Returns objects of at least `score_threshold`, best first, with the simulated points.
         Raises UserError if a camera is missing or an image disagrees with the rig.
         """
-        inputs = self._inputs(images, rig)
+        inputs = self.inputs(images, rig)
         with torch.inference_mode():
             output = self.student(*inputs)
             decoded = decode(output.head, self.config.bev, self.config.max_objects)
-        scores = decoded.scores[0].cpu().numpy()
-        keep = scores >= score_threshold
-        return Detections(
-            boxes=decoded.boxes[0].cpu().numpy()[keep],
-            scores=scores[keep],
-            labels=decoded.labels[0].cpu().numpy()[keep],
-            velocities=decoded.velocities[0].cpu().numpy()[keep],
-            attributes=decoded.attributes[0].cpu().numpy()[keep],
-            simulated_points=output.simulated_points[0].cpu().numpy(),
+        points = output.simulated_points[0].cpu().numpy()
+        return dataclasses.replace(
+            detections_of(decoded, 0, score_threshold), simulated_points=points
         )
 
-    def _inputs(
+    def inputs(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The network's inputs: images (1, N, 3, H, W), intrinsics, ego_from_camera."""
+        """The network's inputs for `detect`'s: images (1, N, 3, H, W), intrinsics, poses."""
         missing = [name for name in CAMERAS if name not in rig.names]
         if missing:
             raise UserError(f"the rig has no {', '.join(missing)}; the model needs all cameras")
@@ -110,6 +105,19 @@ class Detector:
             torch.from_numpy(np.stack(intrinsics)).float()[None].to(self.device),
             torch.from_numpy(rig.ego_from_camera).float()[None].to(self.device),
         )
+
+
+def detections_of(decoded: Decoded, sample: int, score_threshold: float) -> Detections:
+    """One sample's objects of at least `score_threshold`, without simulated points."""
+    boxes, scores, labels, velocities, attributes = (x[sample].cpu().numpy() for x in decoded)
+    keep = scores >= score_threshold
+    return Detections(
+        boxes=boxes[keep],
+        scores=scores[keep],
+        labels=labels[keep],
+        velocities=velocities[keep],
+        attributes=attributes[keep],
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -7,17 +7,22 @@ loader into typed configuration.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import yaml
+from torch import Tensor, nn
 
 from asd_perception.config import StudentConfig, from_dict, to_dict
 from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory
 from asd_perception.network.student import Student
+
+Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
 
 FORMAT = 1
 TINY = Path(__file__).parent / "models" / "tiny"
@@ -29,18 +34,7 @@ def save(path: str | Path, student: Student, provenance: dict[str, Any]) -> None
 
     provenance: plain values that say how the weights came about (data, command, seed, metrics).
     """
-    document = {
-        "format": FORMAT,
-        "cameras": list(CAMERAS),
-        "classes": list(CLASSES),
-        "attributes": list(ATTRIBUTES),
-        "student": to_dict(student.config),
-        "provenance": provenance,
-    }
-    with atomic_directory(path) as folder:
-        weights = {name: tensor.contiguous() for name, tensor in student.state_dict().items()}
-        (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights))
-        (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    save_network(path, "student", student, student.config, provenance)
 
 
 def load(path: str | Path) -> Student:
@@ -49,18 +43,50 @@ def load(path: str | Path) -> Student:
     Raises UserError if a file is missing or unreadable, if the configuration does not fit this
     program, or, naming the tensors, if weights and configuration disagree.
     """
+    return load_network(path, "student", StudentConfig, Student)
+
+
+def save_network(
+    path: str | Path, kind: str, network: nn.Module, config: Any, provenance: dict[str, Any]
+) -> None:
+    """`save` for any network: `config`, the one that it was built from, is stored as `kind`."""
+    with atomic_directory(path) as folder:
+        weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+        (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights))
+        (folder / "config.yaml").write_text(config_text(kind, config, provenance))
+
+
+def config_text(kind: str, config: Any, provenance: dict[str, Any]) -> str:
+    """What config.yaml says of a network: all but its weights."""
+    document = {
+        "format": FORMAT,
+        "cameras": list(CAMERAS),
+        "classes": list(CLASSES),
+        "attributes": list(ATTRIBUTES),
+        kind: to_dict(config),
+        "provenance": provenance,
+    }
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def load_network(
+    path: str | Path, kind: str, config_class: type[Config], build: Callable[[Config], Network]
+) -> Network:
+    """`load` for any network: `build` makes it from its configuration, stored as `kind`."""
     path = Path(path)
     document = read_config(path)
+    if kind not in document:
+        raise UserError(f"{path} holds no {kind}; give the model directory of a {kind}")
     for key, expected in (("cameras", CAMERAS), ("classes", CLASSES), ("attributes", ATTRIBUTES)):
         if document.get(key) != list(expected):
             raise UserError(f"{path / 'config.yaml'}: {key} are not {', '.join(expected)}")
     try:
-        student = Student(from_dict(StudentConfig, document.get("student"), "student."))
+        network = build(from_dict(config_class, document[kind], f"{kind}."))
     except UserError as error:
         raise UserError(f"{path / 'config.yaml'}: {error}") from error
     except Exception as error:  # transformers' many ways to refuse backbone options
         reason = " ".join(str(error).split())
-        raise UserError(f"{path / 'config.yaml'}: the student cannot be built: {reason}") from error
+        raise UserError(f"{path / 'config.yaml'}: the {kind} cannot be built: {reason}") from error
 
     weights_path = path / "model.safetensors"
     try:
@@ -69,9 +95,8 @@ def load(path: str | Path) -> Student:
         raise UserError(f"{path} has no model.safetensors; is it a model directory?") from error
     except (safetensors.SafetensorError, OSError) as error:
         raise UserError(f"{weights_path} cannot be read ({error}); export it again") from error
-    _check_weights(weights_path, weights, student.state_dict())
-    student.load_state_dict(weights)
-    return student.eval()
+    load_weights(network, weights, weights_path)
+    return network.eval()
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -89,7 +114,12 @@ def read_config(path: Path) -> dict[str, Any]:
     return document
 
 
-def _check_weights(path: Path, weights: dict[str, Any], expected: dict[str, Any]) -> None:
+def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Put the weights read from `source` into the network.
+
+    Raises UserError with the names of the tensors at fault unless they fit exactly.
+    """
+    expected = network.state_dict()
     faults = [f"{name} is missing" for name in expected if name not in weights]
     faults += [f"{name} is not in the architecture" for name in weights if name not in expected]
     faults += [
@@ -98,5 +128,10 @@ def _check_weights(path: Path, weights: dict[str, Any], expected: dict[str, Any]
         if name in weights and weights[name].shape != expected[name].shape
     ]
     if faults:
-        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if faults[5:] else "")
-        raise UserError(f"{path} does not fit its config.yaml: {shown}")
+        raise UserError(f"{source} does not fit its config.yaml: {first_few(faults)}")
+    network.load_state_dict(weights)
+
+
+def first_few(faults: list[str]) -> str:
+    """The first five in one line, and how many more there are."""
+    return "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if faults[5:] else "")

@@ -14,14 +14,20 @@ from nothing to a trained student:
   asd-train synthesize data --train 100 --val 10
   asd-train student data runs/first
   asd-train evaluate runs/first/model data --split synthetic_val
+  asd-train export runs/first student.onnx
 """
 
 
 # Each command: its module, with configure(parser) and run(args), and one line of help.
 _COMMANDS = {
     "synthesize": ("asd_training.synthetic.command", "ray trace driving scenes in nuScenes format"),
+    "teacher": ("asd_training.teacher.training", "train the LiDAR (+ camera) teacher"),
     "student": ("asd_training.student", "train the camera-only student on ground truth"),
-    "evaluate": ("asd_training.evaluation", "score a model with the official nuScenes evaluator"),
+    "evaluate": (
+        "asd_training.evaluate_command",
+        "score a model with the official nuScenes evaluator",
+    ),
+    "export": ("asd_training.export", "write a run's student as a model directory or as ONNX"),
 }
 
 
@@ -29,7 +35,7 @@ def main() -> None:
     """Entry point of `asd-train`."""
     parser = argparse.ArgumentParser(
         prog="asd-train",
-        description="Make data, train the student and score it.",
+        description="Make data, train the student, score and export it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

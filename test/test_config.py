@@ -6,10 +6,10 @@ import yaml
 
 from asd_perception.config import StudentConfig, from_dict, to_dict
 from asd_perception.errors import UserError
-from asd_training.student import TrainingConfig
+from asd_training.config import StudentRun, TeacherRun
 
 
-@pytest.mark.parametrize("config", [StudentConfig(), TrainingConfig()])
+@pytest.mark.parametrize("config", [StudentConfig(), StudentRun(), TeacherRun()])
 def test_round_trip_through_yaml(config):
     assert from_dict(type(config), yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
 

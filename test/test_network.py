@@ -33,7 +33,7 @@ from asd_perception.network.view_transform import (
     frustum_points,
 )
 from asd_perception.ops.bev_pool import bev_pool
-from asd_perception.rig import CameraRig
+from asd_perception.rig import ABSENT_CAMERA, CameraRig
 
 GRID = BevGrid(half_extent=12.8)
 SMALL = StudentConfig(image_size=(64, 96), bev=GRID, depth=DepthConfig(1.0, 21.0, 20))
@@ -317,6 +317,40 @@ def test_a_sample_does_not_depend_on_its_batch(student):
         for i in range(2):
             for a, b in zip(both, leaves(student(*frames[i])), strict=True):
                 torch.testing.assert_close(a[i : i + 1], b, rtol=1e-3, atol=1e-4)
+
+
+def test_an_absent_camera_changes_nothing_that_the_student_finds(student):
+    images, intrinsics, poses = frame(SMALL)
+    others = [0, 1, 3, 4, 5]
+    other_images, other_intrinsics = images.clone(), intrinsics.clone()
+    other_images[:, 2] = 0
+    other_intrinsics[:, 2] = torch.eye(3)
+    with torch.no_grad():
+        without = student(images[:, others], intrinsics[:, others], poses[:, others])
+        poses[:, 2] = torch.from_numpy(ABSENT_CAMERA)
+        outputs = [
+            student(images, intrinsics, poses),
+            student(other_images, other_intrinsics, poses),
+        ]
+    for output in outputs:
+        for name in ("head", "camera_bev", "point_bev", "fused_bev", "gate"):
+            for x, y in zip(
+                leaves(getattr(output, name)), leaves(getattr(without, name)), strict=True
+            ):
+                torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
+        points = output.simulated_points.unflatten(1, (6, -1))
+        assert torch.isfinite(output.simulated_points).all()
+        assert (points[:, 2, :, 2] < GRID.z_min).all()
+
+
+def test_an_absent_camera_does_no_harm_to_training():
+    torch.manual_seed(0)
+    net = Student(SMALL).train()
+    images, intrinsics, poses = frame(SMALL)
+    poses[:, 2] = torch.from_numpy(ABSENT_CAMERA)
+    output = net(images, intrinsics, poses)
+    sum(leaf.square().mean() for leaf in leaves(output.head)).backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
 def test_the_exported_student_gives_the_same_numbers(student):

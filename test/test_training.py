@@ -1,23 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: `asd-train student` turns a dataset into a working model directory, or says why not."""
+"""Promise: `asd-train student` and `teacher` turn a dataset into a model, or say why not.
 
+A run that is killed and resumed, or spread over processes, learns the same.
+"""
+
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import yaml
-from torch.utils.data import default_collate
 
 from asd_perception import model_directory
 from asd_perception.config import StudentConfig
 from asd_perception.constants import CLASSES, NO_ATTRIBUTE
+from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
-from asd_training.datasets.keyframes import KeyframeDataset
-from asd_training.datasets.nuscenes import Annotations, open_dataset, split_scenes
-from asd_training.student import StudentTraining, TrainingConfig
+from asd_training.config import StudentRun, TeacherRun, read_config
+from asd_training.datasets.augmentation import AugmentationConfig
+from asd_training.datasets.index import KeyframeIndex
+from asd_training.datasets.keyframes import KeyframeDataset, collate
+from asd_training.datasets.nuscenes import Annotations
+from asd_training.datasets.stream import StepBatches, TrainingStream
+from asd_training.loop import moving_average
+from asd_training.student import StudentTraining
 from asd_training.targets import BACKGROUND, UNKNOWN, pixel_targets
+from asd_training.teacher.network import Teacher, TeacherConfig
+from asd_training.teacher.training import TeacherTraining
+
+SHORT = "steps: 10\nbatch_size: 1\nwarmup_steps: 1\nloader_workers: 0\n"
 
 
 def asd_train(*arguments):
@@ -30,40 +47,98 @@ def asd_train(*arguments):
 
 
 @pytest.fixture(scope="module")
-def dataset(synthetic_root):
-    nusc = open_dataset(synthetic_root)
-    scenes = split_scenes(nusc, "synthetic_train")
-    return KeyframeDataset(nusc, scenes, StudentConfig(), augment=True)
+def index(synthetic_root):
+    return KeyframeIndex.open(synthetic_root, sweeps=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(index):
+    return KeyframeDataset(index, StudentConfig(), AugmentationConfig(), sweeps=1)
 
 
 def test_training_ends_in_a_model_directory_with_provenance(synthetic_root, tmp_path):
     config = tmp_path / "short.yaml"
-    config.write_text("steps: 10\nbatch_size: 1\nwarmup_steps: 1\nloader_workers: 0\n")
+    config.write_text(SHORT + "validate_every: 5\n")
     run = tmp_path / "run"
-    done = asd_train("student", synthetic_root, run, "--config", config)
+    done = asd_train("student", synthetic_root, run, "--config", config, "--set", "accumulate=2")
     assert done.returncode == 0, done.stderr
     assert "mAP" in done.stdout
     student = model_directory.load(run / "model")
     assert sum(p.numel() for p in student.parameters()) * 4 < 12e6
     provenance = model_directory.read_config(run / "model")["provenance"]
     assert provenance["training"]["steps"] == 10
+    assert provenance["training"]["accumulate"] == 2
     assert provenance["data"]["train_keyframes"] > 0
     assert 0 <= provenance["validation"]["mean_ap"] <= 1
+    assert json.loads((run / "metrics.json").read_text()) == provenance
     assert yaml.safe_load((run / "config.yaml").read_text())["steps"] == 10
-    assert (run / "log" / "version_0" / "metrics.csv").is_file()
+    assert list((run / "log").glob("version_*/metrics.csv"))
+    assert list((run / "log").glob("version_*/events.*"))
+    assert (run / "best.ckpt").is_file()
+    assert (run / "last.ckpt").is_file()
 
     again = asd_train("student", synthetic_root, run, "--config", config)
     assert again.returncode == 2
     assert "is finished" in again.stderr
 
 
+def test_a_teacher_is_trained_and_saved(synthetic_root, tmp_path):
+    done = asd_train(
+        *("teacher", synthetic_root, tmp_path / "run", "--set", "steps=2", "--set", "batch_size=1"),
+        *("--set", "loader_workers=0", "--set", "sweeps=2", "--set", "teacher.modality=lidar"),
+    )
+    assert done.returncode == 0, done.stderr
+    teacher = model_directory.load_network(
+        tmp_path / "run" / "model", "teacher", TeacherConfig, Teacher
+    )
+    assert teacher.config.modality == "lidar"
+    with pytest.raises(UserError, match="holds no student"):
+        model_directory.load(tmp_path / "run" / "model")
+
+
+def test_changes_from_the_command_line_reach_nested_keys(tmp_path):
+    (tmp_path / "base.yaml").write_text("steps: 7\nstudent: {head_channels: 16}\n")
+    changes = ["student.image_size=[64, 96]", "learning_rate=0.5"]
+    config = read_config(StudentRun, tmp_path / "base.yaml", changes)
+    assert (config.steps, config.learning_rate) == (7, 0.5)
+    assert config.student.image_size == (64, 96)
+    assert config.student.head_channels == 16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("stepz=5", "unknown key stepz"),
+        ("steps=many", "steps: expected int, found 'many'"),
+        ("steps=0", "steps is 0; it must be at least 1"),
+        ("student.depth.binz=3", "unknown key student.depth.binz"),
+        ("steps.more=1", "there is no key steps.more"),
+        ("steps", "expected key=value"),
+        ("precision=64", "precision: expected str"),
+        ("precision=half", "it must be one of 32-true"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path, change, message):
+    (tmp_path / "base.yaml").write_text("steps: 7\n")
+    with pytest.raises(UserError, match=message.replace("[", ".")):
+        read_config(StudentRun, tmp_path / "base.yaml", [change])
+
+
+def test_every_shipped_configuration_is_valid():
+    folder = model_directory.TINY.parents[2] / "config" / "training"
+    files = sorted(folder.glob("*.yaml"))
+    assert len(files) >= 4
+    for file in files:
+        kind = TeacherRun if "teacher" in yaml.safe_load(file.read_text()) else StudentRun
+        read_config(kind, file)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stepz: 5", "unknown key stepz"),
-        ("steps: many", "steps: expected int, found 'many'"),
         ("steps: [", "cannot be read"),
         ("train_split: nowhere", "no split 'nowhere'"),
+        ("pretrained: nowhere", "pretrained weights nowhere do not exist, and are not downloaded"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(synthetic_root, tmp_path, text, message):
@@ -75,6 +150,64 @@ def test_a_wrong_configuration_is_one_line(synthetic_root, tmp_path, text, messa
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(synthetic_root, tmp_path):
+    config = tmp_path / "short.yaml"
+    config.write_text(SHORT.replace("10", "16") + "checkpoint_every: 3\n")
+    whole = asd_train("student", synthetic_root, tmp_path / "whole", "--config", config)
+    assert whole.returncode == 0, whole.stderr
+
+    run = tmp_path / "killed"
+    command = [sys.executable, "-m", "asd_training.cli", "student", synthetic_root, run]
+    with subprocess.Popen([*command, "--config", config], start_new_session=True) as process:
+        while not (run / "last.ckpt").is_file() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(np.random.default_rng().uniform(0, 2))
+        os.killpg(process.pid, signal.SIGKILL)
+    if not (run / "model").exists():
+        resumed = asd_train("student", synthetic_root, run, "--resume")
+        assert resumed.returncode == 0, resumed.stderr
+
+    weights = [
+        safetensors.torch.load_file(folder / "model" / "model.safetensors")
+        for folder in (tmp_path / "whole", run)
+    ]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=0, msg=name)
+    metrics = [
+        json.loads((folder / "metrics.json").read_text())["validation"]
+        for folder in (tmp_path / "whole", run)
+    ]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_sample_depends_on_its_place_in_the_run_alone(dataset):
+    places = np.arange(len(dataset))
+    stream = TrainingStream(dataset, places, seed=3)
+    ahead, again = stream[7], TrainingStream(dataset, places, seed=3)[7]
+    assert torch.equal(ahead.images, again.images)
+    assert torch.equal(ahead.objects.heatmap, again.objects.heatmap)
+    seen = [int(stream[place].keyframe) for place in range(2 * len(places))]
+    assert sorted(seen[: len(places)]) == sorted(seen[len(places) :]) == places.tolist()
+
+
+def test_processes_share_the_places_and_a_resumed_run_takes_the_rest():
+    ranks = [list(StepBatches(2, 5, rank=rank, processes=3)) for rank in range(3)]
+    together = sorted(place for rank in ranks for batch in rank for place in batch)
+    assert together == list(range(30))
+    assert list(StepBatches(2, 5, first=3, rank=1, processes=3)) == ranks[1][3:]
+    assert len(StepBatches(2, 5, first=3)) == 5  # Lightning counts from the run's beginning
+
+
+def test_the_moving_average_follows_and_forgets_its_start():
+    update = moving_average(0.9)
+    average = [torch.tensor([100.0]), torch.tensor(0)]
+    for count in range(1, 300):
+        update(average, [torch.tensor([1.0]), torch.tensor(count)], torch.tensor(count))
+    assert average[0].item() == pytest.approx(1.0, abs=1e-3)
+    assert average[1].item() == 299
 
 
 def test_a_lidar_point_becomes_the_depth_and_the_class_of_its_pixel():
@@ -106,31 +239,120 @@ def test_a_lidar_point_becomes_the_depth_and_the_class_of_its_pixel():
     assert (nothing.classes == UNKNOWN).all()
 
 
-def test_samples_are_alike_in_shape_and_collate(dataset):
-    batch = default_collate([dataset[0], dataset[1]])
+def test_samples_collate_and_points_stay_ragged(dataset):
+    samples = [dataset[0], dataset[1]]
+    batch = collate(samples)
     assert batch.images.shape == (2, 6, 3, 128, 352)
     assert batch.images.dtype == torch.uint8
     assert batch.pixels.depth_bins.shape == (2, 6, 16, 44)
     assert (batch.pixels.depth_bins != UNKNOWN).float().mean() > 0.1
-    assert (batch.pixels.classes.unique().numel()) > 2
+    assert batch.pixels.classes.unique().numel() > 2
     assert batch.objects.heatmap.shape == (2, 10, 128, 128)
     assert batch.objects.valid.any()
+    assert batch.keyframe.tolist() == [0, 1]
+    for i, sample in enumerate(samples):
+        assert torch.equal(batch.points[batch.point_sample == i], sample.points)
 
 
-def test_the_loss_falls_on_one_frame(dataset):
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_the_loss_falls_on_one_frame(index, kind):
     torch.manual_seed(0)
-    dataset.augment = False
-    batch = default_collate([dataset[0]])
-    module = StudentTraining(TrainingConfig()).train()
-    module.log = module.log_dict = lambda *args, **kwargs: None  # there is no trainer to log to
+    batch = collate([KeyframeDataset(index, StudentConfig(), sweeps=1)[0]])
+    if kind == "student":
+        module = StudentTraining(StudentRun(), index).train()
+    else:
+        module = TeacherTraining(TeacherRun(teacher=TeacherConfig("lidar")), index).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
     losses = []
     for _ in range(25):
         optimizer.zero_grad()
-        loss = module.training_step(batch, 0)
+        loss = torch.stack(list(module.losses(batch).values())).sum()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
-    unused = [name for name, p in module.named_parameters() if p.grad is None]
+    unused = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
     assert not unused  # every weight takes part
+
+
+def test_recomputed_stages_give_the_same_gradients(index):
+    batch = collate([KeyframeDataset(index, StudentConfig())[0]])
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        module = StudentTraining(StudentRun(recompute_images=recompute), index).train()
+        sum(module.losses(batch).values()).backward()
+        gradients.append({n: p.grad for n, p in module.network.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+def test_a_loss_that_is_not_finite_is_told(index):
+    module = StudentTraining(StudentRun(), index)
+    batch = collate([KeyframeDataset(index, StudentConfig())[0]])
+    with torch.no_grad():
+        next(module.network.head.parameters()).fill_(torch.nan)
+    with pytest.raises(UserError, match="the loss is not finite at step 0 .*lower learning_rate"):
+        module.training_step(batch, 0)
+
+
+_ONE_OF_TWO = """
+import sys, torch
+from asd_perception.config import StudentConfig
+from asd_training.config import StudentRun
+from asd_training.datasets.index import KeyframeIndex
+from asd_training.datasets.keyframes import KeyframeDataset, collate
+from asd_training.student import StudentTraining
+
+root, file = sys.argv[1:]
+torch.set_num_threads(1)
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+index = KeyframeIndex.open(root, sweeps=1)
+torch.manual_seed(0)
+module = StudentTraining(StudentRun(), index).eval()  # batch statistics differ by nature
+batch = collate([KeyframeDataset(index, StudentConfig())[rank]])
+torch.stack(list(module.losses(batch).values())).sum().backward()
+for p in module.network.parameters():
+    torch.distributed.all_reduce(p.grad)
+    p.grad /= torch.distributed.get_world_size()
+if rank == 0:
+    torch.save({n: p.grad for n, p in module.network.named_parameters()}, file)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradients_of_one(synthetic_root, index, tmp_path):
+    (tmp_path / "one_of_two.py").write_text(_ONE_OF_TWO)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "--standalone", tmp_path / "one_of_two.py", synthetic_root, tmp_path / "two"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    torch.manual_seed(0)
+    module = StudentTraining(StudentRun(), index).eval()
+    dataset = KeyframeDataset(index, StudentConfig())
+    torch.stack(list(module.losses(collate([dataset[0], dataset[1]])).values())).sum().backward()
+    two = torch.load(tmp_path / "two")
+    for name, parameter in module.network.named_parameters():
+        torch.testing.assert_close(two[name], parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_on_two_processes(synthetic_root, tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "--standalone", "-m", "asd_training.cli", "student", synthetic_root]
+        + [tmp_path / "run", "--set", "steps=3", "--set", "batch_size=1"]
+        + ["--set", "loader_workers=0", "--set", "validate_every=2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["processes"] == 2
+    model_directory.load(tmp_path / "run" / "model")

@@ -7,20 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from nuscenes import NuScenes
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from asd_perception.config import StudentConfig
-from asd_perception.preprocessing import input_from_image, preprocess
-from asd_training.datasets.augmentation import jitter_colour, mirror, rotate
-from asd_training.datasets.nuscenes import (
-    annotated_objects,
-    camera_frame,
-    lidar_points,
-    read_images,
-    scene_samples,
-)
+from asd_training.datasets.augmentation import Augmentation, AugmentationConfig, apply
+from asd_training.datasets.index import KeyframeIndex
+from asd_training.datasets.nuscenes import read_images
 from asd_training.targets import (
     DetectionTargets,
     PixelTargets,
@@ -28,70 +21,88 @@ from asd_training.targets import (
     pixel_targets,
 )
 
-MAX_ROTATION = np.deg2rad(22.5)
-COLOUR_GAIN = 0.25
-COLOUR_OFFSET = 20.0
-
 
 class TrainingSample(NamedTuple):
     """One keyframe, or a batch with a leading axis B.
 
     images (N, 3, H, W) uint8; intrinsics (N, 3, 3) of the network's input; ego_from_camera
-    (N, 4, 4). The targets are in asd_training.targets.
+    (N, 4, 4). points (P, 5) float32: x, y, z in base_link, intensity, age in s, of all samples of
+    a batch one after the other; point_sample (P,) int64: the sample that each belongs to.
+    The targets are in asd_training.targets. keyframe: int64, its number in the index.
     """
 
     images: Tensor
     intrinsics: Tensor
     ego_from_camera: Tensor
+    points: Tensor
+    point_sample: Tensor
     pixels: PixelTargets
     objects: DetectionTargets
+    keyframe: Tensor
+
+
+def collate(samples: list[TrainingSample]) -> TrainingSample:
+    """A batch; every field is stacked but the points, whose number differs."""
+    empty = torch.zeros(0)
+    stacked = default_collate([s._replace(points=empty, point_sample=empty) for s in samples])
+    counts = torch.tensor([len(sample.points) for sample in samples])
+    return stacked._replace(
+        points=torch.cat([sample.points for sample in samples]),
+        point_sample=torch.arange(len(samples)).repeat_interleave(counts),
+    )
 
 
 class KeyframeDataset(Dataset[TrainingSample]):
-    """The keyframes of some scenes, with augmentation if `augment`.
+    """The keyframes of an index, augmented where `augmentation` says how far.
 
-    The augmentation of a sample is drawn from torch's generator, which Lightning seeds in every
-    worker.
+    sweeps: LiDAR sweeps put into a sample's `points`; 0 leaves them empty.
     """
 
     def __init__(
-        self, nusc: NuScenes, scenes: list[str], config: StudentConfig, augment: bool
+        self,
+        index: KeyframeIndex,
+        config: StudentConfig,
+        augmentation: AugmentationConfig | None = None,
+        sweeps: int = 0,
     ) -> None:
-        self.nusc = nusc
-        self.samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
+        self.index = index
         self.config = config
-        self.augment = augment
+        self.augmentation = augmentation
+        self.sweeps = sweeps
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.index)
 
-    def __getitem__(self, index: int) -> TrainingSample:
-        sample = self.samples[index]
-        frame = camera_frame(self.nusc, sample)
-        objects = annotated_objects(self.nusc, sample, frame.global_from_ego)
-        points = lidar_points(self.nusc, sample, frame.global_from_ego)[:, :3]
+    def __getitem__(self, keyframe: int) -> TrainingSample:
+        """A keyframe as it was recorded."""
+        return self.sample(keyframe, None)
 
-        size = self.config.image_size
-        images = np.stack([preprocess(image, size) for image in read_images(frame)])
-        to_input = [input_from_image(w, h, size) for w, h in frame.rig.image_sizes]
-        intrinsics = np.stack(to_input) @ frame.rig.intrinsics
-        ego_from_camera = frame.rig.ego_from_camera
+    def sample(self, keyframe: int, random: np.random.Generator | None) -> TrainingSample:
+        """A keyframe, augmented by `random` if it is given."""
+        frame = self.index.frame(keyframe)
+        objects = self.index.objects(keyframe)
+        # The pixels' targets need the present sweep: older ones see other parts of the scene.
+        points = self.index.lidar(keyframe, max(1, self.sweeps)).astype(np.float64)
 
-        if self.augment:
-            random = np.random.default_rng(int(torch.randint(2**31, ())))
-            if random.random() < 0.5:
-                images, intrinsics, ego_from_camera, objects, points = mirror(
-                    images, intrinsics, ego_from_camera, objects, points
-                )
-            angle = random.uniform(-MAX_ROTATION, MAX_ROTATION)
-            ego_from_camera, objects, points = rotate(ego_from_camera, objects, points, angle)
-            gain = 1 + random.uniform(-COLOUR_GAIN, COLOUR_GAIN) + random.normal(0, 0.05, 3)
-            images = jitter_colour(images, gain, random.uniform(-COLOUR_OFFSET, COLOUR_OFFSET))
+        cameras, size = len(frame.rig), self.config.image_size
+        augmentation = Augmentation.none(cameras)
+        if self.augmentation is not None and random is not None:
+            augmentation = Augmentation.draw(self.augmentation, cameras, size, random)
+        seen = apply(augmentation, read_images(frame), frame.rig, objects, points[:, :3], size)
 
+        present = seen.points[points[:, 4] == points[0, 4]] if len(points) else seen.points
+        cloud = np.concatenate([seen.points, points[:, 3:]], axis=1)[
+            : len(points) * (self.sweeps > 0)
+        ]
         return TrainingSample(
-            images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-            intrinsics=torch.from_numpy(intrinsics).float(),
-            ego_from_camera=torch.from_numpy(ego_from_camera).float(),
-            pixels=pixel_targets(points, objects, intrinsics, ego_from_camera, self.config),
-            objects=detection_targets(objects, self.config.bev),
+            images=torch.from_numpy(seen.images).permute(0, 3, 1, 2).contiguous(),
+            intrinsics=torch.from_numpy(seen.intrinsics).float(),
+            ego_from_camera=torch.from_numpy(seen.ego_from_camera).float(),
+            points=torch.from_numpy(cloud).float(),
+            point_sample=torch.zeros(len(cloud), dtype=torch.int64),
+            pixels=pixel_targets(
+                present, seen.objects, seen.intrinsics, seen.ego_from_camera, self.config
+            ),
+            objects=detection_targets(seen.objects, self.config.bev),
+            keyframe=torch.tensor(keyframe),
         )

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run is a folder that holds everything needed to do it again.
+
+`config.yaml` (its configuration), `log/` (losses and metrics as CSV and for TensorBoard),
+`last.ckpt` and `best.ckpt`, and at its end `metrics.json` and `model/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+
+from asd_perception import __version__
+from asd_perception.config import to_dict
+from asd_perception.errors import UserError
+from asd_perception.files import atomic_file
+from asd_training.config import LoopConfig, Run, read_config
+from asd_training.datasets.index import KeyframeIndex
+
+CHECKPOINT = "last.ckpt"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that `asd-train teacher` and `asd-train student` share."""
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    parser.add_argument("run", type=Path, help="folder of the run: logs, checkpoints, model")
+    parser.add_argument("--config", type=Path, help="YAML, as in config/training/")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of the configuration, as in --set steps=100 --set "
+        "student.image_size=[128,352] (may be repeated)",
+    )
+    parser.add_argument("--version", help="version folder of the dataset, if it holds several")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+
+
+def open_run(args: argparse.Namespace, cls: type[Run]) -> Run:
+    """The configuration of the run, after checking that its folder is fit to begin or go on.
+
+    Raises UserError. Of many processes only the first looks at the folder, since it fills it.
+    """
+    if (args.run / "model").exists():
+        raise UserError(f"{args.run} is finished: its model is {args.run / 'model'}")
+    if args.resume:
+        if not (args.run / CHECKPOINT).is_file():
+            raise UserError(f"{args.run / CHECKPOINT} does not exist; start without --resume")
+        begun = read_config(cls, args.run / "config.yaml")
+        if (args.config or args.set) and read_config(cls, args.config, args.set) != begun:
+            raise UserError(
+                f"the configuration differs from {args.run / 'config.yaml'}, with which the run "
+                "began; leave out --config and --set"
+            )
+        return begun
+    config = read_config(cls, args.config, args.set)
+    if is_first_process() and args.run.is_dir() and any(args.run.iterdir()):
+        raise UserError(f"{args.run} is not empty; go on with --resume or choose another folder")
+    return config
+
+
+def begin(run: Path, config: LoopConfig) -> None:
+    """Write the configuration into the run's folder."""
+    if is_first_process():
+        with atomic_file(run / "config.yaml") as path:
+            path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
+def finish(run: Path, provenance: dict[str, Any]) -> None:
+    """Write the run's results beside its model."""
+    with atomic_file(run / "metrics.json") as path:
+        path.write_text(json.dumps(provenance, indent=1) + "\n")
+
+
+def origin(index: KeyframeIndex, config: LoopConfig, keyframes: int) -> dict[str, Any]:
+    """Where a model comes from: command, data, settings, machine, versions."""
+    settings = to_dict(config)
+    return {
+        "command": shlex.join(["asd-train", *sys.argv[1:]]),
+        "data": {
+            "version": index.version,
+            "train_keyframes": keyframes,
+            "synthesis": synthesis_settings(index.root),
+        },
+        "training": {key: v for key, v in settings.items() if key not in ("student", "teacher")},
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "versions": {
+            "asd_perception": __version__,
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "lightning": lightning.__version__,
+        },
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def is_first_process() -> bool:
+    """Whether this is the process, of many that torchrun may have started, that writes files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def synthesis_settings(root: Path) -> dict[str, Any] | None:
+    """What a synthetic dataset says of the command that made it; None for other data."""
+    path = root / "synthesis.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _commit() -> str | None:
+    """The git commit of this program, "-dirty" if it was changed since; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
