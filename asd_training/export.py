@@ -62,8 +62,8 @@ class Parity:
     """The largest differences between PyTorch and ONNX Runtime on one frame.
 
     compared: objects compared. scores: by rank. boxes: m and rad, velocities: m/s, attributes: how
-    many differ; of each PyTorch object and the nearest one of its class. An object whose score is
-    within the tolerance of the last one's may fall out of the list and is not asked for.
+    many differ; of each PyTorch object and the nearest one of its class. Objects whose score is as
+    good as the last one's are not compared: the other list may have ended before them.
     """
 
     compared: int
@@ -193,11 +193,12 @@ def write_onnx(
 ) -> None:
     """Write the traced model, and print how its answers differ from PyTorch's on the frames.
 
-    Raises UserError, and leaves nothing at `out`, if a difference exceeds `tolerance`.
+    Raises UserError, and leaves nothing at `out`, if a difference exceeds `tolerance`, or if there
+    are no objects to compare.
     """
     with atomic_file(out) as temporary:
         program.save(temporary)
-        results = check_parity(model, temporary, frames, tolerance)
+        results = check_parity(model, temporary, frames)
         print("largest difference between PyTorch and ONNX Runtime:")
         print(f"{'':<16}{'objects':>8}{'score':>10}{'box m, rad':>12}{'m/s':>10}{'attributes':>12}")
         for name, p in results.items():
@@ -211,11 +212,16 @@ def write_onnx(
                 f"{out} is not written: ONNX Runtime differs from PyTorch by {worst:.2g}, "
                 f"which is more than --tolerance {tolerance:g}"
             )
+        if not any(parity.compared for parity in results.values()):
+            raise UserError(
+                f"{out} is not written: all scores are alike, so there are no objects to compare; "
+                "train the student first"
+            )
         print(f"parity holds within {tolerance:g}")
 
 
 def check_parity(
-    model: nn.Module, onnx_file: Path, frames: dict[str, Frame], tolerance: float
+    model: OnnxStudent, onnx_file: Path, frames: dict[str, Frame]
 ) -> dict[str, Parity]:
     """Run each frame through PyTorch and, on the CPU, ONNX Runtime."""
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
@@ -225,13 +231,14 @@ def check_parity(
             expected = Decoded(*(tensor[0].numpy() for tensor in model(*frame)))
         feed = {key: tensor.numpy() for key, tensor in zip(INPUTS, frame, strict=True)}
         found = Decoded(*(array[0] for array in session.run(None, feed)))
-        result[name] = compare(expected, found, tolerance)
+        result[name] = compare(expected, found)
     return result
 
 
-def compare(expected: Decoded, found: Decoded, tolerance: float) -> Parity:
+def compare(expected: Decoded, found: Decoded) -> Parity:
     """The differences of two lists of objects, best first, in arrays without a batch axis."""
-    cut = max(expected.scores[-1], found.scores[-1]) + tolerance
+    scores = _largest(expected.scores - found.scores)
+    cut = max(expected.scores[-1], found.scores[-1]) + 2 * scores
     kept = np.flatnonzero(expected.scores > cut)
     distance = np.linalg.norm(
         expected.boxes[kept, None, :3].astype(np.float64) - found.boxes[None, :, :3], axis=-1
@@ -243,7 +250,7 @@ def compare(expected: Decoded, found: Decoded, tolerance: float) -> Parity:
     boxes[~np.isfinite(distance.min(axis=1))] = np.inf
     return Parity(
         compared=len(kept),
-        scores=_largest(expected.scores - found.scores),
+        scores=scores,
         boxes=_largest(boxes),
         velocities=_largest(expected.velocities[kept] - found.velocities[partner]),
         attributes=int((expected.attributes[kept] != found.attributes[partner]).sum()),

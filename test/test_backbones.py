@@ -118,6 +118,13 @@ def test_a_classifiers_weights_fill_the_backbone(name, form, tmp_path, no_networ
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_trainable_weight_gets_a_gradient(name):
+    encoder = ImageEncoder(small(name)).train()  # else training on several GPUs would stop
+    encoder(torch.randn(2, 3, 64, 96)).square().sum().backward()
+    assert [n for n, p in encoder.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
 def torchvision_name(name: str) -> str:
     """torchvision's name of a tensor of transformers' ResNet."""
     name = name.removeprefix("resnet.").replace("classifier.1", "fc")

@@ -30,6 +30,8 @@ class ImageEncoder(nn.Module):
             config.model_type, **config.options, out_features=list(config.out_features)
         )
         self.backbone = AutoBackbone.from_config(options)
+        if config.model_type == "swin":  # a classifier's norm, which no feature map passes through
+            self.backbone.swin.layernorm.requires_grad_(False)
         stride = _finest_stride(self.backbone)
         if stride != config.stride:
             raise UserError(
