@@ -90,12 +90,8 @@ class Detector:
             raise UserError(f"{len(images)} images for a rig of {len(rig)} cameras")
         pixels, intrinsics = [], []
         for i, image in enumerate(images):
+            rig.check_image(i, image)
             width, height = (int(side) for side in rig.image_sizes[i])
-            if image.shape[:2] != (height, width):
-                raise UserError(
-                    f"{rig.names[i]}: the image is {image.shape[1]}x{image.shape[0]}, "
-                    f"its calibration says {width}x{height}"
-                )
             size = self.config.image_size
             pixels.append(preprocess(image, size, rig.intrinsics[i], rig.distortion[i]))
             intrinsics.append(input_from_image(width, height, size) @ rig.intrinsics[i])

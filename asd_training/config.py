@@ -26,9 +26,10 @@ class LoopConfig:
     `warmup_steps` of linear growth. gradient_clip: largest norm. precision: Lightning's name.
     ema_decay: of the averaged weights, which are validated and exported. validate_every: steps
     between validations on `validate_keyframes` keyframes spread over the split (0: only at the
-    end, on all of it). balance_classes: draw keyframes with rare classes more often.
-    recompute_images: recompute the image backbone's activations in the backward pass, which saves
-    memory for time.
+    end, on all of it). balance_classes: draw keyframes with rare classes more often. pretrained:
+    local folder or file with the image backbone's weights to start from (asd_training.pretrained);
+    none: random. recompute_images: recompute the image backbone's activations in the backward
+    pass, which saves memory for time.
     """
 
     train_split: str = "synthetic_train"
@@ -48,6 +49,7 @@ class LoopConfig:
     checkpoint_every: int = 100
     loader_workers: int = 1
     balance_classes: bool = False
+    pretrained: str | None = None
     recompute_images: bool = False
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
@@ -71,26 +73,20 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class StudentRun(LoopConfig):
-    """A training run of the student.
-
-    pretrained: local folder or file with the image backbone's weights to start from
-    (asd_training.pretrained); none: random.
-    """
+    """A training run of the student."""
 
     student: StudentConfig = field(default_factory=StudentConfig)
-    pretrained: str | None = None
 
 
 @dataclass(frozen=True)
 class TeacherRun(LoopConfig):
     """A training run of the LiDAR (+ camera) teacher.
 
-    sweeps: LiDAR sweeps put together for one keyframe. pretrained: as in StudentRun.
+    sweeps: LiDAR sweeps put together for one keyframe.
     """
 
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     sweeps: int = 10
-    pretrained: str | None = None
 
 
 Run = TypeVar("Run", StudentRun, TeacherRun)

@@ -7,6 +7,7 @@ the seed and on t: a run that was killed and resumed ends as if it had not been.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import logging
 import math
@@ -28,25 +29,30 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from asd_perception import model_directory
 from asd_perception.config import StudentConfig
 from asd_perception.detector import detections_of
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput, decode
-from asd_training.config import LoopConfig
+from asd_training.config import LoopConfig, Run
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate
 from asd_training.datasets.nuscenes import open_dataset, submission_boxes
 from asd_training.datasets.sampling import class_balanced_weights
 from asd_training.datasets.stream import StepBatches, TrainingStream
 from asd_training.evaluation import SCORE_THRESHOLD, Metrics, Submission, format_metrics, score
-from asd_training.run_folder import origin
+from asd_training.pretrained import load_pretrained_backbone
+from asd_training.run_folder import CHECKPOINT, begin, finish, is_first_process, origin
 
 
 class DetectorTraining(LightningModule):
     """A network in training: its data, its optimiser, its averaged weights and its validation.
 
-    `network` is trained, `average` (of its weights) is validated and exported.
+    `network` is trained, `average` (of its weights) is validated and exported. `kind` names both
+    the network and the key of its architecture in the configuration.
     """
+
+    kind: str
 
     def __init__(
         self,
@@ -207,6 +213,33 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
+def run_training(
+    args: argparse.Namespace,
+    config: Run,
+    index: KeyframeIndex,
+    build: Callable[[Run, KeyframeIndex], DetectorTraining],
+    method: str,
+) -> None:
+    """A whole run: train what `build` makes, validate it, and write RUN/model and its metrics.
+
+    args: of `add_arguments`. method: for the provenance. Raises UserError.
+    """
+    if not len(index.split(config.train_split)):
+        raise UserError(f"{args.data}: the split {config.train_split} holds no keyframe")
+    prepare(config)
+    module = build(config, index)
+    if config.pretrained and not args.resume:
+        load_pretrained_backbone(module.network.image_encoder, config.pretrained)
+    begin(args.run, config)
+    provenance = {"method": method, **train(module, args.run, args.resume)}
+    if is_first_process():
+        network, architecture = module.average.module, getattr(config, module.kind)
+        model = args.run / "model"
+        model_directory.save_network(model, module.kind, network, architecture, provenance)
+        finish(args.run, provenance)
+        print(f"model directory: {model}")
+
+
 def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
     """Train `module` to its last step in the folder `run`, then validate on the whole split.
 
@@ -226,7 +259,7 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
     )
     last = ModelCheckpoint(
         run,
-        filename="last",
+        filename=Path(CHECKPOINT).stem,
         every_n_train_steps=config.checkpoint_every,
         enable_version_counter=False,
     )
@@ -252,12 +285,10 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         log_every_n_steps=10,
     )
     try:
-        trainer.fit(
-            module, ckpt_path=run / "last.ckpt" if resume else None, weights_only=resume or None
-        )
+        trainer.fit(module, ckpt_path=run / CHECKPOINT if resume else None, weights_only=True)
     except UserError as error:  # one from a loader's process carries that process's traceback
         raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from error
-    trainer.save_checkpoint(run / "last.ckpt")
+    trainer.save_checkpoint(run / CHECKPOINT)
 
     provenance = {
         **origin(module.index, module.config, len(module.index.split(config.train_split))),

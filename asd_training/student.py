@@ -7,18 +7,15 @@ import argparse
 
 from torch import Tensor, nn
 
-from asd_perception import model_directory
 from asd_perception.constants import CLASSES
-from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.student import Student
 from asd_training.config import StudentRun
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import TrainingSample
-from asd_training.loop import DetectorTraining, prepare, train
+from asd_training.loop import DetectorTraining, run_training
 from asd_training.objective import student_objective
-from asd_training.pretrained import load_pretrained_backbone
-from asd_training.run_folder import add_arguments, begin, finish, is_first_process, open_run
+from asd_training.run_folder import add_arguments, open_run
 
 
 class StudentTraining(DetectorTraining):
@@ -26,6 +23,8 @@ class StudentTraining(DetectorTraining):
 
     `semantics`, an auxiliary head on the image features, is left behind after training.
     """
+
+    kind = "student"
 
     def __init__(self, config: StudentRun, index: KeyframeIndex) -> None:
         super().__init__(config, Student(config.student), config.student, index, sweeps=0)
@@ -49,20 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, validate with the official evaluator, and export to RUN/model."""
     config = open_run(args, StudentRun)
-    index = KeyframeIndex.open(args.data, args.version, sweeps=1)
-    if not len(index.split(config.train_split)):
-        raise UserError(f"{args.data}: the split {config.train_split} holds no keyframe")
-    prepare(config)
-    module = StudentTraining(config, index)
-    if config.pretrained and not args.resume:
-        load_pretrained_backbone(module.network.image_encoder, config.pretrained)
-    begin(args.run, config)
-    provenance = train(module, args.run, args.resume)
-    if is_first_process():
-        provenance = {
-            "method": "student on ground truth; LiDAR tells depth and class of image features",
-            **provenance,
-        }
-        model_directory.save(args.run / "model", module.average.module, provenance)
-        finish(args.run, provenance)
-        print(f"model directory: {args.run / 'model'}")
+    run_training(
+        args,
+        config,
+        KeyframeIndex.open(args.data, args.version, sweeps=1),
+        StudentTraining,
+        method="student on ground truth; LiDAR tells depth and class of image features",
+    )

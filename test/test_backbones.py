@@ -27,15 +27,19 @@ PUBLISHED_PARAMETERS = {
 }
 
 
+def image_encoder(backbone: BackboneConfig) -> ImageEncoder:
+    return ImageEncoder(StudentConfig(backbone=backbone))
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_named_backbone_has_the_published_size_and_its_stride(name):
     with torch.device("meta"):  # shapes alone
-        encoder = ImageEncoder(BACKBONES[name])
-        features = encoder.eval()(torch.zeros(1, 3, 256, 704))
+        encoder = image_encoder(BACKBONES[name])
+        features = encoder.eval()(torch.zeros(1, 1, 3, 256, 704))
     parameters = sum(p.numel() for p in encoder.backbone.parameters())
     assert parameters == pytest.approx(PUBLISHED_PARAMETERS[name], rel=0.02)
     stride = BACKBONES[name].stride
-    assert features.shape == (1, BACKBONES[name].channels, 256 // stride, 704 // stride)
+    assert features.shape == (1, 1, BACKBONES[name].channels, 256 // stride, 704 // stride)
 
 
 def test_a_name_in_yaml_stands_for_the_whole_mapping():
@@ -101,7 +105,7 @@ def test_a_classifiers_weights_fill_the_backbone(name, form, tmp_path, no_networ
         if form == "without prefix":
             weights = {key.removeprefix(f"{config.model_type}."): v for key, v in weights.items()}
         torch.save(weights, path)
-    encoder = ImageEncoder(config).eval()
+    encoder = image_encoder(config).eval()
     lateral = encoder.lateral[0].weight.clone()
     load_pretrained_backbone(encoder, path)
     assert torch.equal(encoder.lateral[0].weight, lateral)
@@ -120,8 +124,8 @@ def test_a_classifiers_weights_fill_the_backbone(name, form, tmp_path, no_networ
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_trainable_weight_gets_a_gradient(name):
-    encoder = ImageEncoder(small(name)).train()  # else training on several GPUs would stop
-    encoder(torch.randn(2, 3, 64, 96)).square().sum().backward()
+    encoder = image_encoder(small(name)).train()  # else training on several GPUs would stop
+    encoder(torch.randn(1, 2, 3, 64, 96)).square().sum().backward()
     assert [n for n, p in encoder.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
@@ -148,7 +152,7 @@ def test_torchvisions_names_of_a_resnet_are_known(name, tmp_path):
         weights
     )
     torch.save(weights, tmp_path / "resnet.pth")
-    encoder = ImageEncoder(small(name))
+    encoder = image_encoder(small(name))
     load_pretrained_backbone(encoder, tmp_path / "resnet.pth")
     for key, tensor in encoder.backbone.state_dict().items():
         assert torch.equal(tensor, source.state_dict()[f"resnet.{key}"]), key
@@ -156,7 +160,7 @@ def test_torchvisions_names_of_a_resnet_are_known(name, tmp_path):
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
     config = small("resnet18")
-    encoder = ImageEncoder(config)
+    encoder = image_encoder(config)
     before = {key: tensor.clone() for key, tensor in encoder.backbone.state_dict().items()}
     weights = classifier(config).state_dict()
     stem = "resnet.embedder.embedder.convolution.weight"
@@ -182,9 +186,9 @@ def test_absent_weights_are_told_with_the_command_that_fetches_them(tmp_path, no
     with pytest.raises(
         UserError, match=re.escape(f"hf download microsoft/resnet-18 --local-dir {path}")
     ):
-        load_pretrained_backbone(ImageEncoder(BACKBONES["resnet18"]), path)
+        load_pretrained_backbone(image_encoder(BACKBONES["resnet18"]), path)
     with pytest.raises(UserError, match="neither model.safetensors nor pytorch_model.bin"):
-        load_pretrained_backbone(ImageEncoder(small("resnet18")), tmp_path)
+        load_pretrained_backbone(image_encoder(small("resnet18")), tmp_path)
 
 
 class Intruder:
@@ -208,5 +212,5 @@ def test_a_file_that_is_no_weights_is_told_and_runs_no_code(tmp_path, name, cont
     else:
         torch.save(content, path)
     with pytest.raises(UserError, match=message) as error:
-        load_pretrained_backbone(ImageEncoder(small("resnet18")), path)
+        load_pretrained_backbone(image_encoder(small("resnet18")), path)
     assert "\n" not in str(error.value)

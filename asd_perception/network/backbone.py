@@ -11,21 +11,27 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoBackbone, AutoConfig
 
-from asd_perception.config import BackboneConfig
+from asd_perception.config import StudentConfig
 from asd_perception.errors import UserError
 from asd_perception.network.layers import ConvNormReLU
 
 
 class ImageEncoder(nn.Module):
-    """Images to one feature map an image, at stride `config.stride`.
+    """Images to one feature map an image, at the backbone's stride; it normalises them itself.
 
     The architecture comes from transformers with random weights: nothing is downloaded.
-    Raises UserError where `config.stride` is not the stride of the finest stage used.
+    Raises UserError where the configured stride is not that of the finest stage used.
     """
 
-    def __init__(self, config: BackboneConfig) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: StudentConfig) -> None:
+        """network: whose `backbone`, `image_mean` and `image_std` count here."""
         super().__init__()
-        self.config = config
+        self.config = config = network.backbone
+        for name, value in (("mean", network.image_mean), ("std", network.image_std)):
+            self.register_buffer(name, torch.tensor(value)[:, None, None], persistent=False)
         options = AutoConfig.for_model(
             config.model_type, **config.options, out_features=list(config.out_features)
         )
@@ -44,13 +50,19 @@ class ImageEncoder(nn.Module):
         self.smooth = ConvNormReLU(config.channels, config.channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) to features (B, channels, H / stride, W / stride)."""
-        stages = self.backbone(images).feature_maps  # fine to coarse
+        """Images (B, N, 3, H, W), RGB in 0-255, uint8 or float, to features (B, N, channels, h, w).
+
+        h = H / stride, w = W / stride.
+        """
+        pixels = (images.flatten(0, 1) - self.mean) / self.std
+        # Convolutions keep their input's memory format, and run fastest on channels last.
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        stages = self.backbone(pixels).feature_maps  # fine to coarse
         lateral = [conv(stage) for conv, stage in zip(self.lateral, stages, strict=True)]
         merged = lateral[-1]
         for finer in reversed(lateral[:-1]):
             merged = finer + F.interpolate(merged, size=finer.shape[-2:], mode="nearest")
-        return self.smooth(merged)
+        return self.smooth(merged).unflatten(0, images.shape[:2])
 
     def recompute_stages(self) -> None:
         """Keep only the stages' inputs in training, and compute the rest again going backward.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from asd_perception.config import StudentConfig
@@ -42,17 +41,10 @@ class Student(nn.Module):
     Raises UserError where the backbone's stride is not the configured one.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer(
-            "mean", torch.tensor(config.image_mean)[:, None, None], persistent=False
-        )
-        self.register_buffer("std", torch.tensor(config.image_std)[:, None, None], persistent=False)
-        self.image_encoder = ImageEncoder(config.backbone)
+        self.image_encoder = ImageEncoder(config)
         self.lift_splat = LiftSplat(config)
         self.point_simulator = PointSimulator(config)
         fusions: dict[str, type[nn.Module]] = {
@@ -71,10 +63,7 @@ class Student(nn.Module):
         images (B, N, 3, H, W): RGB in 0-255, uint8 or float. intrinsics (B, N, 3, 3): of these
         images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
         """
-        pixels = (images.flatten(0, 1) - self.mean) / self.std
-        # Convolutions keep their input's memory format, and run fastest on channels last.
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        features = self.image_encoder(pixels).unflatten(0, images.shape[:2])  # (B, N, F, h, w)
+        features = self.image_encoder(images)  # (B, N, F, h, w)
         rays = camera_rays(
             intrinsics, ego_from_camera, features.shape[-2:], self.config.backbone.stride
         )

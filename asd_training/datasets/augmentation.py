@@ -183,12 +183,8 @@ def apply(
     flips = augmentation.image_flips ^ augmentation.bev_flip
     pixels, pixel_maps = [], []
     for i, image in enumerate(images):
+        rig.check_image(i, image)
         width, height = (int(side) for side in rig.image_sizes[i])
-        if image.shape[:2] != (height, width):
-            raise UserError(
-                f"{rig.names[i]}: the image is {image.shape[1]}x{image.shape[0]}, "
-                f"its calibration says {width}x{height}"
-            )
         warp = augmentation.image_warps[i]
         to_input = warp @ input_from_image(width, height, input_size)
         plain = np.array_equal(warp, np.eye(3))

@@ -91,9 +91,9 @@ class KeyframeDataset(Dataset[TrainingSample]):
         seen = apply(augmentation, read_images(frame), frame.rig, objects, points[:, :3], size)
 
         present = seen.points[points[:, 4] == points[0, 4]] if len(points) else seen.points
-        cloud = np.concatenate([seen.points, points[:, 3:]], axis=1)[
-            : len(points) * (self.sweeps > 0)
-        ]
+        cloud = np.zeros((0, 5))
+        if self.sweeps:
+            cloud = np.concatenate([seen.points, points[:, 3:]], axis=1)
         return TrainingSample(
             images=torch.from_numpy(seen.images).permute(0, 3, 1, 2).contiguous(),
             intrinsics=torch.from_numpy(seen.intrinsics).float(),

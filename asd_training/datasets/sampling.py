@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def class_balanced_weights(counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """The probability with which to draw each keyframe, for torch's WeightedRandomSampler.
+    """The probability with which to draw each keyframe, as TrainingStream does.
 
     counts: (K, C) objects of each class in each keyframe. Returns (K,), summing to 1.
 

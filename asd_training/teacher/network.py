@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from asd_perception.config import StudentConfig
@@ -68,9 +67,6 @@ class Teacher(nn.Module):
     by name. Raises UserError where the backbone's stride is not the configured one.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: TeacherConfig) -> None:
         super().__init__()
         self.config = config
@@ -79,10 +75,7 @@ class Teacher(nn.Module):
             network.bev, config.pillar_cells, config.pillar_channels, network.bev_channels
         )
         if config.modality == "lidar_camera":
-            for name in ("mean", "std"):
-                value = torch.tensor(getattr(network, f"image_{name}"))[:, None, None]
-                self.register_buffer(name, value, persistent=False)
-            self.image_encoder = ImageEncoder(network.backbone)
+            self.image_encoder = ImageEncoder(network)
             self.lift_splat = LiftSplat(network)
             self.fusion = SymmetricFusion(network.bev_channels)
         self.bev_encoder = BevEncoder(
@@ -126,9 +119,7 @@ class Teacher(nn.Module):
         self, images: Tensor, intrinsics: Tensor, ego_from_camera: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The camera's BEV features (B, C, Y, X) and depth logits (B, N, D, h, w)."""
-        pixels = (images.flatten(0, 1) - self.mean) / self.std
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        features = self.image_encoder(pixels).unflatten(0, images.shape[:2])  # (B, N, F, h, w)
+        features = self.image_encoder(images)  # (B, N, F, h, w)
         stride = self.config.network.backbone.stride
         rays = camera_rays(intrinsics, ego_from_camera, features.shape[-2:], stride)
         conditions = camera_conditions(intrinsics, ego_from_camera, *images.shape[-2:])

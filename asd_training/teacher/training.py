@@ -7,21 +7,20 @@ import argparse
 
 from torch import Tensor, nn
 
-from asd_perception import model_directory
-from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
 from asd_training.config import TeacherRun
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import TrainingSample
-from asd_training.loop import DetectorTraining, prepare, train
+from asd_training.loop import DetectorTraining, run_training
 from asd_training.objective import DEPTH_WEIGHT, detection_losses, pixel_loss
-from asd_training.pretrained import load_pretrained_backbone
-from asd_training.run_folder import add_arguments, begin, finish, is_first_process, open_run
+from asd_training.run_folder import add_arguments, open_run
 from asd_training.teacher.network import Teacher, TeacherOutput
 
 
 class TeacherTraining(DetectorTraining):
     """The teacher and its objective on ground truth."""
+
+    kind = "teacher"
 
     def __init__(self, config: TeacherRun, index: KeyframeIndex) -> None:
         network = config.teacher.network
@@ -60,20 +59,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, validate with the official evaluator, and export to RUN/model."""
     config = open_run(args, TeacherRun)
-    index = KeyframeIndex.open(args.data, args.version, config.sweeps)
-    if not len(index.split(config.train_split)):
-        raise UserError(f"{args.data}: the split {config.train_split} holds no keyframe")
-    prepare(config)
-    module = TeacherTraining(config, index)
-    if config.pretrained and not args.resume:
-        load_pretrained_backbone(module.network.image_encoder, config.pretrained)
-    begin(args.run, config)
-    provenance = train(module, args.run, args.resume)
-    if is_first_process():
-        provenance = {"method": f"{config.teacher.modality} teacher on ground truth", **provenance}
-        teacher = module.average.module
-        model_directory.save_network(
-            args.run / "model", "teacher", teacher, config.teacher, provenance
-        )
-        finish(args.run, provenance)
-        print(f"teacher: {args.run / 'model'}")
+    run_training(
+        args,
+        config,
+        KeyframeIndex.open(args.data, args.version, config.sweeps),
+        TeacherTraining,
+        method=f"{config.teacher.modality} teacher on ground truth",
+    )
