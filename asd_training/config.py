@@ -29,7 +29,7 @@ class LoopConfig:
     end, on all of it). balance_classes: draw keyframes with rare classes more often. pretrained:
     local folder or file with the image backbone's weights to start from (asd_training.pretrained);
     none: random. recompute_images: recompute the image backbone's activations in the backward
-    pass, which saves memory for time.
+    pass, which saves memory for time. augmentation: how far samples are changed; null: not at all.
     """
 
     train_split: str = "synthetic_train"
@@ -51,7 +51,7 @@ class LoopConfig:
     balance_classes: bool = False
     pretrained: str | None = None
     recompute_images: bool = False
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    augmentation: AugmentationConfig | None = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
