@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from asd_perception.bev_grid import BevGrid
 from asd_perception.errors import UserError
 
 T = TypeVar("T")
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+"""1e-4: a number to most people, a text to YAML 1.1, which wants 1.0e-4."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 _convert(k, v, f"{where}[{i}]")
                 for i, (k, v) in enumerate(zip(kinds, value, strict=True))
             )
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif hint is float and (
+        (isinstance(value, (int, float)) and not isinstance(value, bool))
+        or (isinstance(value, str) and _EXPONENT.fullmatch(value))
+    ):
         return float(value)
     elif type(value) is (origin or hint):
         return value

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from asd_perception.config import StudentConfig, from_dict
+from asd_perception.config import BACKBONES, StudentConfig, from_dict, to_dict
 from asd_perception.errors import UserError
 from asd_training.datasets.augmentation import AugmentationConfig
 from asd_training.teacher.network import TeacherConfig
@@ -61,8 +61,8 @@ class LoopConfig:
         for key in ("steps", "batch_size", "accumulate", "checkpoint_every", "validate_keyframes"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} is {getattr(self, key)}; it must be at least 1")
-        for key in ("warmup_steps", "validate_every", "loader_workers"):
-            if getattr(self, key) < 0:
+        for key in ("warmup_steps", "validate_every", "loader_workers", "weight_decay"):
+            if not getattr(self, key) >= 0:
                 raise UserError(f"{key} is {getattr(self, key)}; it must not be negative")
         for key in ("learning_rate", "gradient_clip"):
             if not getattr(self, key) > 0:
@@ -102,6 +102,7 @@ def read_config(cls: type[Run], path: Path | None, changes: list[str] | None = N
     if path is not None:
         try:
             values = yaml.safe_load(path.read_text())
+            values = {} if values is None else values  # an empty file: the defaults
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     for change in changes or []:
@@ -123,7 +124,11 @@ def _apply(values: Any, change: str) -> None:
         raise UserError(f"--set {change}: expected key=value")
     *parents, last = key.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {}) if isinstance(values, dict) else None
+        if isinstance(values, dict):
+            child = values.setdefault(parent, {})
+            if parent == "backbone" and child in list(BACKBONES):  # a name for a whole mapping
+                child = values[parent] = to_dict(BACKBONES[child])
+            values = child
     if not isinstance(values, dict):
         raise UserError(f"--set {change}: there is no key {key}")
     values[last] = value

@@ -34,10 +34,10 @@ from asd_perception.files import atomic_file
 from asd_perception.geometry import wrap_angle
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
+from asd_training.checkpoints import LAST
 from asd_training.config import StudentRun, read_config
 from asd_training.datasets.nuscenes import camera_frame, open_dataset, read_images
 from asd_training.pretrained import load_pickle
-from asd_training.run_folder import CHECKPOINT
 from asd_training.synthetic.generate import synthesize
 
 INPUTS = ("images", "intrinsics", "ego_from_camera")
@@ -122,8 +122,8 @@ def load_source(source: Path) -> tuple[Student, dict[str, Any]]:
         if (folder / "model.safetensors").exists():
             provenance = model_directory.read_config(folder).get("provenance") or {}
             return model_directory.load(folder), provenance
-    if (source / CHECKPOINT).exists():
-        return load_checkpoint(source / CHECKPOINT)
+    if (source / LAST).exists():
+        return load_checkpoint(source / LAST)
     raise UserError(f"{source} is no run with a checkpoint, no *.ckpt file and no model directory")
 
 

@@ -8,13 +8,17 @@ the seed and on t: a run that was killed and resumed ends as if it had not been.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import logging
 import math
 import os
+import sys
+import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,18 +26,18 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from nuscenes import NuScenes
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from asd_perception import model_directory
 from asd_perception.config import StudentConfig
 from asd_perception.detector import detections_of
-from asd_perception.errors import UserError
+from asd_perception.errors import UserError, describe_os_error
 from asd_perception.network.center_head import HeadOutput, decode
+from asd_training.checkpoints import LAST, AtomicCheckpointIO, RunCheckpoints
 from asd_training.config import LoopConfig, Run
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate
@@ -42,7 +46,31 @@ from asd_training.datasets.sampling import class_balanced_weights
 from asd_training.datasets.stream import StepBatches, TrainingStream
 from asd_training.evaluation import SCORE_THRESHOLD, Metrics, Submission, format_metrics, score
 from asd_training.pretrained import load_pretrained_backbone
-from asd_training.run_folder import CHECKPOINT, begin, finish, is_first_process, origin
+from asd_training.run_folder import begin, finish, is_first_process
+
+
+class MovingAverage(nn.Module):
+    """`module`: the exponential moving average of a network's weights and buffers.
+
+    It forgets its start: over n steps it reaches back about n / 10 at most. PyTorch's AveragedModel
+    counts the steps in a tensor, for which a GPU must wait at every step.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(network).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, steps: int) -> None:
+        """Take in the network, of which `steps` earlier states were taken in."""
+        share = 1 - min(self.decay, (1 + steps) / (10 + steps))
+        values = network.state_dict()
+        for name, average in self.module.state_dict().items():
+            if average.is_floating_point():
+                average.lerp_(values[name], share)
+            else:
+                average.copy_(values[name])  # BatchNorm counts its batches
 
 
 class DetectorTraining(LightningModule):
@@ -68,9 +96,7 @@ class DetectorTraining(LightningModule):
         self.config = config
         self.network = network
         self.network_config = network_config
-        self.average = AveragedModel(
-            network, multi_avg_fn=moving_average(config.ema_decay), use_buffers=True
-        ).requires_grad_(False)
+        self.average = MovingAverage(network, config.ema_decay)
         if config.recompute_images:  # after the copy: it would call this network's stages
             network.image_encoder.recompute_stages()
         self.index = index
@@ -78,6 +104,9 @@ class DetectorTraining(LightningModule):
         self.validate_all = False
         self._submission: Submission = {}
         self.metrics: Metrics | None = None
+        self.refusal: UserError | None = None
+        self._step_end: float | None = None
+        self._seconds = 0.0  # a batch, averaged
 
     @abstractmethod
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
@@ -108,20 +137,54 @@ class DetectorTraining(LightningModule):
         return loss
 
     def on_train_batch_start(self, batch: TrainingSample, batch_idx: int) -> None:
-        # For networks that draw random numbers (Swin's stochastic depth).
-        torch.manual_seed(self.config.seed + (batch_idx << 16) + self.global_rank)
+        # For networks that draw random numbers (Swin's stochastic depth). 0 and 1 after the seed
+        # are TrainingStream's.
+        sequence = np.random.SeedSequence([self.config.seed, 2, batch_idx, self.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+    def on_train_batch_end(self, outputs: Any, batch: TrainingSample, batch_idx: int) -> None:
+        now = time.perf_counter()
+        if self._step_end is not None:
+            seconds = now - self._step_end
+            self._seconds = 0.9 * self._seconds + 0.1 * seconds if self._seconds else seconds
+            samples = len(batch.keyframe) * self.trainer.world_size
+            self.log("samples_per_s", samples / self._seconds)
+        self._step_end = now
+
+    def on_validation_end(self) -> None:
+        self._step_end = None  # its time is not the training's
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, log, and stop at a gradient that would spoil the weights."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+        # Mixed float16 looks for the scale of its gradients by trying, and skips such a step.
+        if self.config.precision != "16-mixed" and not torch.isfinite(norm):
+            raise UserError(
+                f"the gradient is not finite at step {self.global_step} (norm {float(norm)}), "
+                "though the loss is; lower learning_rate"
+            )
+        self.log("gradient_norm", norm)
+        self.log("learning_rate", optimizer.param_groups[0]["lr"])
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.average.update_parameters(self.network)
+        self.average.update(self.network, self.global_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
         config = self.config
-        optimizer = torch.optim.AdamW(
-            (parameter for parameter in self.parameters() if parameter.requires_grad),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-        )
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+            # Biases and the scales of norms.
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
 
         def factor(step: int) -> float:
             if step < config.warmup_steps:
@@ -158,7 +221,10 @@ class DetectorTraining(LightningModule):
         keyframes = self.index.split(self.config.val_split)
         count = len(keyframes) if self.validate_all else self.config.validate_keyframes
         spread = np.linspace(0, len(keyframes) - 1, min(count, len(keyframes))).round().astype(int)
-        share = keyframes[np.unique(spread)][self.global_rank :: self.trainer.world_size]
+        chosen = keyframes[np.unique(spread)]
+        share = chosen[self.global_rank :: self.trainer.world_size]
+        if not len(share):  # Lightning wants a batch of every process; a keyframe counts once
+            share = chosen[:1]
         dataset = KeyframeDataset(self.index, self.network_config, None, self.sweeps)
         return self._loader(
             torch.utils.data.Subset(dataset, share.tolist()), batch_size=self.config.batch_size
@@ -174,9 +240,10 @@ class DetectorTraining(LightningModule):
         )
 
     def validation_step(self, batch: TrainingSample, _: int) -> None:
-        output = self.heads(self.average.module, batch)
-        grid, count = self.network_config.bev, self.network_config.max_objects
-        decoded = decode(HeadOutput(*(maps.float() for maps in output)), grid, count)
+        # In float32, as the detector: rounded logits tie, and a peak is then found twice.
+        with torch.autocast(self.device.type, enabled=False):
+            output = self.heads(self.average.module, batch)
+        decoded = decode(output, self.network_config.bev, self.network_config.max_objects)
         for i, keyframe in enumerate(batch.keyframe.tolist()):
             frame = self.index.frame(keyframe)
             detections = detections_of(decoded, i, SCORE_THRESHOLD)
@@ -190,27 +257,21 @@ class DetectorTraining(LightningModule):
             shares: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(shares, submission)
             submission = {token: boxes for share in shares for token, boxes in share.items()}
-        metrics = None
+        outcome: Metrics | UserError | None = None
         if self.trainer.is_global_zero:
-            metrics = score(self._tables, submission)
-        self.metrics = self.trainer.strategy.broadcast(metrics)
-        self.log("val/mean_ap", self.metrics.mean_ap, prog_bar=True)
-        self.log("val/nds", self.metrics.nds)
-        self.log_dict({f"val/ap/{name}": ap for name, ap in self.metrics.class_ap.items()})
-
-
-def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """An exponential moving average that forgets its start: over n steps at most about n / 10."""
-
-    def update(averages: list[Tensor], values: list[Tensor], count: Tensor) -> None:
-        share = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, share)
-            else:
-                average.copy_(value)  # BatchNorm counts its batches
-
-    return update
+            try:
+                outcome = score(self._tables, submission)
+            except UserError as error:
+                outcome = error  # told to the other processes, which wait
+        outcome = self.trainer.strategy.broadcast(outcome)
+        if isinstance(outcome, UserError):
+            self.refusal = outcome
+            raise outcome
+        assert outcome is not None
+        self.metrics = outcome
+        self.log("val/mean_ap", outcome.mean_ap, prog_bar=True)
+        self.log("val/nds", outcome.nds)
+        self.log_dict({f"val/ap/{name}": ap for name, ap in outcome.class_ap.items()})
 
 
 def run_training(
@@ -224,45 +285,45 @@ def run_training(
 
     args: of `add_arguments`. method: for the provenance. Raises UserError.
     """
-    if not len(index.split(config.train_split)):
-        raise UserError(f"{args.data}: the split {config.train_split} holds no keyframe")
+    check_splits(config, index)
     prepare(config)
     module = build(config, index)
-    if config.pretrained and not args.resume:
+    if config.pretrained and not (args.resume and (args.run / LAST).is_file()):
         load_pretrained_backbone(module.network.image_encoder, config.pretrained)
-    begin(args.run, config)
-    provenance = {"method": method, **train(module, args.run, args.resume)}
+    origin = begin(args.run, config, index)
+    results = train(module, args.run, args.resume)
     if is_first_process():
+        provenance = {"method": method, **origin, **results}
+        finish(args.run, provenance)
         network, architecture = module.average.module, getattr(config, module.kind)
         model = args.run / "model"
         model_directory.save_network(model, module.kind, network, architecture, provenance)
-        finish(args.run, provenance)
         print(f"model directory: {model}")
+
+
+def check_splits(config: LoopConfig, index: KeyframeIndex) -> None:
+    """Raise UserError unless there are keyframes to train on and, where asked, to validate on."""
+    if not len(index.split(config.train_split)):
+        raise UserError(f"{index.root}: the split {config.train_split} holds no keyframe")
+    validated = index.split(config.val_split)
+    if config.validate_every and not index.class_counts()[validated].any():
+        raise UserError(
+            f"{index.root}: the split {config.val_split} holds no annotated keyframe to validate "
+            "on; set validate_every=0 or another val_split"
+        )
 
 
 def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
     """Train `module` to its last step in the folder `run`, then validate on the whole split.
 
-    Returns the provenance of the result; also on a process that is not the first of many.
+    resume: go on from the folder's last checkpoint, if it has one. Returns the time, the machine
+    and the metrics for the provenance; also on a process that is not the first of many.
     """
     config = module.config
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     timer = Timer()  # counts through resumed runs
-    best = ModelCheckpoint(
-        run,
-        filename="best",
-        monitor="val/mean_ap",
-        mode="max",
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
-    last = ModelCheckpoint(
-        run,
-        filename=Path(CHECKPOINT).stem,
-        every_n_train_steps=config.checkpoint_every,
-        enable_version_counter=False,
-    )
+    checkpoints = RunCheckpoints(run, config)
     csv = CSVLogger(run, name="log")  # a resumed run writes the next version_N
     trainer = Trainer(
         default_root_dir=run,
@@ -270,43 +331,76 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         devices=local_processes,
         num_nodes=processes // local_processes,
         strategy="ddp" if processes > 1 else "auto",
+        plugins=[AtomicCheckpointIO()],
         sync_batchnorm=processes > 1 and torch.cuda.is_available(),
         use_distributed_sampler=False,
         precision=config.precision,
         max_steps=config.steps,
         accumulate_grad_batches=config.accumulate,
-        gradient_clip_val=config.gradient_clip,
         check_val_every_n_epoch=None,
         val_check_interval=(config.validate_every or config.steps + 1) * config.accumulate,
         num_sanity_val_steps=0,
         logger=[csv, TensorBoardLogger(run, name="log", version=csv.version)],
-        callbacks=[timer, last, *([best] if config.validate_every else [])],
+        callbacks=[timer, checkpoints],
+        enable_checkpointing=False,  # `checkpoints` does it
         enable_model_summary=False,
         log_every_n_steps=10,
     )
-    try:
-        trainer.fit(module, ckpt_path=run / CHECKPOINT if resume else None, weights_only=True)
-    except UserError as error:  # one from a loader's process carries that process's traceback
-        raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from error
-    trainer.save_checkpoint(run / CHECKPOINT)
+    begun = run / LAST if resume and (run / LAST).is_file() else None
+    with _one_line(trainer, checkpoints):
+        trainer.fit(module, ckpt_path=begun, weights_only=True)
 
-    provenance = {
-        **origin(module.index, module.config, len(module.index.split(config.train_split))),
+    results = {
         "minutes": round(timer.time_elapsed("train") / 60, 1),
         "processes": processes,
         "device": str(trainer.strategy.root_device),
     }
     if len(module.index.split(config.val_split)):
         module.validate_all = True
-        trainer.validate(module, verbose=False)
-        assert module.metrics is not None
-        provenance["validation"] = {
-            "split": config.val_split,
-            **dataclasses.asdict(module.metrics),
-        }
-        if trainer.is_global_zero:
-            print(format_metrics(module.metrics))
-    return provenance
+        try:
+            with _one_line(trainer, checkpoints):
+                trainer.validate(module, verbose=False)
+        except UserError as error:
+            if processes > 1 and module.refusal is None:
+                raise  # the other processes wait for this one
+            reason = str(error)
+            results["validation"] = {"split": config.val_split, "failed": reason}
+            if trainer.is_global_zero:
+                print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
+        else:
+            assert module.metrics is not None
+            values = dataclasses.asdict(module.metrics)
+            results["validation"] = {"split": config.val_split, **values}
+            if trainer.is_global_zero:
+                print(format_metrics(module.metrics))
+    return results
+
+
+@contextmanager
+def _one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]:
+    """What lies outside the program ends a run in one line that says how to go on."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        # One from a loader's process carries that process's traceback, the error in its last line.
+        _, from_loader, text = str(error).partition("\nOriginal Traceback")
+        if from_loader:
+            text = text.strip().splitlines()[-1].partition(": ")[2]
+        elif isinstance(error, OSError):
+            text = describe_os_error(error)
+        else:
+            raise
+        raise UserError(f"{text}; mend that, then go on with --resume") from error
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C (with status 1) and SIGTERM (with 0)
+        if is_first_process():
+            step, saved = trainer.global_step, checkpoints.saved_step
+            kept = f"{checkpoints.run / LAST} holds step {saved}" if saved else "nothing is saved"
+            print(
+                f"\nstopped at step {step} of {checkpoints.config.steps}; {kept}: go on with "
+                "--resume",
+                file=sys.stderr,
+            )
+        raise SystemExit(130 if stop.code == 1 else 143) from stop
 
 
 def prepare(config: LoopConfig) -> None:

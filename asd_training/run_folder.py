@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run is a folder that holds everything needed to do it again.
 
-`config.yaml` (its configuration), `log/` (losses and metrics as CSV and for TensorBoard),
-`last.ckpt` and `best.ckpt`, and at its end `metrics.json` and `model/`.
+`config.yaml` (its configuration), `origin.json` (command, data, versions), `log/` (losses and
+metrics as CSV and for TensorBoard), `last.ckpt` and `best.ckpt`, and at its end `metrics.json` and
+`model/`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ from asd_perception.files import atomic_file
 from asd_training.config import LoopConfig, Run, read_config
 from asd_training.datasets.index import KeyframeIndex
 
-CHECKPOINT = "last.ckpt"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that `asd-train teacher` and `asd-train student` share."""
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "student.image_size=[128,352] (may be repeated)",
     )
     parser.add_argument("--version", help="version folder of the dataset, if it holds several")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
 
 
 def open_run(args: argparse.Namespace, cls: type[Run]) -> Run:
@@ -57,8 +56,8 @@ def open_run(args: argparse.Namespace, cls: type[Run]) -> Run:
     if (args.run / "model").exists():
         raise UserError(f"{args.run} is finished: its model is {args.run / 'model'}")
     if args.resume:
-        if not (args.run / CHECKPOINT).is_file():
-            raise UserError(f"{args.run / CHECKPOINT} does not exist; start without --resume")
+        if not (args.run / "config.yaml").is_file():
+            raise UserError(f"{args.run} holds no run to go on with; start without --resume")
         begun = read_config(cls, args.run / "config.yaml")
         if (args.config or args.set) and read_config(cls, args.config, args.set) != begun:
             raise UserError(
@@ -72,27 +71,40 @@ def open_run(args: argparse.Namespace, cls: type[Run]) -> Run:
     return config
 
 
-def begin(run: Path, config: LoopConfig) -> None:
-    """Write the configuration into the run's folder."""
+def begin(run: Path, config: LoopConfig, index: KeyframeIndex) -> dict[str, Any]:
+    """Write the configuration and the origin into the run's folder, before it does anything.
+
+    A resumed run keeps the origin and adds how it was resumed. Returns the origin.
+    """
+    found = origin(index, config)
     if is_first_process():
         with atomic_file(run / "config.yaml") as path:
             path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+        file = run / "origin.json"
+        if file.is_file():
+            begun = json.loads(file.read_text())
+            changing = {key: found[key] for key in ("command", "machine", "versions", "date")}
+            begun["resumed"] = [*begun.get("resumed", []), changing]
+            found = begun
+        with atomic_file(file) as path:
+            path.write_text(json.dumps(found, indent=1) + "\n")
+    return found
 
 
 def finish(run: Path, provenance: dict[str, Any]) -> None:
-    """Write the run's results beside its model."""
+    """Write the run's results."""
     with atomic_file(run / "metrics.json") as path:
         path.write_text(json.dumps(provenance, indent=1) + "\n")
 
 
-def origin(index: KeyframeIndex, config: LoopConfig, keyframes: int) -> dict[str, Any]:
+def origin(index: KeyframeIndex, config: LoopConfig) -> dict[str, Any]:
     """Where a model comes from: command, data, settings, machine, versions."""
     settings = to_dict(config)
     return {
         "command": shlex.join(["asd-train", *sys.argv[1:]]),
         "data": {
             "version": index.version,
-            "train_keyframes": keyframes,
+            "train_keyframes": len(index.split(config.train_split)),
             "synthesis": synthesis_settings(index.root),
         },
         "training": {key: v for key, v in settings.items() if key not in ("student", "teacher")},

@@ -9,10 +9,13 @@ dataset, and loaded at every later start. Forked workers share its arrays.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,6 +106,7 @@ class KeyframeIndex:
 
         sweeps: the number of LiDAR sweeps a keyframe, its own and earlier ones. The file is true as
         long as the tables have the size and time of change, or else the content, that they had.
+        Of many processes that find none, one builds it while the others wait.
 
         Raises UserError if the dataset is incomplete or its tables do not fit together.
         """
@@ -116,23 +120,22 @@ class KeyframeIndex:
         # Stats and digests are taken before the tables are read: a change meanwhile is seen at the
         # next start.
         stats = np.array([(s.st_size, s.st_mtime_ns) for s in map(os.stat, tables)], np.int64)
-        found = []
-        for file in files:
-            arrays = _read(file, identity)
-            if arrays is not None:
-                if np.array_equal(arrays["table_stats"], stats):
-                    return cls._of(root, version, sweeps, arrays)
-                found.append(arrays)
-        digests = _digests(tables)
-        for arrays in found:
-            if np.array_equal(arrays["table_digests"], digests):
-                break
-        else:
-            arrays = _build(open_dataset(root, version), sweeps)
-        arrays["identity"] = np.array(identity)
-        arrays["table_stats"] = stats
-        arrays["table_digests"] = digests
-        _write(files, arrays)
+        arrays, outdated = _look(files, identity, stats)
+        if arrays is None:
+            with _alone(files) as waited:
+                if waited:
+                    arrays, outdated = _look(files, identity, stats)
+                if arrays is None:
+                    digests = _digests(tables)
+                    for arrays in outdated:
+                        if np.array_equal(arrays["table_digests"], digests):
+                            break
+                    else:
+                        arrays = _build(open_dataset(root, version), sweeps)
+                    arrays["identity"] = np.array(identity)
+                    arrays["table_stats"] = stats
+                    arrays["table_digests"] = digests
+                    _write(files, arrays)
         return cls._of(root, version, sweeps, arrays)
 
     @classmethod
@@ -291,6 +294,20 @@ def _read(file: Path, identity: bytes) -> _Arrays | None:
         return None
 
 
+def _look(
+    files: list[Path], identity: bytes, stats: NDArray[np.int64]
+) -> tuple[_Arrays | None, list[_Arrays]]:
+    """The index of tables with these stats, or None and the indices of tables with others."""
+    outdated = []
+    for file in files:
+        arrays = _read(file, identity)
+        if arrays is not None:
+            if np.array_equal(arrays["table_stats"], stats):
+                return arrays, []
+            outdated.append(arrays)
+    return None, outdated
+
+
 def _write(files: list[Path], arrays: _Arrays) -> None:
     """Write the first file that can be written; if none can, say so and go on without."""
     for file in files:
@@ -301,6 +318,39 @@ def _write(files: list[Path], arrays: _Arrays) -> None:
         except (UserError, OSError) as error:
             reason = error
     print(f"the index cannot be kept and is built at every start ({reason})", file=sys.stderr)
+
+
+@contextmanager
+def _alone(files: list[Path]) -> Iterator[bool]:
+    """Wait while another process is in here for the same dataset. Yields whether it was so.
+
+    By a lock, which ends with its process, on a file beside the first of `files` whose place can be
+    written; where there is no such place nobody waits, since nothing could be found after it.
+    """
+    for file in files:
+        path = file.with_suffix(".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("a")
+        except OSError:
+            continue
+        with lock:
+            waited = False
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+            try:
+                yield waited
+            finally:  # those who wait hold it still; who comes later finds the index
+                with suppress(OSError):
+                    path.unlink()
+                    path.parent.rmdir()  # where no index came of it
+        return
+    yield False
 
 
 def _build(nusc: NuScenes, sweeps: int) -> _Arrays:

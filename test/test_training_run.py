@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: what stops a training run is told in one line, leaves nothing half-written, and the run
+goes on from there."""
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from asd_perception import model_directory
+from asd_perception.bev_grid import BevGrid
+from asd_perception.config import BackboneConfig, DepthConfig, StudentConfig, to_dict
+from asd_perception.errors import UserError
+from asd_training import cli
+from asd_training.checkpoints import AtomicCheckpointIO
+from asd_training.config import StudentRun
+from asd_training.datasets.index import KeyframeIndex
+from asd_training.datasets.keyframes import KeyframeDataset, collate
+from asd_training.student import StudentTraining
+
+SMALL = StudentRun(
+    steps=2,
+    batch_size=1,
+    warmup_steps=0,
+    checkpoint_every=1,
+    student=StudentConfig(
+        image_size=(32, 96),
+        backbone=BackboneConfig(
+            options={
+                "embedding_size": 8,
+                "hidden_sizes": [8, 8, 16, 16],
+                "depths": [1, 1, 1, 1],
+                "layer_type": "basic",
+            },
+            channels=16,
+        ),
+        depth=DepthConfig(1.0, 21.0, 10),
+        bev=BevGrid(half_extent=12.8),
+        bev_channels=8,
+        encoder_channels=(8, 8, 16),
+        head_channels=16,
+        max_objects=30,
+    ),
+)
+
+
+@pytest.fixture
+def small(tmp_path):
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(to_dict(SMALL)))
+    return tmp_path / "small.yaml"
+
+
+@pytest.fixture
+def asd_train(monkeypatch, capfd):
+    """Runs the command in this process; its exit status and what it said on stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["asd-train", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code, capfd.readouterr().err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def index(synthetic_root):
+    return KeyframeIndex.open(synthetic_root, sweeps=1)
+
+
+@pytest.fixture
+def root(synthetic_root, index, tmp_path):
+    """A dataset of the test's own, to damage."""
+    return shutil.copytree(synthetic_root, tmp_path / "data")
+
+
+def assert_one_line(outcome, *messages):
+    code, said = outcome
+    assert code == 2
+    assert "Traceback" not in said
+    assert said.count("error:") == 1
+    line = said.strip().splitlines()[-1]
+    assert "asd-train student: error: " in line  # behind the progress bar
+    for message in messages:
+        assert message in said
+
+
+def assert_nothing_half_written(run):
+    assert {path.name for path in run.iterdir()} <= {
+        *("config.yaml", "origin.json", "log", "last.ckpt", "best.ckpt")
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: [", "cannot be read"),
+        ("stepz: 5", "unknown key stepz"),
+        ("train_split: nowhere", "no split 'nowhere'"),
+        ("val_split: nowhere", "no split 'nowhere'"),
+        ("validate_every: 5\nval_split: mini_val", "mini_val holds no annotated keyframe"),
+        ("pretrained: nowhere", "pretrained weights nowhere do not exist, and are not downloaded"),
+    ],
+)
+def test_a_wrong_configuration_is_told_before_the_run_begins(
+    synthetic_root, index, tmp_path, asd_train, text, message
+):
+    (tmp_path / "config.yaml").write_text(text)
+    outcome = asd_train(
+        "student", synthetic_root, tmp_path / "run", "--config", tmp_path / "config.yaml"
+    )
+    assert_one_line(outcome, message)
+    assert len(outcome[1].strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_stopped_by_a_corrupt_image_starts_once_it_is_mended(
+    synthetic_root, root, tmp_path, small, asd_train
+):
+    run = tmp_path / "run"
+    for image in root.glob("samples/CAM_BACK/*"):
+        image.write_bytes(image.read_bytes()[:100])
+    outcome = asd_train("student", root, run, "--config", small)
+    assert_one_line(outcome, str(root / "samples" / "CAM_BACK"), "go on with --resume")
+    assert_nothing_half_written(run)
+    begun = json.loads((run / "origin.json").read_text())
+    assert begun["data"]["train_keyframes"] == 3
+    assert begun["versions"]["torch"]
+
+    shutil.copytree(synthetic_root / "samples", root / "samples", dirs_exist_ok=True)
+    assert_one_line(asd_train("student", root, run, "--config", small), "go on with --resume")
+    assert asd_train("student", root, run, "--resume")[0] == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["command"] == begun["command"]
+    assert [at["command"] for at in metrics["resumed"]] == [
+        f"asd-train student {root} {run} --resume"
+    ]
+    assert metrics == model_directory.read_config(run / "model")["provenance"]
+
+    # Killed after its last checkpoint but before its model is written, it ends the same.
+    weights = safetensors.torch.load_file(run / "model" / "model.safetensors")
+    shutil.rmtree(run / "model")
+    assert asd_train("student", root, run, "--resume")[0] == 0
+    again = safetensors.torch.load_file(run / "model" / "model.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in weights.items())
+    assert json.loads((run / "metrics.json").read_text())["validation"] == metrics["validation"]
+
+
+def test_a_missing_lidar_file_is_one_line(root, tmp_path, small, asd_train):
+    for sweep in root.glob("samples/LIDAR_TOP/*"):
+        sweep.unlink()
+    outcome = asd_train("student", root, tmp_path / "run", "--config", small)
+    assert_one_line(outcome, "LIDAR_TOP", "is missing; the dataset is incomplete")
+    assert_nothing_half_written(tmp_path / "run")
+
+
+def test_a_learning_rate_that_makes_nan_is_one_line(
+    synthetic_root, index, tmp_path, small, asd_train
+):
+    changes = ["--set", "learning_rate=1e30", "--set", "steps=9"]
+    outcome = asd_train("student", synthetic_root, tmp_path / "run", "--config", small, *changes)
+    assert_one_line(outcome, "not finite at step", "lower learning_rate")
+    assert_nothing_half_written(tmp_path / "run")
+
+
+@pytest.fixture
+def full_disk():
+    """A disk on which no file may grow beyond 100 kB, until it is called."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_run_stopped_by_a_full_disk_goes_on_when_there_is_room(
+    synthetic_root, index, tmp_path, small, asd_train, full_disk
+):
+    run = tmp_path / "run"
+    outcome = asd_train("student", synthetic_root, run, "--config", small)
+    assert_one_line(outcome, f"{run / 'last.ckpt'} cannot be written", "go on with --resume")
+    assert_nothing_half_written(run)
+    full_disk()
+    assert asd_train("student", synthetic_root, run, "--resume")[0] == 0
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, full_disk):
+    file = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1, "weights": torch.zeros(10)}, file)
+    with pytest.raises(UserError, match=r"last.ckpt cannot be written \(File too large\)"):
+        AtomicCheckpointIO().save_checkpoint({"step": 2, "weights": torch.zeros(100_000)}, file)
+    assert torch.load(file)["step"] == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_split_without_annotations_costs_the_metrics_not_the_model(
+    root, tmp_path, small, asd_train
+):
+    tables = next(root.glob("v1.0*"))
+    index = KeyframeIndex.open(root, sweeps=1)
+    kept = {index.sample_tokens[i].decode() for i in index.split("synthetic_train")}
+    annotations = json.loads((tables / "sample_annotation.json").read_text())
+    annotations = [row for row in annotations if row["sample_token"] in kept]
+    (tables / "sample_annotation.json").write_text(json.dumps(annotations))
+
+    run = tmp_path / "run"
+    code, said = asd_train("student", root, run, "--config", small)
+    assert code == 0
+    assert "no metrics on synthetic_val: " in said
+    assert "these samples have no annotated object of the ten classes" in said
+    assert "Traceback" not in said
+    model_directory.load(run / "model")
+    assert "no annotated" in json.loads((run / "metrics.json").read_text())["validation"]["failed"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_where_the_run_stands(synthetic_root, index, tmp_path, small):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "asd_training.cli", "student", synthetic_root, run]
+    with subprocess.Popen(
+        [*command, "--config", small, "--set", "steps=100000"],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not (run / "last.ckpt").is_file() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    line = said.strip().splitlines()[-1]
+    assert line.startswith("stopped at step ")
+    assert f"{run / 'last.ckpt'} holds step " in line
+    assert line.endswith("go on with --resume")
+
+
+def test_a_gradient_that_is_not_finite_is_told(index):
+    module = StudentTraining(SMALL, index)
+    optimizer = module.configure_optimizers()["optimizer"]
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    next(module.network.head.parameters()).grad.view(-1)[0] = torch.inf
+    with pytest.raises(UserError, match="the gradient is not finite at step 0 .*learning_rate"):
+        module.configure_gradient_clipping(optimizer)
+
+
+def test_weight_decay_pulls_at_weights_not_at_norms_and_biases(index):
+    module = StudentTraining(SMALL, index)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    assert len(decay) == len(trained) == sum(len(group["params"]) for group in groups)
+    for name, parameter in trained.items():
+        assert decay[id(parameter)] == (SMALL.weight_decay if parameter.ndim > 1 else 0), name
+
+
+def test_validation_is_in_float32_whatever_training_is_in(index):
+    torch.manual_seed(0)
+    module = StudentTraining(SMALL, index).eval()
+    batch = collate([KeyframeDataset(index, SMALL.student)[0]])
+    submissions = []
+    for mixed in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            module.validation_step(batch, 0)
+        submissions.append(module._submission)
+        module._submission = {}
+    assert sum(map(len, submissions[0].values())) > 0
+    assert submissions[0] == submissions[1]
+
+
+def test_batches_and_seeds_draw_random_numbers_of_their_own(index):
+    module = StudentTraining(SMALL, index)
+    seeds = set()
+    for module.config.__dict__["seed"] in (0, 1, 1 << 16):
+        for batch in (0, 1, 2):
+            module.on_train_batch_start(None, batch)
+            seeds.add(torch.initial_seed())
+    assert len(seeds) == 9
