@@ -31,16 +31,15 @@ from torch.utils.data import DataLoader
 
 from asd_perception import model_directory
 from asd_perception.config import StudentConfig
-from asd_perception.detector import detections_of
 from asd_perception.errors import UserError
-from asd_perception.network.center_head import HeadOutput, decode
+from asd_perception.network.center_head import HeadOutput
 from asd_training.config import LoopConfig, Run
 from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate
-from asd_training.datasets.nuscenes import open_dataset, submission_boxes
+from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate, one_thread
+from asd_training.datasets.nuscenes import open_dataset
 from asd_training.datasets.sampling import class_balanced_weights
 from asd_training.datasets.stream import StepBatches, TrainingStream
-from asd_training.evaluation import SCORE_THRESHOLD, Metrics, Submission, format_metrics, score
+from asd_training.evaluation import Metrics, Submission, format_metrics, score, submission_of
 from asd_training.pretrained import load_pretrained_backbone
 from asd_training.run_folder import CHECKPOINT, begin, finish, is_first_process, origin
 
@@ -61,9 +60,10 @@ class DetectorTraining(LightningModule):
         network_config: StudentConfig,
         index: KeyframeIndex,
         sweeps: int,
+        cameras: bool = True,
     ) -> None:
         """network_config: of the images, the BEV grid and the head. sweeps: LiDAR sweeps that a
-        sample needs, 0 for none."""
+        sample needs, 0 for none. cameras: whether it needs images."""
         super().__init__()
         self.config = config
         self.network = network
@@ -75,6 +75,7 @@ class DetectorTraining(LightningModule):
             network.image_encoder.recompute_stages()
         self.index = index
         self.sweeps = sweeps
+        self.cameras = cameras
         self.validate_all = False
         self._submission: Submission = {}
         self.metrics: Metrics | None = None
@@ -142,7 +143,9 @@ class DetectorTraining(LightningModule):
         weights = None
         if config.balance_classes:
             weights = class_balanced_weights(self.index.class_counts()[keyframes])
-        dataset = KeyframeDataset(self.index, self.network_config, config.augmentation, self.sweeps)
+        dataset = KeyframeDataset(
+            self.index, self.network_config, config.augmentation, self.sweeps, self.cameras
+        )
         stream = TrainingStream(dataset, keyframes, config.seed, weights)
         batches = StepBatches(
             config.batch_size,
@@ -159,7 +162,9 @@ class DetectorTraining(LightningModule):
         count = len(keyframes) if self.validate_all else self.config.validate_keyframes
         spread = np.linspace(0, len(keyframes) - 1, min(count, len(keyframes))).round().astype(int)
         share = keyframes[np.unique(spread)][self.global_rank :: self.trainer.world_size]
-        dataset = KeyframeDataset(self.index, self.network_config, None, self.sweeps)
+        dataset = KeyframeDataset(
+            self.index, self.network_config, None, self.sweeps, self.cameras, targets=False
+        )
         return self._loader(
             torch.utils.data.Subset(dataset, share.tolist()), batch_size=self.config.batch_size
         )
@@ -169,20 +174,15 @@ class DetectorTraining(LightningModule):
             dataset,
             num_workers=self.config.loader_workers,
             collate_fn=collate,
+            worker_init_fn=one_thread,
             pin_memory=self.device.type == "cuda",
             **how,
         )
 
     def validation_step(self, batch: TrainingSample, _: int) -> None:
         output = self.heads(self.average.module, batch)
-        grid, count = self.network_config.bev, self.network_config.max_objects
-        decoded = decode(HeadOutput(*(maps.float() for maps in output)), grid, count)
-        for i, keyframe in enumerate(batch.keyframe.tolist()):
-            frame = self.index.frame(keyframe)
-            detections = detections_of(decoded, i, SCORE_THRESHOLD)
-            self._submission[frame.sample_token] = submission_boxes(
-                detections, frame.sample_token, frame.global_from_ego
-            )
+        keyframes = batch.keyframe.tolist()
+        self._submission |= submission_of(output, keyframes, self.index, self.network_config)
 
     def on_validation_epoch_end(self) -> None:
         submission, self._submission = self._submission, {}
