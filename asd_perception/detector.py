@@ -33,7 +33,7 @@ class Detector:
     """
 
     def __init__(self, student: Student, device: str = "cpu") -> None:
-        self.device = _device(device)
+        self.device = find_device(device)
         self.student = student.to(self.device).eval()
 
     @classmethod
@@ -116,8 +116,8 @@ def detections_of(decoded: Decoded, sample: int, score_threshold: float) -> Dete
     )
 
 
-def _device(name: str) -> torch.device:
-    """The torch device of a name. Raises UserError."""
+def find_device(name: str) -> torch.device:
+    """The torch device of a name: "cpu", "cuda", "cuda:N" or "auto". Raises UserError."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -27,6 +27,7 @@ _COMMANDS = {
         "asd_training.evaluate_command",
         "score a model with the official nuScenes evaluator",
     ),
+    "benchmark": ("asd_training.throughput", "time a training's loader and its step"),
     "export": ("asd_training.export", "write a run's student as a model directory or as ONNX"),
 }
 

@@ -10,20 +10,25 @@ import sys
 from pathlib import Path
 
 from asd_perception import model_directory
-from asd_perception.detector import Detector
+from asd_perception.detector import Detector, find_device
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
+from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.nuscenes import open_dataset, scene_samples, split_scenes
 from asd_training.error_analysis import analyse
 from asd_training.evaluation import detect_samples, evaluate, evaluate_submission, format_metrics
 from asd_training.metrics_file import Setting, write_metrics
 from asd_training.report import write_report
+from asd_training.teacher.detection import detect_keyframes, load_teacher, trained_sweeps
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument(
-        "model", type=Path, help="model directory, or the JSON file of a submission made before"
+        "model",
+        type=Path,
+        help="model directory of a student or a teacher, or the JSON file of a submission made "
+        "before",
     )
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
     parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
@@ -55,9 +60,18 @@ def run(args: argparse.Namespace) -> None:
         evaluation = evaluate_submission(nusc, args.model, tokens)
         provenance = None
     else:
-        detector = Detector.from_pretrained(args.model, args.device)
-        provenance = model_directory.read_config(args.model).get("provenance") or {}
-        evaluation = evaluate(nusc, detect_samples(detector, nusc, samples), args.output)
+        document = model_directory.read_config(args.model)
+        provenance = document.get("provenance") or {}
+        if "teacher" in document:
+            teacher = load_teacher(args.model)
+            index = KeyframeIndex.open(args.data, nusc.version, trained_sweeps(args.model))
+            found = detect_keyframes(
+                teacher, index, index.split(args.split), index.sweeps, find_device(args.device)
+            )
+            evaluation = evaluate(nusc, found, args.output, teacher.config.modality.split("_"))
+        else:
+            detector = Detector.from_pretrained(args.model, args.device)
+            evaluation = evaluate(nusc, detect_samples(detector, nusc, samples), args.output)
     print(format_metrics(evaluation.metrics))
     if not (args.report or args.metrics):
         return

@@ -8,6 +8,7 @@ import io
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,13 @@ from nuscenes.eval.detection.data_classes import (
 from nuscenes.eval.detection.evaluate import DetectionEval
 from tqdm import tqdm
 
+from asd_perception.config import StudentConfig
 from asd_perception.constants import CLASSES
-from asd_perception.detector import Detector
+from asd_perception.detector import Detector, detections_of
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
+from asd_perception.network.center_head import HeadOutput, decode
+from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.nuscenes import (
     camera_frame,
     read_images,
@@ -163,11 +167,16 @@ def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[st
     return Evaluation(metrics, details, curves, evaluator.gt_boxes, evaluator.pred_boxes)
 
 
-def evaluate(nusc: NuScenes, submission: Submission, path: str | Path | None = None) -> Evaluation:
+def evaluate(
+    nusc: NuScenes,
+    submission: Submission,
+    path: str | Path | None = None,
+    modalities: Collection[str] = ("camera",),
+) -> Evaluation:
     """Evaluate a submission over its own samples; keep its file at `path` if given."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(path or Path(folder) / "submission.json")
-        write_submission(submission, file)
+        write_submission(submission, file, modalities)
         return evaluate_submission(nusc, file, list(submission))
 
 
@@ -176,15 +185,17 @@ def score(nusc: NuScenes, submission: Submission, path: str | Path | None = None
     return evaluate(nusc, submission, path).metrics
 
 
-def write_submission(submission: Submission, path: str | Path) -> None:
-    """Write a camera-only nuScenes submission file, atomically.
+def write_submission(
+    submission: Submission, path: str | Path, modalities: Collection[str] = ("camera",)
+) -> None:
+    """Write a nuScenes submission file, atomically. modalities: what the detector saw.
 
     A velocity that is not known stays NaN, which only Python's dialect of JSON can write: it is
     what the devkit reads. It leaves such a box out of the velocity error (1 where all of a class
     are unknown); null would crash it, and 0 would claim that the object stands.
     """
-    modalities = ("camera", "lidar", "radar", "map", "external")
-    meta = {f"use_{name}": name == "camera" for name in modalities}
+    known = ("camera", "lidar", "radar", "map", "external")
+    meta = {f"use_{name}": name in modalities for name in known}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps({"meta": meta, "results": submission}))
 
@@ -202,6 +213,20 @@ def detect_samples(
         detections = detector.detect(read_images(frame), frame.rig, score_threshold)
         submission[frame.sample_token] = submission_boxes(
             detections, frame.sample_token, frame.global_from_ego
+        )
+    return submission
+
+
+def submission_of(
+    output: HeadOutput, keyframes: Sequence[int], index: KeyframeIndex, config: StudentConfig
+) -> Submission:
+    """What a head says of a batch of an index's keyframes. config: of the grid and the decoding."""
+    decoded = decode(HeadOutput(*(m.float() for m in output)), config.bev, config.max_objects)
+    submission = {}
+    for i, keyframe in enumerate(keyframes):
+        frame = index.frame(keyframe)
+        submission[frame.sample_token] = submission_boxes(
+            detections_of(decoded, i, SCORE_THRESHOLD), frame.sample_token, frame.global_from_ego
         )
     return submission
 

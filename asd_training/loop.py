@@ -34,17 +34,16 @@ from torch.utils.data import DataLoader
 
 from asd_perception import model_directory
 from asd_perception.config import StudentConfig
-from asd_perception.detector import detections_of
 from asd_perception.errors import UserError, describe_os_error
-from asd_perception.network.center_head import HeadOutput, decode
+from asd_perception.network.center_head import HeadOutput
 from asd_training.checkpoints import LAST, AtomicCheckpointIO, RunCheckpoints
 from asd_training.config import LoopConfig, Run
 from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate
-from asd_training.datasets.nuscenes import open_dataset, submission_boxes
+from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate, one_thread
+from asd_training.datasets.nuscenes import open_dataset
 from asd_training.datasets.sampling import class_balanced_weights
 from asd_training.datasets.stream import StepBatches, TrainingStream
-from asd_training.evaluation import SCORE_THRESHOLD, Metrics, Submission, format_metrics, score
+from asd_training.evaluation import Metrics, Submission, format_metrics, score, submission_of
 from asd_training.pretrained import load_pretrained_backbone
 from asd_training.run_folder import begin, finish, is_first_process
 
@@ -89,9 +88,10 @@ class DetectorTraining(LightningModule):
         network_config: StudentConfig,
         index: KeyframeIndex,
         sweeps: int,
+        cameras: bool = True,
     ) -> None:
         """network_config: of the images, the BEV grid and the head. sweeps: LiDAR sweeps that a
-        sample needs, 0 for none."""
+        sample needs, 0 for none. cameras: whether it needs images."""
         super().__init__()
         self.config = config
         self.network = network
@@ -101,6 +101,7 @@ class DetectorTraining(LightningModule):
             network.image_encoder.recompute_stages()
         self.index = index
         self.sweeps = sweeps
+        self.cameras = cameras
         self.validate_all = False
         self._submission: Submission = {}
         self.metrics: Metrics | None = None
@@ -205,7 +206,9 @@ class DetectorTraining(LightningModule):
         weights = None
         if config.balance_classes:
             weights = class_balanced_weights(self.index.class_counts()[keyframes])
-        dataset = KeyframeDataset(self.index, self.network_config, config.augmentation, self.sweeps)
+        dataset = KeyframeDataset(
+            self.index, self.network_config, config.augmentation, self.sweeps, self.cameras
+        )
         stream = TrainingStream(dataset, keyframes, config.seed, weights)
         batches = StepBatches(
             config.batch_size,
@@ -225,7 +228,9 @@ class DetectorTraining(LightningModule):
         share = chosen[self.global_rank :: self.trainer.world_size]
         if not len(share):  # Lightning wants a batch of every process; a keyframe counts once
             share = chosen[:1]
-        dataset = KeyframeDataset(self.index, self.network_config, None, self.sweeps)
+        dataset = KeyframeDataset(
+            self.index, self.network_config, None, self.sweeps, self.cameras, targets=False
+        )
         return self._loader(
             torch.utils.data.Subset(dataset, share.tolist()), batch_size=self.config.batch_size
         )
@@ -235,6 +240,7 @@ class DetectorTraining(LightningModule):
             dataset,
             num_workers=self.config.loader_workers,
             collate_fn=collate,
+            worker_init_fn=one_thread,
             pin_memory=self.device.type == "cuda",
             **how,
         )
@@ -243,13 +249,8 @@ class DetectorTraining(LightningModule):
         # In float32, as the detector: rounded logits tie, and a peak is then found twice.
         with torch.autocast(self.device.type, enabled=False):
             output = self.heads(self.average.module, batch)
-        decoded = decode(output, self.network_config.bev, self.network_config.max_objects)
-        for i, keyframe in enumerate(batch.keyframe.tolist()):
-            frame = self.index.frame(keyframe)
-            detections = detections_of(decoded, i, SCORE_THRESHOLD)
-            self._submission[frame.sample_token] = submission_boxes(
-                detections, frame.sample_token, frame.global_from_ego
-            )
+        keyframes = batch.keyframe.tolist()
+        self._submission |= submission_of(output, keyframes, self.index, self.network_config)
 
     def on_validation_epoch_end(self) -> None:
         submission, self._submission = self._submission, {}

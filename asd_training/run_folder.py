@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that `asd-train teacher` and `asd-train student` share."""
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
     parser.add_argument("run", type=Path, help="folder of the run: logs, checkpoints, model")
+    add_config_arguments(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what is trained, and on which version of the data."""
     parser.add_argument("--config", type=Path, help="YAML, as in config/training/")
     parser.add_argument(
         "--set",
@@ -45,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "student.image_size=[128,352] (may be repeated)",
     )
     parser.add_argument("--version", help="version folder of the dataset, if it holds several")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
 
 
 def open_run(args: argparse.Namespace, cls: type[Run]) -> Run:

@@ -102,12 +102,12 @@ def pixel_targets(
 def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:
     """The targets of one frame's objects in base_link.
 
-    Objects outside the grid, and objects that no LiDAR point hit (the evaluator ignores them,
-    and most are hidden from the cameras too), are left out.
+    Objects outside the grid, and objects that neither LiDAR nor radar saw (the evaluator ignores
+    them, and most are hidden from the cameras too), are left out.
     """
     rows, columns, _ = encode_boxes(torch.from_numpy(objects.boxes).float(), grid)
     inside = ((rows >= 0) & (rows < grid.size) & (columns >= 0) & (columns < grid.size)).numpy()
-    index = np.flatnonzero(inside & (objects.num_lidar_points > 0))
+    index = np.flatnonzero(inside & objects.observed)
     distance = np.linalg.norm(objects.boxes[index, :2], axis=1)
     index = index[np.argsort(distance, kind="stable")][:MAX_OBJECTS]
 

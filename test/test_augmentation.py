@@ -89,7 +89,7 @@ def some_objects(seed, count=4):
     boxes[:, 6] = random.uniform(-np.pi, np.pi, count)
     ones = np.ones(count, np.int64)
     names = tuple(map(str, range(count)))
-    return Annotations(boxes, random.normal(0, 5, (count, 2)), ones, ones, names, ones)
+    return Annotations(boxes, random.normal(0, 5, (count, 2)), ones, ones, names, ones, ones)
 
 
 def black(rig):

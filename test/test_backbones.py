@@ -129,6 +129,35 @@ def test_every_trainable_weight_gets_a_gradient(name):
     assert [n for n, p in encoder.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_recomputing_changes_neither_gradients_nor_statistics(name):
+    results = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        encoder = image_encoder(small(name)).train()
+        if recompute:
+            encoder.recompute_stages()
+        torch.manual_seed(1)
+        encoder(torch.randn(1, 2, 3, 64, 96)).square().sum().backward()
+        gradients = {n: p.grad for n, p in encoder.named_parameters() if p.requires_grad}
+        results.append({**gradients, **dict(encoder.named_buffers())})
+    for key, value in results[0].items():
+        torch.testing.assert_close(results[1][key], value, msg=key)
+
+
+def test_a_backbone_that_cannot_be_recomputed_says_so():
+    vit = BackboneConfig(
+        model_type="dinov2",
+        options={"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        | {"patch_size": 8, "image_size": 64},
+        out_features=("stage1", "stage2"),
+        stride=8,
+        channels=16,
+    )
+    with pytest.raises(UserError, match="the stages of dinov2 are not known"):
+        image_encoder(vit).recompute_stages()
+
+
 def torchvision_name(name: str) -> str:
     """torchvision's name of a tensor of transformers' ResNet."""
     name = name.removeprefix("resnet.").replace("classifier.1", "fc")

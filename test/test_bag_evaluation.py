@@ -48,7 +48,7 @@ def detect_the_truth(nusc, sample, global_from_ego=None):
     if global_from_ego is None:
         global_from_ego = camera_frame(nusc, sample).global_from_ego
     truth = annotated_objects(nusc, sample, global_from_ego)
-    seen = truth.num_lidar_points > 0
+    seen = truth.observed
     return Detections(
         truth.boxes[seen],
         np.ones(seen.sum()),

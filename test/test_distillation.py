@@ -270,6 +270,7 @@ def a_frame(seed: int, count: int) -> DetectionTargets:
         attributes=np.full(count, -1),
         tokens=tuple(map(str, range(count))),
         num_lidar_points=np.ones(count, dtype=np.int64),
+        num_radar_points=np.zeros(count, dtype=np.int64),
     )
     return DetectionTargets(*(value[None] for value in detection_targets(objects, GRID)))
 
@@ -486,3 +487,52 @@ def test_a_frame_without_objects_is_finite():
 def test_a_wrong_setting_is_named(values, named):
     with pytest.raises(UserError, match=named):
         DistillConfig(**values)
+
+
+def _distillation_gradient(student: torch.Tensor, frames: slice) -> torch.Tensor:
+    """The gradient of all distillation losses of some of four frames with unequal objects."""
+    batches = [a_frame(seed, count) for seed, count in enumerate((1, 9, 0, 4))]
+    targets = DetectionTargets(
+        *(torch.cat(values)[frames] for values in zip(*batches, strict=True))
+    )
+    heads = [
+        HeadOutput(*map(torch.cat, zip(*rows, strict=True)))
+        for rows in (
+            [random_head(seed) for seed in range(4)],
+            [random_head(seed) for seed in range(9, 13)],
+        )
+    ]
+    theirs, ours = (HeadOutput(*(maps[frames] for maps in head)) for head in heads)
+    teacher_bev = noise(5, 4, 6, GRID.size, GRID.size)[frames]
+    objective = DistillationObjective(DistillConfig(ramp_steps=0), GRID, 6, 6)
+    terms = objective(
+        SimpleNamespace(head=theirs, lidar_bev=teacher_bev, fused_bev=teacher_bev),
+        SimpleNamespace(
+            head=ours._replace(heatmap=ours.heatmap + student.mean()),
+            point_bev=student[frames],
+            fused_bev=2 * student[frames] + 1,
+        ),
+        targets,
+        step=1,
+    )
+    return torch.autograd.grad(sum(terms.values()), student)[0]
+
+
+def _one_of_two(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    store = torch.distributed.FileStore(f"{folder}/store", 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    student = noise(6, 4, 6, GRID.size, GRID.size).requires_grad_()
+    gradient = _distillation_gradient(student, slice(2 * rank, 2 * rank + 2))
+    torch.distributed.all_reduce(gradient)
+    if rank == 0:
+        torch.save(gradient / 2, f"{folder}/gradient")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradient_of_one(tmp_path):
+    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path),), nprocs=2)
+    student = noise(6, 4, 6, GRID.size, GRID.size).requires_grad_()
+    alone = _distillation_gradient(student, slice(0, 4))
+    torch.testing.assert_close(torch.load(tmp_path / "gradient"), alone, rtol=1e-3, atol=1e-7)

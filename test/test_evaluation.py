@@ -27,7 +27,7 @@ def truth_submission(nusc, shift=0.0):
     frame = camera_frame(nusc, sample)
     objects = annotated_objects(nusc, sample, frame.global_from_ego)
     # The evaluator drops annotations without points, but not the detections of them.
-    seen = objects.num_lidar_points > 0
+    seen = objects.observed
     detections = Detections(
         objects.boxes[seen] + [shift, 0, 0, 0, 0, 0, 0],
         np.full(seen.sum(), 0.9),

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -232,6 +233,15 @@ def test_a_dataset_without_lidar_has_an_index_and_says_so(root):
 
 
 # --- The file
+
+
+def test_radar_points_are_kept_too(root):
+    table = root / KeyframeIndex.open(root).version / "sample_annotation.json"
+    text = re.sub('"num_(lidar|radar)_pts": [0-9]+', r'"num_\1_pts": 0', table.read_text())
+    table.write_text(text.replace('"num_radar_pts": 0', '"num_radar_pts": 7', 1))
+    index = KeyframeIndex.open(root)
+    assert sorted(index.object_radar_points)[-2:] == [0, 7]
+    assert sum(index.objects(i).observed.sum() for i in range(len(index))) == 1
 
 
 def test_it_is_built_once_and_again_when_a_table_changes(root, builds, capsys):

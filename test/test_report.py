@@ -20,9 +20,12 @@ from nuscenes.eval.detection.data_classes import (
     DetectionMetricDataList,
     DetectionMetrics,
 )
+from test_network import SMALL
 
+from asd_perception import model_directory
 from asd_perception.constants import CLASSES
 from asd_perception.detections import Detections
+from asd_perception.errors import UserError
 from asd_training.datasets.nuscenes import (
     annotated_objects,
     camera_frame,
@@ -43,6 +46,8 @@ from asd_training.error_analysis import (
 from asd_training.evaluation import Evaluation, Metrics, evaluate, write_submission
 from asd_training.metrics_file import Setting, write_metrics
 from asd_training.report import write_report
+from asd_training.teacher.detection import trained_sweeps
+from asd_training.teacher.network import Teacher, TeacherConfig
 
 CAR, TRUCK, PEDESTRIAN = (CLASSES.index(name) for name in ("car", "truck", "pedestrian"))
 NOTHING = len(CLASSES)
@@ -240,7 +245,7 @@ def noisy_truth(nusc, samples, perfect=(), empty=(), velocity=0.0):
     for index, sample in enumerate(samples):
         frame = camera_frame(nusc, sample)
         objects = annotated_objects(nusc, sample, frame.global_from_ego)
-        seen = objects.num_lidar_points > 0
+        seen = objects.observed
         boxes, labels = objects.boxes[seen].copy(), objects.labels[seen]
         scores = np.ones(len(boxes))
         if index not in perfect:
@@ -418,3 +423,26 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "file is a file" in done.stderr
+
+
+def test_the_command_scores_a_teacher_with_its_own_sweeps(samples, synthetic_root, tmp_path):
+    teacher = Teacher(TeacherConfig(modality="lidar", network=SMALL))
+    provenance = {"training": {"sweeps": 1}}
+    model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, provenance)
+    done = asd_train_evaluate(
+        tmp_path / "t", synthetic_root, "--output", tmp_path / "s.json",
+        "--report", tmp_path / "r.html", "--metrics", tmp_path / "m.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    submission = json.loads((tmp_path / "s.json").read_text())
+    assert set(submission["results"]) == {sample["token"] for sample in samples}
+    assert submission["meta"]["use_lidar"] and not submission["meta"]["use_camera"]
+    assert json.loads((tmp_path / "m.json").read_text())["samples"] == len(samples)
+    assert Page((tmp_path / "r.html").read_text()).open == []
+
+
+def test_a_teacher_that_does_not_say_its_sweeps_is_refused(tmp_path):
+    teacher = Teacher(TeacherConfig(modality="lidar", network=SMALL))
+    model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
+    with pytest.raises(UserError, match="training.sweeps does not say"):
+        trained_sweeps(tmp_path / "t")

@@ -39,6 +39,7 @@ def scattered_objects(seed: int, count: int) -> Annotations:
         attributes=np.array(attributes, dtype=np.int64),
         tokens=tuple(map(str, range(count))),
         num_lidar_points=np.ones(count, dtype=np.int64),
+        num_radar_points=np.zeros(count, dtype=np.int64),
     )
 
 
@@ -95,8 +96,10 @@ def test_the_perfect_output_costs_almost_nothing():
 
 
 def test_unseen_and_outside_objects_are_left_out():
+    """Unseen is what the official evaluator leaves out, too: neither a LiDAR nor a radar point."""
     objects = scattered_objects(0, 10)
-    objects.num_lidar_points[0] = 0
+    objects.num_lidar_points[[0, 2]] = 0
+    objects.num_radar_points[2] = 1
     objects.boxes[1, 0] = 80.0
     targets = detection_targets(objects, GRID)
     assert int(targets.valid.sum()) == 8
@@ -142,6 +145,7 @@ def test_more_objects_than_a_batch_holds_keeps_the_nearest():
         np.zeros(n, np.int64),
         ("",) * n,
         np.ones(n, np.int64),
+        np.zeros(n, np.int64),
     )
     targets = detection_targets(objects, GRID)
     assert int(targets.valid.sum()) == MAX_OBJECTS

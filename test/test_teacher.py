@@ -192,6 +192,23 @@ def test_a_cloud_of_no_or_one_point_neither_fails_nor_spoils_the_statistics(coun
     assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_every_norm_runs_on_every_cloud(count):
+    """Else a process that saw nothing would leave the others waiting for its statistics."""
+    encoder = pillar_encoder().train()
+    before = [norm.clone() for layer in encoder.layers for norm in layer.norm.buffers()]
+    ran = []
+    for layer in encoder.layers:
+        layer.norm.register_forward_hook(lambda norm, *_: ran.append(norm))
+    encoder(*batch(cloud(0, count, 3.0)))
+    assert ran == [layer.norm for layer in encoder.layers]
+    if count == 0:
+        after = [norm for layer in encoder.layers for norm in layer.norm.buffers()]
+        for old, new in zip(before, after, strict=True):
+            if old.is_floating_point():
+                torch.testing.assert_close(new, old)
+
+
 @torch.no_grad()
 def test_mixed_precision_leaves_the_pillars_as_they_are(encoder):
     points = cloud(5, 300, 6.0)

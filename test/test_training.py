@@ -235,6 +235,7 @@ def test_a_lidar_point_becomes_the_depth_and_the_class_of_its_pixel():
         attributes=np.array([NO_ATTRIBUTE]),
         tokens=("bus",),
         num_lidar_points=np.array([1]),
+        num_radar_points=np.array([0]),
     )
     targets = pixel_targets(
         np.array([near, far, behind, aside]), bus, intrinsics[None], ego_from_camera[None], config

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -67,12 +69,49 @@ class ImageEncoder(nn.Module):
     def recompute_stages(self) -> None:
         """Keep only the stages' inputs in training, and compute the rest again going backward.
 
-        A copy of this module made afterwards would call this one's stages.
+        A copy of this module made afterwards would call this one's stages. Raises UserError for a
+        backbone whose stages are not known.
         """
-        for name, stages in self.backbone.named_modules():
-            if name.endswith(("encoder.stages", "encoder.layers")):
-                for stage in stages:
-                    stage.forward = partial(checkpoint, stage.forward, use_reentrant=False)
+        stages = [
+            stage
+            for name, module in self.backbone.named_modules()
+            if name.endswith(("encoder.stages", "encoder.layers"))
+            for stage in module
+        ]
+        if not stages:
+            raise UserError(
+                f"the stages of {self.config.model_type} are not known: "
+                "this backbone cannot be recomputed"
+            )
+        for stage in stages:
+            stage.forward = partial(
+                checkpoint,
+                stage.forward,
+                use_reentrant=False,
+                context_fn=partial(_recompute_contexts, stage),
+            )
+
+
+def _recompute_contexts(
+    stage: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """The contexts in which a stage goes forward, and forward once more."""
+    return nullcontext(), _running_statistics_kept(stage)
+
+
+@contextmanager
+def _running_statistics_kept(stage: nn.Module) -> Iterator[None]:
+    """A batch that normalisation layers have seen before does not move their statistics again."""
+    kept = {module: dict(module.named_buffers(recurse=False)) for module in stage.modules()}
+    for module, buffers in kept.items():
+        for name, buffer in buffers.items():
+            setattr(module, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for module, buffers in kept.items():
+            for name, buffer in buffers.items():
+                setattr(module, name, buffer)
 
 
 def _finest_stride(backbone: nn.Module) -> int:

@@ -13,7 +13,7 @@ from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
 from asd_perception.network.fusion import HeterogeneousFusion, SymmetricFusion
 from asd_perception.network.simulated_points import PointSimulator
-from asd_perception.network.view_transform import LiftSplat, camera_conditions, camera_rays
+from asd_perception.network.view_transform import LiftSplat, Rays, camera_conditions, camera_rays
 
 
 class StudentOutput(NamedTuple):
@@ -33,6 +33,35 @@ class StudentOutput(NamedTuple):
     point_bev: Tensor
     fused_bev: Tensor
     gate: Tensor
+
+
+class CameraFeatures(NamedTuple):
+    """What the camera branch makes of the images, and what else its features are read with.
+
+    features (B, N, F, h, w); conditions and rays of the cameras, as in view_transform; bev
+    (B, C, Y, X); depth (B, N, D, h, w): logits.
+    """
+
+    features: Tensor
+    conditions: Tensor
+    rays: Rays
+    bev: Tensor
+    depth: Tensor
+
+
+def camera_branch(
+    image_encoder: ImageEncoder,
+    lift_splat: LiftSplat,
+    images: Tensor,
+    intrinsics: Tensor,
+    ego_from_camera: Tensor,
+) -> CameraFeatures:
+    """Images (B, N, 3, H, W) and their rig, as in Student, to the camera BEV."""
+    features = image_encoder(images)
+    stride = image_encoder.config.stride
+    rays = camera_rays(intrinsics, ego_from_camera, features.shape[-2:], stride)
+    conditions = camera_conditions(intrinsics, ego_from_camera, *images.shape[-2:])
+    return CameraFeatures(features, conditions, rays, *lift_splat(features, conditions, rays))
 
 
 class Student(nn.Module):
@@ -63,23 +92,21 @@ class Student(nn.Module):
         images (B, N, 3, H, W): RGB in 0-255, uint8 or float. intrinsics (B, N, 3, 3): of these
         images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
         """
-        features = self.image_encoder(images)  # (B, N, F, h, w)
-        rays = camera_rays(
-            intrinsics, ego_from_camera, features.shape[-2:], self.config.backbone.stride
+        camera = camera_branch(
+            self.image_encoder, self.lift_splat, images, intrinsics, ego_from_camera
         )
-        conditions = camera_conditions(intrinsics, ego_from_camera, *images.shape[-2:])
-
-        camera_bev, camera_depth = self.lift_splat(features, conditions, rays)
-        simulated = self.point_simulator(features, conditions, rays, camera_bev)
-        fused_bev, gate = self.fusion(camera_bev, simulated.bev, simulated.evidence)
+        simulated = self.point_simulator(
+            camera.features, camera.conditions, camera.rays, camera.bev
+        )
+        fused_bev, gate = self.fusion(camera.bev, simulated.bev, simulated.evidence)
         head = self.head(self.bev_encoder(fused_bev))
         return StudentOutput(
             head=head,
-            image_features=features,
-            camera_depth=camera_depth,
+            image_features=camera.features,
+            camera_depth=camera.depth,
             point_depth=simulated.depth,
             simulated_points=simulated.points,
-            camera_bev=camera_bev,
+            camera_bev=camera.bev,
             point_bev=simulated.bev,
             fused_bev=fused_bev,
             gate=gate,

@@ -141,10 +141,12 @@ class Augmentation:
         offset = random.uniform(-config.colour_offset, config.colour_offset)
         bev_scale = random.uniform(*config.bev_scale)
 
-        warps = np.stack([_draw_warp(config, input_size, random) for _ in range(cameras)])
+        warps = np.tile(np.eye(3), (cameras, 1, 1))
+        for warp in warps:
+            warp[:] = _draw_warp(config, input_size, random)
         flips = random.random(cameras) < 0.5 if config.flip else np.zeros(cameras, dtype=bool)
         dropped = random.random(cameras) < config.camera_dropout
-        if dropped.all():
+        if cameras and dropped.all():
             dropped[random.integers(cameras)] = False
         return cls(warps, flips, bev_flip, bev_angle, bev_scale, gain, offset, dropped)
 
@@ -181,7 +183,8 @@ def apply(
     Raises UserError where an image has not the size that its calibration says.
     """
     flips = augmentation.image_flips ^ augmentation.bev_flip
-    pixels, pixel_maps = [], []
+    pixels = np.empty((len(images), *input_size, 3), np.uint8)
+    pixel_maps = np.empty((len(images), 3, 3))
     for i, image in enumerate(images):
         rig.check_image(i, image)
         width, height = (int(side) for side in rig.image_sizes[i])
@@ -192,10 +195,9 @@ def apply(
         if flips[i]:
             result = result[:, ::-1]
             to_input = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]]) @ to_input
-        pixels.append(result)
-        pixel_maps.append(to_input)
+        pixels[i], pixel_maps[i] = result, to_input
 
-    intrinsics, turns = pinhole_and_turn(np.stack(pixel_maps) @ rig.intrinsics)
+    intrinsics, turns = pinhole_and_turn(pixel_maps @ rig.intrinsics)
     mirror = np.diag([1.0, -1.0 if augmentation.bev_flip else 1.0, 1.0, 1.0])
     half = augmentation.bev_angle / 2
     orthogonal = transform_from([np.cos(half), 0, 0, np.sin(half)], [0, 0, 0]) @ mirror
@@ -210,7 +212,7 @@ def apply(
         objects = _select(objects, ~lost)
         ego_from_camera[augmentation.dropped] = ABSENT_CAMERA
     return NetworkFrame(
-        jitter_colour(np.stack(pixels), augmentation.colour_gain, augmentation.colour_offset),
+        jitter_colour(pixels, augmentation.colour_gain, augmentation.colour_offset),
         intrinsics,
         ego_from_camera,
         objects,
@@ -268,6 +270,8 @@ def jitter_colour(
     """Images (N, H, W, 3) with another exposure: gain a colour channel (3,), one offset."""
     levels = np.arange(256)[:, None] * gain + offset
     table = np.clip(levels, 0, 255).astype(np.uint8)  # (256, 3)
+    if not len(images):
+        return images
     rows = images.reshape(-1, *images.shape[2:])  # OpenCV takes one image
     return cv2.LUT(rows, table[None]).reshape(images.shape)
 
@@ -329,4 +333,5 @@ def _select(objects: Annotations, keep: NDArray[np.bool_]) -> Annotations:
         attributes=objects.attributes[keep],
         tokens=tuple(np.array(objects.tokens, dtype=object)[keep]),
         num_lidar_points=objects.num_lidar_points[keep],
+        num_radar_points=objects.num_radar_points[keep],
     )

@@ -38,12 +38,13 @@ from asd_training.datasets.nuscenes import (
     camera_frame,
     dataset_version,
     open_dataset,
+    read_lidar,
     reference_from_sensor,
     scene_samples,
     split_scene_names,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the meaning of a stored array changes, be it by a change in nuscenes.py."""
 
 MIN_DISTANCE = 1.0
@@ -94,6 +95,7 @@ class KeyframeIndex:
     object_attributes: NDArray[np.int8]  # (objects,)
     object_tokens: NDArray[np.bytes_]  # (objects,)
     object_lidar_points: NDArray[np.int32]  # (objects,)
+    object_radar_points: NDArray[np.int32]  # (objects,)
 
     sweep_offsets: NDArray[np.int64]  # (K + 1,)
     sweep_paths: NDArray[np.bytes_]  # (sweeps,)
@@ -194,6 +196,7 @@ class KeyframeIndex:
             attributes=self.object_attributes[rows].astype(np.int64),
             tokens=tuple(token.decode() for token in self.object_tokens[rows]),
             num_lidar_points=self.object_lidar_points[rows].astype(np.int64),
+            num_radar_points=self.object_radar_points[rows].astype(np.int64),
         )
 
     def lidar_sweeps(self, i: int) -> list[LidarSweep]:
@@ -226,7 +229,7 @@ class KeyframeIndex:
             raise UserError(f"sample {self.sample_tokens[i].decode()} has no LIDAR_TOP")
         clouds = []
         for sweep in chain:
-            points = _read_sweep(sweep.path)
+            points = read_lidar(sweep.path)
             points = points[(np.abs(points[:, :2]) >= MIN_DISTANCE).any(axis=1)]
             cloud = np.empty((len(points), 5), dtype=np.float32)
             cloud[:, :3] = transform_points(sweep.ego_from_lidar, points[:, :3])
@@ -399,6 +402,9 @@ def _build(nusc: NuScenes, sweeps: int) -> _Arrays:
         "object_lidar_points": np.concatenate([f.num_lidar_points for f in objects]).astype(
             np.int32
         ),
+        "object_radar_points": np.concatenate([f.num_radar_points for f in objects]).astype(
+            np.int32
+        ),
         "sweep_offsets": _offsets([len(chain) for chain in chains]),
         "sweep_paths": _texts([_relative(sweep.path, root) for sweep in sweep_rows]),
         "sweep_time_lags": np.array([sweep.time_lag for sweep in sweep_rows], np.float64),
@@ -425,20 +431,6 @@ def _sweep_chain(
         )
         token = record["prev"]
     return chain
-
-
-def _read_sweep(path: Path) -> NDArray[np.float32]:
-    """The points (P, 5) of a LiDAR file: x, y, z in the sensor's frame, intensity, ring."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; the dataset is incomplete") from error
-    if len(content) % 20:
-        raise UserError(
-            f"{path} has {len(content)} bytes, not a multiple of 20 (5 floats a point); "
-            "it is damaged: copy it again"
-        )
-    return np.frombuffer(content, dtype="<f4").reshape(-1, 5)
 
 
 def _texts(texts: list[str]) -> NDArray[np.bytes_]:

@@ -7,11 +7,7 @@ Nothing is written to ROOT: the index is built for a temporary folder of links t
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import re
 import shlex
 import statistics
 import sys
@@ -29,6 +25,7 @@ from asd_perception.errors import UserError, run_cli
 from asd_perception.files import atomic_file
 from asd_training.datasets.index import KeyframeIndex, index_files
 from asd_training.datasets.nuscenes import dataset_version, open_dataset
+from asd_training.results_file import write_results
 
 TRAINVAL_KEYFRAMES = 34_149
 LOADS = 5
@@ -122,13 +119,6 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def _machine() -> str:
-    """The processor, in words."""
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    name = found.group(1) if found else platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
-
-
 def main() -> None:
     """Entry point of the command."""
     parser = argparse.ArgumentParser(prog="index_benchmark", description=__doc__.split(":")[0])
@@ -152,19 +142,14 @@ def main() -> None:
             datasets.append(measure(root, args.version, args.sweeps, args.repeat_to))
             print(json.dumps(datasets[-1], indent=1))
         if args.json is not None:
-            report = {
-                "command": shlex.join(["python", "-m", "asd_training.datasets.index_benchmark"])
-                + " "
-                + shlex.join(sys.argv[1:]),
-                "machine": _machine(),
-                "clock": "CPU time of the process",
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "date": datetime.date.today().isoformat(),
-                "datasets": datasets,
-            }
-            with atomic_file(args.json) as temporary:
-                temporary.write_text(json.dumps(report, indent=1) + "\n")
+            command = ["python", "-m", "asd_training.datasets.index_benchmark", *sys.argv[1:]]
+            write_results(
+                args.json,
+                shlex.join(command),
+                clock="CPU time of the process",
+                numpy=np.__version__,
+                datasets=datasets,
+            )
 
     sys.exit(run_cli("index_benchmark", run))
 

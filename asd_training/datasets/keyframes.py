@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from asd_perception.config import StudentConfig
+from asd_perception.rig import CameraRig
 from asd_training.datasets.augmentation import Augmentation, AugmentationConfig, apply
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.nuscenes import read_images
@@ -29,6 +32,9 @@ class TrainingSample(NamedTuple):
     (N, 4, 4). points (P, 5) float32: x, y, z in base_link, intensity, age in s, of all samples of
     a batch one after the other; point_sample (P,) int64: the sample that each belongs to.
     The targets are in asd_training.targets. keyframe: int64, its number in the index.
+
+    What the dataset does not load is empty: N is 0 without cameras, P without LiDAR, and every
+    tensor of targets has the size 0.
     """
 
     images: Tensor
@@ -55,7 +61,8 @@ def collate(samples: list[TrainingSample]) -> TrainingSample:
 class KeyframeDataset(Dataset[TrainingSample]):
     """The keyframes of an index, augmented where `augmentation` says how far.
 
-    sweeps: LiDAR sweeps put into a sample's `points`; 0 leaves them empty.
+    What a sample holds, and nothing else is read: sweeps, LiDAR sweeps put into `points`; cameras,
+    images and their calibration; targets, of the objects and, with cameras, of the pixels.
     """
 
     def __init__(
@@ -64,11 +71,15 @@ class KeyframeDataset(Dataset[TrainingSample]):
         config: StudentConfig,
         augmentation: AugmentationConfig | None = None,
         sweeps: int = 0,
+        cameras: bool = True,
+        targets: bool = True,
     ) -> None:
         self.index = index
         self.config = config
         self.augmentation = augmentation
         self.sweeps = sweeps
+        self.cameras = cameras
+        self.targets = targets
 
     def __len__(self) -> int:
         return len(self.index)
@@ -80,29 +91,58 @@ class KeyframeDataset(Dataset[TrainingSample]):
     def sample(self, keyframe: int, random: np.random.Generator | None) -> TrainingSample:
         """A keyframe, augmented by `random` if it is given."""
         frame = self.index.frame(keyframe)
-        objects = self.index.objects(keyframe)
+        if not self.cameras:
+            frame = dataclasses.replace(frame, rig=_NO_CAMERAS, image_paths=())
         # The pixels' targets need the present sweep: older ones see other parts of the scene.
-        points = self.index.lidar(keyframe, max(1, self.sweeps)).astype(np.float64)
+        sweeps = max(self.sweeps, 1 if self.targets and self.cameras else 0)
+        points = self.index.lidar(keyframe, sweeps) if sweeps else np.zeros((0, 5), np.float32)
 
         cameras, size = len(frame.rig), self.config.image_size
         augmentation = Augmentation.none(cameras)
         if self.augmentation is not None and random is not None:
             augmentation = Augmentation.draw(self.augmentation, cameras, size, random)
-        seen = apply(augmentation, read_images(frame), frame.rig, objects, points[:, :3], size)
+        seen = apply(
+            augmentation,
+            read_images(frame),
+            frame.rig,
+            self.index.objects(keyframe),
+            points[:, :3].astype(np.float64),
+            size,
+        )
 
-        present = seen.points[points[:, 4] == points[0, 4]] if len(points) else seen.points
         cloud = np.zeros((0, 5))
         if self.sweeps:
             cloud = np.concatenate([seen.points, points[:, 3:]], axis=1)
+        pixels, objects = PixelTargets(*_NO_TARGETS[:2]), DetectionTargets(*_NO_TARGETS)
+        if self.targets:
+            objects = detection_targets(seen.objects, self.config.bev)
+        if self.targets and self.cameras:
+            present = seen.points[points[:, 4] == points[:1, 4]]
+            pixels = pixel_targets(
+                present, seen.objects, seen.intrinsics, seen.ego_from_camera, self.config
+            )
         return TrainingSample(
             images=torch.from_numpy(seen.images).permute(0, 3, 1, 2).contiguous(),
             intrinsics=torch.from_numpy(seen.intrinsics).float(),
             ego_from_camera=torch.from_numpy(seen.ego_from_camera).float(),
             points=torch.from_numpy(cloud).float(),
             point_sample=torch.zeros(len(cloud), dtype=torch.int64),
-            pixels=pixel_targets(
-                present, seen.objects, seen.intrinsics, seen.ego_from_camera, self.config
-            ),
-            objects=detection_targets(seen.objects, self.config.bev),
+            pixels=pixels,
+            objects=objects,
             keyframe=torch.tensor(keyframe),
         )
+
+
+def one_thread(_: int) -> None:
+    """What a loader's process begins with: there are as many of them as shall be busy."""
+    cv2.setNumThreads(0)
+
+
+_NO_TARGETS = [torch.zeros(0)] * len(DetectionTargets._fields)
+_NO_CAMERAS = CameraRig(
+    names=(),
+    intrinsics=np.zeros((0, 3, 3)),
+    ego_from_camera=np.zeros((0, 4, 4)),
+    image_sizes=np.zeros((0, 2), np.int64),
+    distortion=np.zeros((0, 8)),
+)

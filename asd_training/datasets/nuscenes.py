@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 from nuscenes import NuScenes
 from nuscenes.eval.common.data_classes import EvalBox
 from nuscenes.eval.detection.utils import category_to_detection_name
-from nuscenes.utils.data_classes import LidarPointCloud
 from nuscenes.utils.splits import get_scenes_of_split
 
 from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES, NO_ATTRIBUTE
@@ -77,7 +76,7 @@ class Annotations:
     """The M annotated objects of the ten detection classes of one keyframe, in base_link.
 
     boxes (M, 7), velocities (M, 2) with NaN where unknown, labels (M,), attributes (M,) as in
-    Detections; tokens: sample_annotation tokens; num_lidar_points (M,) as stored.
+    Detections; tokens: sample_annotation tokens; num_lidar_points, num_radar_points (M,) as stored.
     """
 
     boxes: Array
@@ -86,6 +85,12 @@ class Annotations:
     attributes: NDArray[np.int64]
     tokens: tuple[str, ...]
     num_lidar_points: NDArray[np.int64]
+    num_radar_points: NDArray[np.int64]
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """Which objects the official evaluator counts: those with a LiDAR or radar point. (M,)."""
+        return self.num_lidar_points + self.num_radar_points > 0
 
 
 def dataset_version(root: str | Path, version: str | None = None) -> str:
@@ -219,17 +224,31 @@ def read_images(frame: CameraFrame) -> list[NDArray[np.uint8]]:
     return images
 
 
+def read_lidar(path: Path) -> NDArray[np.float32]:
+    """The points (P, 5) of a LiDAR file: x, y, z in the sensor's frame, intensity, ring.
+
+    Raises UserError if the file is missing or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; the dataset is incomplete") from error
+    if len(content) % 20:
+        raise UserError(
+            f"{path} has {len(content)} bytes, not a multiple of 20 (5 floats a point); "
+            "it is damaged: copy it again"
+        )
+    return np.frombuffer(content, dtype="<f4").reshape(-1, 5)
+
+
 def lidar_points(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array) -> Array:
     """The keyframe's LiDAR points (P, 4): x, y, z in the given ego pose's frame, and intensity."""
     if "LIDAR_TOP" not in sample["data"]:
         raise UserError(f"sample {sample['token']} has no LIDAR_TOP")
     record = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
-    path = Path(nusc.dataroot) / record["filename"]
-    if not path.is_file():
-        raise UserError(f"{path} is missing; the dataset is incomplete")
-    points = LidarPointCloud.from_file(str(path)).points.T  # (P, 4)
+    points = read_lidar(Path(nusc.dataroot) / record["filename"])
     ego_from_lidar = reference_from_sensor(nusc, record, global_from_ego_)
-    return np.concatenate([transform_points(ego_from_lidar, points[:, :3]), points[:, 3:]], axis=1)
+    return np.concatenate([transform_points(ego_from_lidar, points[:, :3]), points[:, 3:4]], axis=1)
 
 
 def annotated_objects(
@@ -237,7 +256,8 @@ def annotated_objects(
 ) -> Annotations:
     """A keyframe's annotated objects in the frame of the given ego pose (4, 4)."""
     ego_from_global = inverse(global_from_ego_)
-    boxes, velocities, labels, attributes, tokens, counts = [], [], [], [], [], []
+    boxes, velocities, labels, attributes, tokens = [], [], [], [], []
+    lidar_counts, radar_counts = [], []
     for token in sample["anns"]:
         record = nusc.get("sample_annotation", token)
         name = category_to_detection_name(record["category_name"])
@@ -251,14 +271,16 @@ def annotated_objects(
         names = [nusc.get("attribute", item)["name"] for item in record["attribute_tokens"]]
         attributes.append(ATTRIBUTES.index(names[0]) if names else NO_ATTRIBUTE)
         tokens.append(token)
-        counts.append(record["num_lidar_pts"])
+        lidar_counts.append(record["num_lidar_pts"])
+        radar_counts.append(record["num_radar_pts"])
     return Annotations(
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 7),
         velocities=np.array(velocities, dtype=np.float64).reshape(-1, 2),
         labels=np.array(labels, dtype=np.int64),
         attributes=np.array(attributes, dtype=np.int64),
         tokens=tuple(tokens),
-        num_lidar_points=np.array(counts, dtype=np.int64),
+        num_lidar_points=np.array(lidar_counts, dtype=np.int64),
+        num_radar_points=np.array(radar_counts, dtype=np.int64),
     )
 
 

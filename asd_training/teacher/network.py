@@ -14,7 +14,8 @@ from asd_perception.network.backbone import ImageEncoder
 from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
 from asd_perception.network.fusion import SymmetricFusion
-from asd_perception.network.view_transform import LiftSplat, camera_conditions, camera_rays
+from asd_perception.network.student import camera_branch
+from asd_perception.network.view_transform import LiftSplat
 from asd_training.teacher.pillars import PillarEncoder
 
 MODALITIES = ("lidar", "lidar_camera")
@@ -74,7 +75,7 @@ class Teacher(nn.Module):
         self.lidar_encoder = PillarEncoder(
             network.bev, config.pillar_cells, config.pillar_channels, network.bev_channels
         )
-        if config.modality == "lidar_camera":
+        if self.uses_cameras:
             self.image_encoder = ImageEncoder(network)
             self.lift_splat = LiftSplat(network)
             self.fusion = SymmetricFusion(network.bev_channels)
@@ -82,6 +83,11 @@ class Teacher(nn.Module):
             network.bev_channels, network.encoder_channels, network.encoder_blocks
         )
         self.head = CenterHead(network.encoder_channels[0], network.head_channels)
+
+    @property
+    def uses_cameras(self) -> bool:
+        """Whether it needs images."""
+        return self.config.modality == "lidar_camera"
 
     def forward(
         self,
@@ -100,10 +106,13 @@ class Teacher(nn.Module):
         """
         lidar_bev = self.lidar_encoder(points, sample_index, batch_size)
         camera_bev, camera_depth, fused_bev = None, None, lidar_bev
-        if self.config.modality == "lidar_camera":
+        if self.uses_cameras:
             if images is None or intrinsics is None or ego_from_camera is None:
                 raise ValueError("a teacher of modality lidar_camera needs images and their rig")
-            camera_bev, camera_depth = self._camera_bev(images, intrinsics, ego_from_camera)
+            camera = camera_branch(
+                self.image_encoder, self.lift_splat, images, intrinsics, ego_from_camera
+            )
+            camera_bev, camera_depth = camera.bev, camera.depth
             fused_bev, _ = self.fusion(camera_bev, lidar_bev, lidar_bev[:, :1])
         encoded_bev = self.bev_encoder(fused_bev)
         return TeacherOutput(
@@ -114,13 +123,3 @@ class Teacher(nn.Module):
             fused_bev=fused_bev,
             encoded_bev=encoded_bev,
         )
-
-    def _camera_bev(
-        self, images: Tensor, intrinsics: Tensor, ego_from_camera: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The camera's BEV features (B, C, Y, X) and depth logits (B, N, D, h, w)."""
-        features = self.image_encoder(images)  # (B, N, F, h, w)
-        stride = self.config.network.backbone.stride
-        rays = camera_rays(intrinsics, ego_from_camera, features.shape[-2:], stride)
-        conditions = camera_conditions(intrinsics, ego_from_camera, *images.shape[-2:])
-        return self.lift_splat(features, conditions, rays)

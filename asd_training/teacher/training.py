@@ -14,7 +14,8 @@ from asd_training.datasets.keyframes import TrainingSample
 from asd_training.loop import DetectorTraining, run_training
 from asd_training.objective import DEPTH_WEIGHT, detection_losses, pixel_loss
 from asd_training.run_folder import add_arguments, open_run
-from asd_training.teacher.network import Teacher, TeacherOutput
+from asd_training.teacher.detection import run_teacher
+from asd_training.teacher.network import Teacher
 
 
 class TeacherTraining(DetectorTraining):
@@ -24,7 +25,8 @@ class TeacherTraining(DetectorTraining):
 
     def __init__(self, config: TeacherRun, index: KeyframeIndex) -> None:
         network = config.teacher.network
-        super().__init__(config, Teacher(config.teacher), network, index, config.sweeps)
+        teacher = Teacher(config.teacher)
+        super().__init__(config, teacher, network, index, config.sweeps, teacher.uses_cameras)
 
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
         output = run_teacher(self.network, batch)
@@ -37,18 +39,6 @@ class TeacherTraining(DetectorTraining):
 
     def heads(self, network: nn.Module, batch: TrainingSample) -> HeadOutput:
         return run_teacher(network, batch).head
-
-
-def run_teacher(teacher: nn.Module, batch: TrainingSample) -> TeacherOutput:
-    """What a teacher sees in a batch."""
-    return teacher(
-        batch.points,
-        batch.point_sample,
-        len(batch.images),
-        batch.images,
-        batch.intrinsics,
-        batch.ego_from_camera,
-    )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

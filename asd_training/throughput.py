@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train benchmark`: what a training's loader and its step can do, alone and together."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import statistics
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from asd_perception.errors import UserError
+from asd_perception.files import check_output_file
+from asd_training.config import LoopConfig, StudentRun, TeacherRun, read_config
+from asd_training.datasets.index import KeyframeIndex
+from asd_training.datasets.keyframes import TrainingSample, one_thread
+from asd_training.loop import DetectorTraining, prepare
+from asd_training.results_file import write_results
+from asd_training.run_folder import add_config_arguments
+from asd_training.student import StudentTraining
+from asd_training.teacher.training import TeacherTraining
+
+WARM_UP = 5  # batches that do not count: first allocations, filled queues
+SAMPLES = 40  # of which the core time of one is taken
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train benchmark`."""
+    parser.add_argument("kind", choices=("student", "teacher"), help="which training")
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--steps", type=int, default=30, help="steps that are timed (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print; nothing is trained that stays."""
+    if args.steps < 1:
+        raise UserError(f"--steps {args.steps}: must be at least 1")
+    if args.json:
+        check_output_file(args.json)
+    load = os.getloadavg()[0]
+    module = _module(args)
+    config = module.config
+    figures = {
+        "data": str(args.data),
+        "kind": args.kind,
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+        "loader_workers": config.loader_workers,
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        # Others' programs slow these figures down: about as many cores were busy with them.
+        "load_average_before": round(load, 2),
+        **measure(module, args.steps),
+    }
+    print(json.dumps(figures, indent=1))
+    if args.json:
+        write_results(args.json, shlex.join(["asd-train", *sys.argv[1:]]), **figures)
+
+
+def _module(args: argparse.Namespace) -> DetectorTraining:
+    """The training of the arguments, one batch a step."""
+    config: StudentRun | TeacherRun
+    short = {"steps": WARM_UP + args.steps + 1, "accumulate": 1}
+    if args.kind == "student":
+        config = dataclasses.replace(read_config(StudentRun, args.config, args.set), **short)
+        index = KeyframeIndex.open(args.data, args.version, sweeps=1)
+        _check_split(config, index)
+        prepare(config)
+        return StudentTraining(config, index)
+    config = dataclasses.replace(read_config(TeacherRun, args.config, args.set), **short)
+    index = KeyframeIndex.open(args.data, args.version, config.sweeps)
+    _check_split(config, index)
+    prepare(config)
+    return TeacherTraining(config, index)
+
+
+def _check_split(config: LoopConfig, index: KeyframeIndex) -> None:
+    if not len(index.split(config.train_split)):
+        raise UserError(f"{index.root}: the split {config.train_split} holds no keyframe")
+
+
+def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
+    """Time `steps` batches of the loader alone, of the step alone, and of both together.
+
+    sample_core_ms: CPU time of one sample on one core, the median of several; other programs do
+    not count. Everything else is by the clock. A step is Lightning's, with optimiser and averaged
+    weights; alone, it takes the same batch again and again, which lies on the device. Together,
+    `data_share` is the share of the time between the end of a step and the start of the next one:
+    the wait for the loader, the copy to the device, and Lightning's own bookkeeping.
+    """
+    trainer, _ = _trainer(module)
+    module.trainer = trainer
+    loader = module.train_dataloader()
+    cores_ms = _core_ms_of_samples(loader.dataset)
+    size = module.config.batch_size
+
+    batches = iter(loader)
+    first = next(batches)
+    for _ in range(WARM_UP - 1):
+        next(batches)
+    start = time.perf_counter()
+    for _ in tqdm(islice(batches, steps), desc="loader alone", total=steps, unit="batch"):
+        pass
+    loader_s = (time.perf_counter() - start) / steps
+    del batches  # its processes, too
+
+    device = trainer.strategy.root_device
+    on_device = move_data_to_device(first, device)
+    alone = _fit(module, DataLoader([on_device] * (WARM_UP + steps), batch_size=None))
+    together = _fit(module, None)
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "timed_batches": steps,
+        "loader": {
+            "samples_per_s": round(size / loader_s, 2),
+            "sample_core_ms": round(cores_ms, 1),
+        },
+        "step": {
+            "samples_per_s": round(size / alone.seconds(), 2),
+            "batch_ms": round(1e3 * alone.seconds(), 1),
+        },
+        "together": {
+            "samples_per_s": round(size / together.seconds(), 2),
+            "batch_ms": round(1e3 * together.seconds(), 1),
+            "data_share": round(together.share_between_steps(), 4),
+        },
+    }
+
+
+class _Clock(Callback):
+    """When each step began and ended; the device has then done all that was asked of it."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self.starts.append(_now(trainer.strategy.root_device))
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.ends.append(_now(trainer.strategy.root_device))
+
+    def seconds(self) -> float:
+        """From the end of a step to the end of the next, on average."""
+        return (self.ends[-1] - self.ends[WARM_UP - 1]) / (len(self.ends) - WARM_UP)
+
+    def share_between_steps(self) -> float:
+        """The share of that time in which no step is under way."""
+        pairs = zip(self.ends[WARM_UP - 1 : -1], self.starts[WARM_UP:], strict=True)
+        between = sum(start - end for end, start in pairs)
+        return between / (self.ends[-1] - self.ends[WARM_UP - 1])
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _fit(module: LightningModule, loader: DataLoader[TrainingSample] | None) -> _Clock:
+    """Train on a loader's batches; None: the module's own loader's."""
+    trainer, clock = _trainer(module)
+    trainer.fit(module, loader)
+    return clock
+
+
+def _trainer(module: LightningModule) -> tuple[Trainer, _Clock]:
+    """A trainer of one process like that of `loop.train`, without its files."""
+    clock = _Clock()
+    trainer = Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=module.config.precision,
+        max_steps=module.config.steps - 1,
+        gradient_clip_val=module.config.gradient_clip,
+        limit_val_batches=0,
+        logger=False,
+        callbacks=[clock],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    return trainer, clock
+
+
+def _core_ms_of_samples(stream: Any) -> float:
+    """Median CPU time of the stream's first samples, made as one of the loader's processes does."""
+    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    one_thread(0)
+    seconds = []
+    for place in tqdm(range(SAMPLES), desc="samples", unit="sample"):
+        start = time.process_time()
+        stream[place]
+        seconds.append(time.process_time() - start)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(cv2_threads)
+    return 1e3 * statistics.median(seconds)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: a training sample holds what its run asked for, and nothing else is read."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from asd_perception.config import StudentConfig
+from asd_perception.errors import UserError
+from asd_training.datasets.augmentation import AugmentationConfig
+from asd_training.datasets.index import KeyframeIndex
+from asd_training.datasets.keyframes import KeyframeDataset, collate
+
+assert_same = partial(torch.testing.assert_close, rtol=0, atol=0, equal_nan=True)
+ALL_CHANGES = AugmentationConfig(camera_dropout=0.5)
+
+
+@pytest.fixture(scope="module")
+def root(synthetic_root, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("keyframes") / "data"
+    shutil.copytree(synthetic_root, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def index(root):
+    return KeyframeIndex.open(root, sweeps=1)
+
+
+@pytest.fixture(scope="module")
+def whole(index):
+    return KeyframeDataset(index, StudentConfig(), sweeps=1)[0]
+
+
+@pytest.mark.parametrize(
+    ("loads", "folder"),
+    [({"sweeps": 1, "cameras": False}, "CAM_FRONT"), ({"targets": False}, "LIDAR_TOP")],
+    ids=["LiDAR alone", "images alone"],
+)
+def test_files_that_a_run_does_not_need_may_be_missing(root, index, whole, loads, folder):
+    hidden = root / "samples" / "hidden"
+    (root / "samples" / folder).rename(hidden)
+    try:
+        sample = KeyframeDataset(index, StudentConfig(), **loads)[0]
+        with pytest.raises(UserError, match="is missing"):
+            KeyframeDataset(index, StudentConfig())[0]
+    finally:
+        hidden.rename(root / "samples" / folder)
+    if folder == "CAM_FRONT":
+        assert_same((sample.points, sample.objects), (whole.points, whole.objects))
+        assert sample.images.shape == (0, 3, 128, 352)
+    else:
+        assert_same(sample[:3], whole[:3])
+        assert not len(sample.points)
+        assert all(tensor.numel() == 0 for tensor in (*sample.pixels, *sample.objects))
+
+
+@pytest.mark.parametrize("cameras", [True, False])
+@pytest.mark.parametrize("targets", [True, False])
+@pytest.mark.parametrize("sweeps", [0, 1])
+def test_every_choice_makes_batches_augmented_or_not(index, sweeps, cameras, targets):
+    dataset = KeyframeDataset(index, StudentConfig(), ALL_CHANGES, sweeps, cameras, targets)
+    batch = collate([dataset[0], dataset.sample(1, np.random.default_rng(0))])
+    assert batch.images.shape == (2, 6 * cameras, 3, 128, 352)
+    assert len(batch.intrinsics) == len(batch.ego_from_camera) == 2
+    assert bool(len(batch.points)) == bool(sweeps)
+    assert bool(batch.objects.valid.any()) == targets
+    assert bool(batch.pixels.depth_bins.numel()) == (cameras and targets)
+    assert batch.keyframe.tolist() == [0, 1]

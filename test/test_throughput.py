@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: `asd-train benchmark` times the real loader and the real step, and leaves no trace."""
+
+import argparse
+import json
+
+import pytest
+
+from asd_perception.errors import UserError
+from asd_training import throughput
+
+SMALL = ("batch_size=1", "loader_workers=0", "sweeps=1", "teacher.modality=lidar")
+
+
+def benchmark(data, file, *changes):
+    parser = argparse.ArgumentParser()
+    throughput.configure(parser)
+    arguments = ["teacher", str(data), "--steps", "2", "--json", str(file)]
+    throughput.run(parser.parse_args([*arguments, *(f"--set={change}" for change in changes)]))
+
+
+def test_figures_are_consistent_and_the_only_trace(synthetic_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    benchmark(synthetic_root, tmp_path / "throughput.json", *SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["throughput.json"]
+    figures = json.loads((tmp_path / "throughput.json").read_text())
+    printed = capsys.readouterr().out
+    assert figures.items() >= json.loads(printed[printed.index("{") :]).items()
+    assert {"command", "machine", "date", "seed", "load_average_before"} < set(figures)
+    assert figures["loader"]["samples_per_s"] > 0
+    step, together = figures["step"], figures["together"]
+    assert step["batch_ms"] == pytest.approx(1e3 / step["samples_per_s"], rel=0.05)
+    # Without processes of its own, the loader's time is a part of the whole.
+    loader_ms = together["batch_ms"] * together["data_share"]
+    assert 0.5 * figures["loader"]["sample_core_ms"] < loader_ms < together["batch_ms"]
+
+
+def test_a_split_without_keyframes_is_told(synthetic_root, tmp_path):
+    with pytest.raises(UserError, match="mini_train holds no keyframe"):
+        benchmark(synthetic_root, tmp_path / "throughput.json", "train_split=mini_train")
+    assert not list(tmp_path.iterdir())
