@@ -8,7 +8,6 @@ the seed and on t: a run that was killed and resumed ends as if it had not been.
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import logging
 import math
@@ -44,32 +43,9 @@ from asd_training.datasets.nuscenes import open_dataset
 from asd_training.datasets.sampling import class_balanced_weights
 from asd_training.datasets.stream import StepBatches, TrainingStream
 from asd_training.evaluation import Metrics, Submission, format_metrics, score, submission_of
+from asd_training.moving_average import MovingAverage
 from asd_training.pretrained import load_pretrained_backbone
 from asd_training.run_folder import begin, finish, is_first_process
-
-
-class MovingAverage(nn.Module):
-    """`module`: the exponential moving average of a network's weights and buffers.
-
-    It forgets its start: over n steps it reaches back about n / 10 at most. PyTorch's AveragedModel
-    counts the steps in a tensor, for which a GPU must wait at every step.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__()
-        self.module = copy.deepcopy(network).requires_grad_(False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, steps: int) -> None:
-        """Take in the network, of which `steps` earlier states were taken in."""
-        share = 1 - min(self.decay, (1 + steps) / (10 + steps))
-        values = network.state_dict()
-        for name, average in self.module.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(values[name], share)
-            else:
-                average.copy_(values[name])  # BatchNorm counts its batches
 
 
 class DetectorTraining(LightningModule):
@@ -364,7 +340,7 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         except UserError as error:
             if processes > 1 and module.refusal is None:
                 raise  # the other processes wait for this one
-            reason = str(error)
+            reason = str(error).removesuffix(_GO_ON)
             results["validation"] = {"split": config.val_split, "failed": reason}
             if trainer.is_global_zero:
                 print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
@@ -375,6 +351,9 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
             if trainer.is_global_zero:
                 print(format_metrics(module.metrics))
     return results
+
+
+_GO_ON = "; mend that, then go on with --resume"
 
 
 @contextmanager
@@ -388,10 +367,11 @@ def _one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]:
         if from_loader:
             text = text.strip().splitlines()[-1].partition(": ")[2]
         elif isinstance(error, OSError):
-            text = describe_os_error(error)
+            where = "" if error.filename else f"{checkpoints.run}: "
+            text = where + describe_os_error(error)
         else:
             raise
-        raise UserError(f"{text}; mend that, then go on with --resume") from error
+        raise UserError(text + _GO_ON) from error
     except SystemExit as stop:  # Lightning's answer to Ctrl-C (with status 1) and SIGTERM (with 0)
         if is_first_process():
             step, saved = trainer.global_step, checkpoints.saved_step

@@ -29,7 +29,7 @@ from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import KeyframeDataset, collate
 from asd_training.datasets.nuscenes import Annotations
 from asd_training.datasets.stream import StepBatches, TrainingStream
-from asd_training.loop import MovingAverage
+from asd_training.moving_average import MovingAverage
 from asd_training.student import StudentTraining
 from asd_training.targets import BACKGROUND, UNKNOWN, pixel_targets
 from asd_training.teacher.network import Teacher, TeacherConfig
