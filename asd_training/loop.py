@@ -67,13 +67,14 @@ class DetectorTraining(LightningModule):
         cameras: bool = True,
     ) -> None:
         """network_config: of the images, the BEV grid and the head. sweeps: LiDAR sweeps that a
-        sample needs, 0 for none. cameras: whether it needs images."""
+        sample needs, 0 for none. cameras: whether it needs images; without them, `pretrained` and
+        `recompute_images` mean nothing."""
         super().__init__()
         self.config = config
         self.network = network
         self.network_config = network_config
         self.average = MovingAverage(network, config.ema_decay)
-        if config.recompute_images:  # after the copy: it would call this network's stages
+        if config.recompute_images and cameras:  # after the copy: it would call these stages
             network.image_encoder.recompute_stages()
         self.index = index
         self.sweeps = sweeps
@@ -265,7 +266,8 @@ def run_training(
     check_splits(config, index)
     prepare(config)
     module = build(config, index)
-    if config.pretrained and not (args.resume and (args.run / LAST).is_file()):
+    fresh = not (args.resume and (args.run / LAST).is_file())
+    if config.pretrained and module.cameras and fresh:
         load_pretrained_backbone(module.network.image_encoder, config.pretrained)
     origin = begin(args.run, config, index)
     results = train(module, args.run, args.resume)

@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
-from asd_training.config import LoopConfig, StudentRun, TeacherRun, read_config
+from asd_training.config import StudentRun, TeacherRun, read_config
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import TrainingSample, one_thread
-from asd_training.loop import DetectorTraining, prepare
+from asd_training.loop import DetectorTraining, check_splits, prepare
 from asd_training.results_file import write_results
 from asd_training.run_folder import add_config_arguments
 from asd_training.student import StudentTraining
@@ -80,19 +80,14 @@ def _module(args: argparse.Namespace) -> DetectorTraining:
     if args.kind == "student":
         config = dataclasses.replace(read_config(StudentRun, args.config, args.set), **short)
         index = KeyframeIndex.open(args.data, args.version, sweeps=1)
-        _check_split(config, index)
+        check_splits(config, index)
         prepare(config)
         return StudentTraining(config, index)
     config = dataclasses.replace(read_config(TeacherRun, args.config, args.set), **short)
     index = KeyframeIndex.open(args.data, args.version, config.sweeps)
-    _check_split(config, index)
+    check_splits(config, index)
     prepare(config)
     return TeacherTraining(config, index)
-
-
-def _check_split(config: LoopConfig, index: KeyframeIndex) -> None:
-    if not len(index.split(config.train_split)):
-        raise UserError(f"{index.root}: the split {config.train_split} holds no keyframe")
 
 
 def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
