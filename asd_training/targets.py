@@ -90,9 +90,12 @@ def pixel_targets(
 
     bins, inside = depth_bin_index(torch.from_numpy(nearest), config.depth)
     classes = np.full(nearest.shape, BACKGROUND)
-    hit = np.append(points, [[np.nan] * 3], axis=0)[source].reshape(-1, 3)
+    hit = np.flatnonzero(source >= 0)
+    places = points[source.flat[hit]]
     for box, label in zip(objects.boxes, objects.labels, strict=True):
-        classes[points_in_box(hit, box).reshape(classes.shape)] = label
+        reach = np.linalg.norm(box[3:5]) / 2  # most returns are out of it, and quickly told
+        near = np.flatnonzero(np.abs(places[:, :2] - box[:2]).max(axis=1) <= reach)
+        classes.flat[hit[near[points_in_box(places[near], box)]]] = label
     return PixelTargets(
         depth_bins=torch.where(inside, bins, UNKNOWN).reshape(shape),
         classes=torch.where(inside, torch.from_numpy(classes), UNKNOWN).reshape(shape),

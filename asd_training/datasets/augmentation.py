@@ -226,13 +226,14 @@ def warp_image(
     """An image (height, width, 3) seen through any affine map of its pixels, black beside it.
 
     input_from_image (3, 3), pixel centres at integers; input_size: (rows, columns) of the result.
-    A large image is first area-averaged to twice the result's resolution, so that the bilinear
-    warp that follows averages nearly the same area as `preprocess` does.
+    A large image is first area-averaged over blocks of whole pixels (OpenCV is ten times as fast
+    at that as at others) to no less than the result's resolution, so that the bilinear warp that
+    follows averages nearly the same area as `preprocess` does.
     """
     height, width = image.shape[:2]
-    shrink = 2 * np.sqrt(abs(np.linalg.det(input_from_image)))
-    if shrink < 1:
-        columns, rows = max(1, round(width * shrink)), max(1, round(height * shrink))
+    block = int(1 / np.sqrt(abs(np.linalg.det(input_from_image))))
+    if block > 1:
+        columns, rows = max(1, width // block), max(1, height // block)
         image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
         step_x, step_y = width / columns, height / rows
         input_from_image = input_from_image @ np.array(
