@@ -13,7 +13,7 @@ from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
 from asd_perception.network.fusion import HeterogeneousFusion, SymmetricFusion
 from asd_perception.network.simulated_points import PointSimulator
-from asd_perception.network.view_transform import LiftSplat, camera_conditions, camera_rays
+from asd_perception.network.view_transform import FrameGeometry, LiftSplat, frame_geometry
 
 
 class StudentOutput(NamedTuple):
@@ -63,14 +63,15 @@ class Student(nn.Module):
         images (B, N, 3, H, W): RGB in 0-255, uint8 or float. intrinsics (B, N, 3, 3): of these
         images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
         """
-        features = self.image_encoder(images)  # (B, N, F, h, w)
-        rays = camera_rays(
-            intrinsics, ego_from_camera, features.shape[-2:], self.config.backbone.stride
-        )
-        conditions = camera_conditions(intrinsics, ego_from_camera, *images.shape[-2:])
+        size = (images.shape[-2], images.shape[-1])
+        geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config)
+        return self.look(images, geometry)
 
-        camera_bev, camera_depth = self.lift_splat(features, conditions, rays)
-        simulated = self.point_simulator(features, conditions, rays, camera_bev)
+    def look(self, images: Tensor, geometry: FrameGeometry) -> StudentOutput:
+        """The same as `forward` where the geometry is known already: that of an earlier frame."""
+        features = self.image_encoder(images)  # (B, N, F, h, w)
+        camera_bev, camera_depth = self.lift_splat(features, geometry)
+        simulated = self.point_simulator(features, geometry, camera_bev)
         fused_bev, gate = self.fusion(camera_bev, simulated.bev, simulated.evidence)
         head = self.head(self.bev_encoder(fused_bev))
         return StudentOutput(

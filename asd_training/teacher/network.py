@@ -14,7 +14,7 @@ from asd_perception.network.backbone import ImageEncoder
 from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
 from asd_perception.network.fusion import SymmetricFusion
-from asd_perception.network.view_transform import LiftSplat, camera_conditions, camera_rays
+from asd_perception.network.view_transform import LiftSplat, frame_geometry
 from asd_training.teacher.pillars import PillarEncoder
 
 MODALITIES = ("lidar", "lidar_camera")
@@ -120,7 +120,6 @@ class Teacher(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The camera's BEV features (B, C, Y, X) and depth logits (B, N, D, h, w)."""
         features = self.image_encoder(images)  # (B, N, F, h, w)
-        stride = self.config.network.backbone.stride
-        rays = camera_rays(intrinsics, ego_from_camera, features.shape[-2:], stride)
-        conditions = camera_conditions(intrinsics, ego_from_camera, *images.shape[-2:])
-        return self.lift_splat(features, conditions, rays)
+        size = (images.shape[-2], images.shape[-1])
+        geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config.network)
+        return self.lift_splat(features, geometry)
