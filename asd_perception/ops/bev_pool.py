@@ -34,11 +34,14 @@ beside PyTorch know no weighted embedding bag, but all can add into a table.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_TRITON = find_spec("triton") is not None  # it comes with the CUDA builds of torch for Linux
 
 
 class SplatPlan(NamedTuple):
@@ -82,11 +85,11 @@ def splat(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tensor:
     weights (B, S, K), features (B, S, C). Returns (B, C, rows, columns), channels last, in float32
     (float64 if one of them is), differentiable in weights and features.
     """
-    if torch.compiler.is_exporting():
+    if torch.compiler.is_exporting() or (weights.is_cuda and not _TRITON):
         return splat_reference(weights, features, plan)
     channels = features.shape[-1]
     if weights.is_cuda:
-        from asd_perception.ops.bev_pool_triton import TritonSplat  # triton comes with CUDA's torch
+        from asd_perception.ops.bev_pool_triton import TritonSplat
 
         pooled = TritonSplat.apply(weights.flatten(0, 1), features.reshape(-1, channels), plan)
     else:
