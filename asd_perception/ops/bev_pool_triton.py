@@ -33,7 +33,7 @@ ENTRIES = 32
 
 
 class TritonSplat(torch.autograd.Function):
-    """`splat` on flat weights (B * S, K) and features (B * S, C): (B * rows * columns, C) float32."""
+    """`splat` on weights (B * S, K) and features (B * S, C): (B * rows * columns, C) float32."""
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, features: Tensor, plan: SplatPlan) -> Tensor:
