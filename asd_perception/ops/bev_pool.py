@@ -34,6 +34,8 @@ beside PyTorch know no weighted embedding bag, but all can add into a table.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -41,6 +43,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_plain = False  # inside `plain_ops`
 _TRITON = find_spec("triton") is not None  # it comes with the CUDA builds of torch for Linux
 
 
@@ -62,13 +65,28 @@ class SplatPlan(NamedTuple):
     size: tuple[int, int]
 
 
+@contextmanager
+def plain_ops() -> Iterator[None]:
+    """Within it `splat` is `splat_reference`: the plain network, to measure against."""
+    global _plain
+    _plain = True
+    try:
+        yield
+    finally:
+        _plain = False
+
+
+def _plain_form() -> bool:
+    return _plain or torch.compiler.is_exporting()
+
+
 def plan_splat(cells: Tensor, size: tuple[int, int]) -> SplatPlan:
     """The plan for cells (B, S, K) int64 = row * columns + column; `drop_cell(size)` is nowhere."""
     batch, _, per_source = cells.shape
     drop = drop_cell(size)
     offset = drop * torch.arange(batch, device=cells.device)[:, None, None]
     cells = torch.where(cells < drop, cells + offset, batch * drop).int()
-    if torch.compiler.is_exporting():  # the plain form asks for no order
+    if _plain_form():  # which asks for no order
         return SplatPlan(cells, cells, cells, cells, size)
     keys, order = cells.flatten().sort(stable=True)
     every_cell = torch.arange(batch * drop + 1, dtype=torch.int32, device=cells.device)
@@ -85,7 +103,7 @@ def splat(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tensor:
     weights (B, S, K), features (B, S, C). Returns (B, C, rows, columns), channels last, in float32
     (float64 if one of them is), differentiable in weights and features.
     """
-    if torch.compiler.is_exporting() or (weights.is_cuda and not _TRITON):
+    if _plain_form() or (weights.is_cuda and not _TRITON):
         return splat_reference(weights, features, plan)
     channels = features.shape[-1]
     if weights.is_cuda:
