@@ -19,6 +19,7 @@ from asd_perception.config import StudentConfig
 from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
+from asd_perception.inference import InferenceStudent
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
 from asd_perception.preprocessing import input_from_image, preprocess
@@ -35,6 +36,7 @@ class Detector:
     def __init__(self, student: Student, device: str = "cpu") -> None:
         self.device = find_device(device)
         self.student = student.to(self.device).eval()
+        self.network = InferenceStudent(self.student)
 
     @classmethod
     def from_pretrained(
@@ -58,7 +60,7 @@ class Detector:
         intrinsics = torch.eye(3).expand(1, cameras, 3, 3)
         ego_from_camera = torch.eye(4).expand(1, cameras, 4, 4)
         with torch.inference_mode():
-            self.student(*(x.to(self.device) for x in (images, intrinsics, ego_from_camera)))
+            self.network(*(x.to(self.device) for x in (images, intrinsics, ego_from_camera)))
 
     def detect(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig, score_threshold: float = 0.05
@@ -72,7 +74,7 @@ class Detector:
         """
         inputs = self.inputs(images, rig)
         with torch.inference_mode():
-            output = self.student(*inputs)
+            output = self.network(*inputs)
             decoded = decode(output.head, self.config.bev, self.config.max_objects)
         points = output.simulated_points[0].cpu().numpy()
         return dataclasses.replace(

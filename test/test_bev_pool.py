@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: BEV pooling is the plain sum that its reference spells out, gradients included."""
+"""Promise: BEV pooling is the plain sum that its references spell out, gradients included, and it
+is faster than they are."""
 
 from __future__ import annotations
+
+import statistics
+import time
 
 import pytest
 import torch
@@ -10,46 +14,52 @@ from hypothesis import strategies as st
 
 from asd_perception.ops.bev_pool import (
     bev_pool,
-    bev_pool_reference,
     drop_cell,
+    plan_bev_pool,
+    plan_splat,
     splat,
+    splat_cumulative,
+    splat_reference,
 )
 
+REFERENCES = {"index_add": splat_reference, "cumulative sum": splat_cumulative}
 
-def with_gradients(pool, depth, features, cells, size):
+
+def random_entries(batch, sources, per_source, channels, size, dropped, seed):
+    """Weights, features and a plan with a share `dropped` of entries outside the grid."""
+    torch.manual_seed(seed)
+    cells = torch.randint(drop_cell(size), (batch, sources, per_source))
+    cells[torch.rand(cells.shape) < dropped] = drop_cell(size)
+    weights = torch.randn(batch, sources, per_source).softmax(dim=-1)
+    return weights, torch.randn(batch, sources, channels), plan_splat(cells, size)
+
+
+def with_gradients(pool, weights, features, plan):
     """The pooled map, and the gradients of a weighted sum of it."""
-    depth, features = depth.clone().requires_grad_(), features.clone().requires_grad_()
-    pooled = pool(depth, features, cells, size)
-    weight = torch.linspace(-1, 1, pooled.numel()).view_as(pooled)
-    return pooled, *torch.autograd.grad((pooled * weight).sum(), (depth, features))
+    weights, features = weights.clone().requires_grad_(), features.clone().requires_grad_()
+    pooled = pool(weights, features, plan)
+    scale = torch.linspace(-1, 1, pooled.numel(), device=pooled.device).view_as(pooled)
+    return pooled, *torch.autograd.grad((pooled * scale).sum(), (weights, features))
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("reference", REFERENCES.values(), ids=REFERENCES)
+@settings(max_examples=30, deadline=None)
 @given(
     batch=st.integers(1, 3),
-    cameras=st.integers(1, 3),
-    bins=st.integers(1, 7),
-    height=st.integers(1, 4),
-    width=st.integers(1, 4),
+    sources=st.integers(1, 30),
+    per_source=st.integers(1, 7),
     channels=st.integers(1, 9),
     rows=st.integers(1, 5),
     columns=st.integers(1, 5),
     dropped=st.sampled_from([0.0, 0.3, 1.0]),
     seed=st.integers(0, 2**31),
 )
-def test_pooling_equals_its_reference_in_values_and_gradients(
-    batch, cameras, bins, height, width, channels, rows, columns, dropped, seed
+def test_splatting_equals_its_references_in_values_and_gradients(
+    reference, batch, sources, per_source, channels, rows, columns, dropped, seed
 ):
-    torch.manual_seed(seed)
-    size = (rows, columns)
-    maps = (batch, cameras, bins, height, width)
-    cells = torch.randint(drop_cell(size), maps)
-    cells[torch.rand(maps) < dropped] = drop_cell(size)
-    depth = torch.randn(maps).softmax(dim=2)
-    features = torch.randn(batch, cameras, channels, height, width)
-
-    actual = with_gradients(bev_pool, depth, features, cells, size)
-    expected = with_gradients(bev_pool_reference, depth, features, cells, size)
+    entries = random_entries(batch, sources, per_source, channels, (rows, columns), dropped, seed)
+    actual = with_gradients(splat, *entries)
+    expected = with_gradients(reference, *entries)
     assert actual[0].shape == (batch, channels, rows, columns)
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, e, rtol=1e-4, atol=1e-5)
@@ -57,11 +67,30 @@ def test_pooling_equals_its_reference_in_values_and_gradients(
         assert not actual[0].any()
 
 
+def test_gradients_are_those_of_finite_differences():
+    weights, features, plan = random_entries(2, 6, 3, 4, (2, 3), 0.3, seed=1)
+    inputs = (weights.double().requires_grad_(), features.double().requires_grad_())
+    assert torch.autograd.gradcheck(lambda w, f: splat(w, f, plan), inputs)
+
+
+def test_bev_pooling_takes_every_depth_bin_of_every_pixel_to_its_cell():
+    torch.manual_seed(0)
+    batch, cameras, bins, height, width, channels, size = 2, 3, 5, 2, 4, 6, (3, 4)
+    cells = torch.randint(drop_cell(size) + 1, (batch, cameras, bins, height, width))
+    depth = torch.rand(cells.shape)
+    features = torch.randn(batch, cameras, channels, height, width)
+    expected = torch.zeros(batch, channels, drop_cell(size) + 1)
+    for b, n, k, y, x in torch.cartesian_prod(*map(torch.arange, cells.shape)).tolist():
+        expected[b, :, cells[b, n, k, y, x]] += depth[b, n, k, y, x] * features[b, n, :, y, x]
+    pooled = bev_pool(depth, features, plan_bev_pool(cells, size))
+    torch.testing.assert_close(pooled.flatten(2), expected[..., :-1])
+
+
 def test_a_sum_done_by_hand():
     weights = torch.tensor([[[0.5, 2.0], [1.0, 4.0]]])
     features = torch.tensor([[[1.0, 10.0], [3.0, 30.0]]])
     cells = torch.tensor([[[4, 1], [4, 6]]])  # of 2 rows x 3 columns; 6 is nowhere
-    pooled = splat(weights, features, cells, (2, 3))
+    pooled = splat(weights, features, plan_splat(cells, (2, 3)))
     expected = torch.zeros(1, 2, 2, 3)
     expected[0, :, 1, 1] = torch.tensor([0.5 * 1 + 1 * 3, 0.5 * 10 + 1 * 30])
     expected[0, :, 0, 1] = torch.tensor([2.0, 20.0])
@@ -72,14 +101,31 @@ def test_samples_do_not_mix():
     torch.manual_seed(0)
     weights, features = torch.rand(2, 5, 3), torch.randn(2, 5, 4)
     cells = torch.randint(0, 13, (2, 5, 3))
-    both = splat(weights, features, cells, (3, 4))
+    both = splat(weights, features, plan_splat(cells, (3, 4)))
     for i in range(2):
-        alone = splat(weights[i : i + 1], features[i : i + 1], cells[i : i + 1], (3, 4))
+        plan = plan_splat(cells[i : i + 1], (3, 4))
+        alone = splat(weights[i : i + 1], features[i : i + 1], plan)
         torch.testing.assert_close(both[i : i + 1], alone)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_features_are_summed_in_single_precision(dtype):
-    weights, cells = torch.full((1, 4096, 1), 1.0), torch.zeros(1, 4096, 1, dtype=torch.int64)
-    pooled = splat(weights.to(dtype), torch.ones(1, 4096, 1, dtype=dtype), cells, (1, 1))
-    assert pooled.item() == 4096
+    plan = plan_splat(torch.zeros(1, 4096, 1, dtype=torch.int64), (1, 1))
+    weights, features = torch.ones(1, 4096, 1, dtype=dtype), torch.ones(1, 4096, 1, dtype=dtype)
+    assert splat(weights, features, plan).item() == 4096
+
+
+def test_it_is_three_times_faster_than_the_cumulative_sum_and_not_slower_than_index_add():
+    """Medians of CPU time, in turns, on the shipped student's numbers: it is really 5 to 20 times
+    faster than these bounds, so that a busy machine does not fail it."""
+    weights, features, plan = random_entries(1, 2304, 59, 32, (128, 128), 0.5, seed=0)
+    pools = {"splat": splat, **REFERENCES}
+    seconds = {name: [] for name in pools}
+    for _ in range(9):
+        for name, pool in pools.items():
+            start = time.process_time()
+            pool(weights, features, plan)
+            seconds[name].append(time.process_time() - start)
+    took = {name: statistics.median(values) for name, values in seconds.items()}
+    assert 3 * took["splat"] <= took["cumulative sum"], took
+    assert took["splat"] <= took["index_add"], took

@@ -32,7 +32,7 @@ from asd_perception.network.view_transform import (
     depth_bin_index,
     frustum_points,
 )
-from asd_perception.ops.bev_pool import bev_pool
+from asd_perception.ops.bev_pool import bev_pool, plan_bev_pool
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
 
 GRID = BevGrid(half_extent=12.8)
@@ -130,8 +130,8 @@ def test_a_point_seen_by_a_camera_is_lifted_into_its_own_cell(row, column, z, se
     assert inside
     one_hot[0, camera, bin_index, v, u] = 1.0
     rays = camera_rays(*tensors(rig), size, stride=1)
-    cells = cells_of(frustum_points(rays, bins), GRID)
-    bev = bev_pool(one_hot, torch.ones(1, len(rig), 1, *size), cells, (32, 32))
+    plan = plan_bev_pool(cells_of(frustum_points(rays, bins), GRID), (32, 32))
+    bev = bev_pool(one_hot, torch.ones(1, len(rig), 1, *size), plan)
     assert bev[0, 0, row, column] == 1
     assert bev.sum() == 1
 

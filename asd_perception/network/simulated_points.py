@@ -20,12 +20,12 @@ from asd_perception.config import DepthConfig, StudentConfig
 from asd_perception.network.layers import ConstantStart, ConvNormReLU
 from asd_perception.network.view_transform import (
     DepthContext,
-    Rays,
+    FrameGeometry,
     cell_index,
     depth_bin_centres,
     grid_position,
 )
-from asd_perception.ops.bev_pool import splat
+from asd_perception.ops.bev_pool import plan_splat, splat
 
 MODE_REACH = 2
 """Bins on each side of the mode that count as around it."""
@@ -55,11 +55,12 @@ class PointSimulator(nn.Module):
         self.compensation = GeometryCompensation(config.bev_channels)
 
     def forward(
-        self, features: Tensor, conditions: Tensor, rays: Rays, camera_bev: Tensor
+        self, features: Tensor, geometry: FrameGeometry, camera_bev: Tensor
     ) -> SimulatedPoints:
-        """features (B, N, F, h, w), conditions (B, N, 8), camera_bev (B, C, Y, X)."""
-        logits, context = self.head(features, conditions)
+        """features (B, N, F, h, w), camera_bev (B, C, Y, X)."""
+        logits, context = self.head(features, geometry.conditions)
         depth, confidence = depth_around_mode(logits, self.bins)
+        rays = geometry.rays
         points = (rays.origins + depth[..., None] * rays.directions).flatten(1, 3)  # (B, S, 3)
         confidence = confidence.flatten(1)  # (B, S)
         context = context.movedim(2, -1).flatten(1, 3) + self.height(points[..., 2:])
@@ -107,8 +108,7 @@ def splat_points(
     summed = splat(
         torch.stack(weights, dim=-1),
         torch.cat([features, torch.ones_like(features[..., :1])], dim=-1),
-        torch.stack(cells, dim=-1),
-        (grid.size, grid.size),
+        plan_splat(torch.stack(cells, dim=-1), (grid.size, grid.size)),
     )
     bev, mass = summed[:, :-1], summed[:, -1:]
     return bev / (1 + mass), mass / (1 + mass)

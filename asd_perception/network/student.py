@@ -13,7 +13,7 @@ from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
 from asd_perception.network.fusion import HeterogeneousFusion, SymmetricFusion
 from asd_perception.network.simulated_points import PointSimulator
-from asd_perception.network.view_transform import LiftSplat, Rays, camera_conditions, camera_rays
+from asd_perception.network.view_transform import FrameGeometry, LiftSplat, frame_geometry
 
 
 class StudentOutput(NamedTuple):
@@ -33,35 +33,6 @@ class StudentOutput(NamedTuple):
     point_bev: Tensor
     fused_bev: Tensor
     gate: Tensor
-
-
-class CameraFeatures(NamedTuple):
-    """What the camera branch makes of the images, and what else its features are read with.
-
-    features (B, N, F, h, w); conditions and rays of the cameras, as in view_transform; bev
-    (B, C, Y, X); depth (B, N, D, h, w): logits.
-    """
-
-    features: Tensor
-    conditions: Tensor
-    rays: Rays
-    bev: Tensor
-    depth: Tensor
-
-
-def camera_branch(
-    image_encoder: ImageEncoder,
-    lift_splat: LiftSplat,
-    images: Tensor,
-    intrinsics: Tensor,
-    ego_from_camera: Tensor,
-) -> CameraFeatures:
-    """Images (B, N, 3, H, W) and their rig, as in Student, to the camera BEV."""
-    features = image_encoder(images)
-    stride = image_encoder.config.stride
-    rays = camera_rays(intrinsics, ego_from_camera, features.shape[-2:], stride)
-    conditions = camera_conditions(intrinsics, ego_from_camera, *images.shape[-2:])
-    return CameraFeatures(features, conditions, rays, *lift_splat(features, conditions, rays))
 
 
 class Student(nn.Module):
@@ -92,21 +63,24 @@ class Student(nn.Module):
         images (B, N, 3, H, W): RGB in 0-255, uint8 or float. intrinsics (B, N, 3, 3): of these
         images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
         """
-        camera = camera_branch(
-            self.image_encoder, self.lift_splat, images, intrinsics, ego_from_camera
-        )
-        simulated = self.point_simulator(
-            camera.features, camera.conditions, camera.rays, camera.bev
-        )
-        fused_bev, gate = self.fusion(camera.bev, simulated.bev, simulated.evidence)
+        size = (images.shape[-2], images.shape[-1])
+        geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config)
+        return self.look(images, geometry)
+
+    def look(self, images: Tensor, geometry: FrameGeometry) -> StudentOutput:
+        """The same as `forward` where the geometry is known already: that of an earlier frame."""
+        features = self.image_encoder(images)  # (B, N, F, h, w)
+        camera_bev, camera_depth = self.lift_splat(features, geometry)
+        simulated = self.point_simulator(features, geometry, camera_bev)
+        fused_bev, gate = self.fusion(camera_bev, simulated.bev, simulated.evidence)
         head = self.head(self.bev_encoder(fused_bev))
         return StudentOutput(
             head=head,
-            image_features=camera.features,
-            camera_depth=camera.depth,
+            image_features=features,
+            camera_depth=camera_depth,
             point_depth=simulated.depth,
             simulated_points=simulated.points,
-            camera_bev=camera.bev,
+            camera_bev=camera_bev,
             point_bev=simulated.bev,
             fused_bev=fused_bev,
             gate=gate,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from asd_perception.bev_grid import BevGrid
 from asd_perception.config import DepthConfig, StudentConfig
 from asd_perception.network.layers import ConvNormReLU
-from asd_perception.ops.bev_pool import bev_pool, drop_cell
+from asd_perception.ops.bev_pool import SplatPlan, bev_pool, drop_cell, plan_bev_pool
 
 
 class Rays(NamedTuple):
@@ -27,6 +27,36 @@ class Rays(NamedTuple):
 
     origins: Tensor
     directions: Tensor
+
+
+class FrameGeometry(NamedTuple):
+    """All that the network takes from the cameras' calibration: it can be kept as long as that.
+
+    rays: of the feature pixels. conditions (B, N, 8): as `camera_conditions`. plan: where
+    lift-splat puts each feature pixel's depth bins.
+    """
+
+    rays: Rays
+    conditions: Tensor
+    plan: SplatPlan
+
+
+def frame_geometry(
+    intrinsics: Tensor, ego_from_camera: Tensor, image_size: tuple[int, int], config: StudentConfig
+) -> FrameGeometry:
+    """The geometry of frames whose images are `image_size` (height, width) pixels.
+
+    intrinsics (B, N, 3, 3) of these images, ego_from_camera (B, N, 4, 4).
+    """
+    height, width = image_size
+    stride, grid = config.backbone.stride, config.bev
+    rays = camera_rays(intrinsics, ego_from_camera, (height // stride, width // stride), stride)
+    cells = cells_of(frustum_points(rays, config.depth), grid)
+    return FrameGeometry(
+        rays,
+        camera_conditions(intrinsics, ego_from_camera, height, width),
+        plan_bev_pool(cells, (grid.size, grid.size)),
+    )
 
 
 def camera_rays(
@@ -141,17 +171,15 @@ class LiftSplat(nn.Module):
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
-        self.bins, self.grid = config.depth, config.bev
         self.head = DepthContext(config.backbone.channels, config.bev_channels, config.depth.bins)
         self.norm = nn.BatchNorm2d(config.bev_channels)
 
-    def forward(self, features: Tensor, conditions: Tensor, rays: Rays) -> tuple[Tensor, Tensor]:
-        """features (B, N, F, h, w), conditions (B, N, 8).
+    def forward(self, features: Tensor, geometry: FrameGeometry) -> tuple[Tensor, Tensor]:
+        """features (B, N, F, h, w).
 
         Returns the camera's BEV features (B, C, Y, X) and depth logits (B, N, D, h, w).
         """
-        logits, context = self.head(features, conditions)
-        cells = cells_of(frustum_points(rays, self.bins), self.grid)
-        size = (self.grid.size, self.grid.size)
-        pooled = bev_pool(logits.float().softmax(dim=2), context, cells, size)
-        return self.norm(pooled), logits
+        logits, context = self.head(features, geometry.conditions)
+        # Over the last axis, so that the probabilities lie as pooling reads them.
+        depth = logits.float().movedim(2, -1).softmax(dim=-1).movedim(-1, 2)
+        return self.norm(bev_pool(depth, context, geometry.plan)), logits

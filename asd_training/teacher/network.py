@@ -14,8 +14,7 @@ from asd_perception.network.backbone import ImageEncoder
 from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
 from asd_perception.network.fusion import SymmetricFusion
-from asd_perception.network.student import camera_branch
-from asd_perception.network.view_transform import LiftSplat
+from asd_perception.network.view_transform import LiftSplat, frame_geometry
 from asd_training.teacher.pillars import PillarEncoder
 
 MODALITIES = ("lidar", "lidar_camera")
@@ -109,10 +108,9 @@ class Teacher(nn.Module):
         if self.uses_cameras:
             if images is None or intrinsics is None or ego_from_camera is None:
                 raise ValueError("a teacher of modality lidar_camera needs images and their rig")
-            camera = camera_branch(
-                self.image_encoder, self.lift_splat, images, intrinsics, ego_from_camera
-            )
-            camera_bev, camera_depth = camera.bev, camera.depth
+            size = (images.shape[-2], images.shape[-1])
+            geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config.network)
+            camera_bev, camera_depth = self.lift_splat(self.image_encoder(images), geometry)
             fused_bev, _ = self.fusion(camera_bev, lidar_bev, lidar_bev[:, :1])
         encoded_bev = self.bev_encoder(fused_bev)
         return TeacherOutput(

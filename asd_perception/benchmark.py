@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m asd_perception.benchmark MODEL_DIR`: how long a frame takes, stage by stage.
+
+A stage's operations are those of its convolutions, matrix products and BEV pooling; its bytes are
+the least it can move: what goes in, its weights and what comes out, once each. With the rates that
+this machine reaches in a plain matrix product and a plain copy, measured in the same run, they give
+the stage's floor, and "of floor" is how much of the best possible speed it reaches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from asd_perception import model_directory
+from asd_perception.constants import CAMERAS
+from asd_perception.detector import Detector, detections_of
+from asd_perception.errors import UserError, run_cli
+from asd_perception.files import atomic_file, check_output_file
+from asd_perception.geometry import transform_from
+from asd_perception.network.center_head import decode
+from asd_perception.network.student import Student
+from asd_perception.network.view_transform import frame_geometry
+from asd_perception.ops.bev_pool import bev_pool, plain_ops
+from asd_perception.preprocessing import decode_image
+from asd_perception.rig import CameraRig
+
+WIDTH, HEIGHT = 1600, 900
+"""Size in pixels of the cameras' images, as in nuScenes."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the work on one frame: run() does it. No operations and bytes: not counted."""
+
+    run: Callable[[], Any]
+    operations: float = 0.0
+    bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of a stage over the repeats: on the clock, and of processor time (median)."""
+
+    median: float
+    p95: float
+    p99: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the machine reaches: operations a second in a matrix product, bytes a second copied."""
+
+    operations: float
+    bytes: float
+
+    def floor_ms(self, stage: Stage) -> float:
+        """The least milliseconds in which these operations and bytes can be done."""
+        return 1e3 * max(stage.operations / self.operations, stage.bytes / self.bytes)
+
+
+def main() -> None:
+    args = _parser().parse_args()
+    if args.repeats < 2:
+        raise UserError(f"--repeats is {args.repeats}; it must be 2 or more")
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads is {args.threads}; it must be 1 or more")
+    if args.json:
+        check_output_file(args.json)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+        cv2.setNumThreads(args.threads)
+    detector = Detector.from_pretrained(args.model, args.device)
+    report = benchmark(detector, args.repeats, against_reference=args.against == "reference")
+    report = {"model": str(args.model), **report}
+    print(table(report))
+    if args.json:
+        with atomic_file(args.json) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> dict[str, Any]:
+    """Measure; the report is made of plain values, times in ms.
+
+    With `against_reference` each stage of the plain eager network with reference ops runs in turns
+    with its counterpart, so that whatever else the machine does meets both alike.
+    """
+    rig, images = example_rig(), example_images()
+    with torch.inference_mode():
+        ceilings = measure_ceilings(detector.device)
+        ours = stages(detector, detector.network.student, rig, images, plain=False)
+        variants = {"ours": ours}
+        if against_reference:
+            with plain_ops():
+                variants["reference"] = stages(detector, detector.student, rig, images, plain=True)
+        timings = measure(variants, repeats, detector.device)
+        difference = largest_difference(variants) if against_reference else None
+    report: dict[str, Any] = {
+        "device": str(detector.device),
+        "machine": machine(detector.device),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "repeats": repeats,
+        "ceilings": asdict(ceilings),
+        "peak_memory_mb": peak_memory_mb(detector.device),
+        "stages": {
+            name: {
+                "operations": stage.operations,
+                "bytes": stage.bytes,
+                "floor_ms": ceilings.floor_ms(stage),
+                **{variant: asdict(timings[variant][name]) for variant in variants},
+            }
+            for name, stage in ours.items()
+        },
+    }
+    if difference is not None:
+        report["largest_difference"] = difference
+    return report
+
+
+def stages(
+    detector: Detector, student: Student, rig: CameraRig, images: list[Any], *, plain: bool
+) -> dict[str, Stage]:
+    """The stages of one frame in their order, each ready to run on what the ones before it gave.
+
+    student: the network to take apart. plain: end to end, run it as it is, with reference ops.
+    """
+    encoded = [cv2.imencode(".jpg", image)[1] for image in images]
+    inputs = detector.inputs(images, rig)
+    pixels, intrinsics, poses = inputs
+    config, size = student.config, tuple(pixels.shape[-2:])
+    geometry = frame_geometry(intrinsics, poses, size, config)
+    features = student.image_encoder(pixels)
+    lift, points = student.lift_splat, student.point_simulator
+    logits, context = lift.head(features, geometry.conditions)
+    probability = logits.movedim(2, -1).softmax(dim=-1).movedim(-1, 2)
+    camera_bev = lift(features, geometry)[0]
+    simulated = points(features, geometry, camera_bev)
+    fused, _ = student.fusion(camera_bev, simulated.bev, simulated.evidence)
+    encoded_bev = student.bev_encoder(fused)
+    head = student.head(encoded_bev)
+
+    def of(part: nn.Module, *arguments: Any) -> Stage:
+        """A stage that is a call of a module."""
+        return counted(lambda: part(*arguments), arguments, part.parameters())
+
+    inside = int((geometry.plan.cells < len(poses) * config.bev.size**2).sum())
+    pooling = counted(lambda: bev_pool(probability, context, geometry.plan), (probability, context))
+    work = 2.0 * inside * context.shape[2]
+    pooling = Stage(pooling.run, work, pooling.bytes + 8.0 * inside)
+
+    def end_to_end() -> Any:
+        if not plain:
+            return detector.detect(images, rig, 0.0)
+        output = student(*detector.inputs(images, rig))
+        return detections_of(decode(output.head, config.bev, config.max_objects), 0, 0.0)
+
+    return {
+        "JPEG decoding, six images": Stage(lambda: [decode_image(data) for data in encoded]),
+        "preprocessing": Stage(lambda: detector.inputs(images, rig)),
+        "geometry, new calibration": Stage(lambda: frame_geometry(intrinsics, poses, size, config)),
+        "image encoder": of(student.image_encoder, pixels),
+        "depth and context": of(lift.head, features, geometry.conditions),
+        "BEV pooling": pooling,
+        "simulated points": of(points, features, geometry, camera_bev),
+        "fusion": of(student.fusion, camera_bev, simulated.bev, simulated.evidence),
+        "BEV encoder": of(student.bev_encoder, fused),
+        "head": of(student.head, encoded_bev),
+        "box decoding": Stage(lambda: decode(head, config.bev, config.max_objects)),
+        "end to end, from images": Stage(end_to_end),
+    }
+
+
+def counted(
+    run: Callable[[], Any], arguments: Iterable[Any], weights: Iterable[Tensor] = ()
+) -> Stage:
+    """A stage of the network with its operations and the bytes of its arguments and results."""
+    with FlopCounterMode(display=False) as counter:
+        result = run()
+    moved = sum(x.nbytes for x in (*_tensors(arguments), *weights, *_tensors(result)))
+    return Stage(run, float(counter.get_total_flops()), float(moved))
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors of arguments or results: nested tuples, and other values, which do not count."""
+    if isinstance(value, Tensor):
+        return [value]
+    return [x for item in value for x in _tensors(item)] if isinstance(value, tuple) else []
+
+
+def measure(
+    variants: dict[str, dict[str, Stage]], repeats: int, device: torch.device
+) -> dict[str, dict[str, Timing]]:
+    """Time each stage of each variant, after warming up, the variants in turns."""
+    wait = _waiter(device)
+    result: dict[str, dict[str, Timing]] = {variant: {} for variant in variants}
+    names = list(next(iter(variants.values())))
+    for name in tqdm(names, desc="measuring", unit="stage", leave=False):
+        samples: dict[str, list[tuple[float, float]]] = {variant: [] for variant in variants}
+        for repeat in range(-max(2, repeats // 10), repeats):  # the negative ones warm up
+            for variant, parts in variants.items():
+                mode = plain_ops() if variant == "reference" else contextlib.nullcontext()
+                with mode:
+                    wait()
+                    start, cpu = time.perf_counter(), time.process_time()
+                    parts[name].run()
+                    wait()
+                    took = time.perf_counter() - start, time.process_time() - cpu
+                if repeat >= 0:
+                    samples[variant].append(took)
+        for variant, values in samples.items():
+            clock, cpu_times = 1e3 * np.array(values).T
+            median, p95, p99 = (float(x) for x in np.percentile(clock, [50, 95, 99]))
+            result[variant][name] = Timing(median, p95, p99, float(np.median(cpu_times)))
+    return result
+
+
+def _waiter(device: torch.device) -> Callable[[], None]:
+    """What waits until the device has done everything asked of it."""
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
+def measure_ceilings(device: torch.device) -> Ceilings:
+    """The best of some large copies, and of matrix products in the precision of the network."""
+    on_gpu = device.type == "cuda"
+    source = torch.ones((256 if on_gpu else 64) << 20, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    side = 8192 if on_gpu else 1024
+    matrix = torch.randn(side, side, device=device)
+    product = torch.empty_like(matrix)
+
+    wait = _waiter(device)
+
+    def best(run: Callable[[], Any]) -> float:
+        seconds = []
+        for _ in range(8):
+            wait()
+            start = time.perf_counter()
+            run()
+            wait()
+            seconds.append(time.perf_counter() - start)
+        return min(seconds)
+
+    return Ceilings(
+        operations=2 * side**3 / best(lambda: torch.mm(matrix, matrix, out=product)),
+        bytes=2 * source.nbytes / best(lambda: target.copy_(source)),
+    )
+
+
+def largest_difference(variants: dict[str, dict[str, Stage]]) -> float:
+    """Between the scores of both variants' objects, by rank."""
+    name = "end to end, from images"
+    found = variants["ours"][name].run().scores
+    with plain_ops():
+        expected = variants["reference"][name].run().scores
+    return float(np.abs(found - expected).max(initial=0.0))
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Of the GPU's tensors, or on the CPU of the whole process, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def machine(device: torch.device) -> str:
+    """The processor's or GPU's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def example_rig() -> CameraRig:
+    """Six cameras around the robot, about as nuScenes mounts them."""
+    poses = []
+    for heading in np.deg2rad([55, 0, -55, 110, 180, -110]):
+        body = transform_from([np.cos(heading / 2), 0, 0, np.sin(heading / 2)], [0.8, 0, 1.5])
+        poses.append(body @ transform_from([0.5, -0.5, 0.5, -0.5], [0, 0, 0]))
+    n = len(CAMERAS)
+    focal = 1260.0
+    return CameraRig(
+        names=CAMERAS,
+        intrinsics=np.repeat([[[focal, 0, 800], [0, focal, 450], [0, 0, 1]]], n, axis=0),
+        ego_from_camera=np.stack(poses),
+        image_sizes=np.repeat([[WIDTH, HEIGHT]], n, axis=0),
+        distortion=np.zeros((n, 8)),
+    )
+
+
+def example_images() -> list[Any]:
+    """Six images of soft blobs, which cost a JPEG decoder about what a photograph does."""
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (len(CAMERAS), HEIGHT // 6, WIDTH // 6, 3), dtype=np.uint8)
+    return [cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) for image in small]
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for a terminal."""
+    against = "largest_difference" in report
+    ceilings = report["ceilings"]
+    lines = [
+        f"{report['model']} on {report['machine']} ({report['device']}, {report['threads']} threads"
+        f", torch {report['torch']}), {report['repeats']} repeats, ms",
+        f"ceilings: {ceilings['operations'] / 1e9:.0f} G operations/s in a matrix product, "
+        f"{ceilings['bytes'] / 1e9:.1f} GB/s copied; peak memory {report['peak_memory_mb']:.0f} MB",
+        "",
+        f"{'stage':<28}{'median':>9}{'p95':>9}{'p99':>9}{'CPU':>9}"
+        + f"{'M op':>9}{'MB':>8}{'of floor':>10}"
+        + (f"{'reference':>11}{'ratio':>7}{'CPU ratio':>11}" if against else ""),
+    ]
+    for name, row in report["stages"].items():
+        ours = row["ours"]
+        line = f"{name:<28}" + "".join(
+            f"{ours[key]:9.2f}" for key in ("median", "p95", "p99", "cpu")
+        )
+        if row["floor_ms"]:
+            line += f"{row['operations'] / 1e6:9.1f}{row['bytes'] / 1e6:8.2f}"
+            line += f"{row['floor_ms'] / ours['median']:10.0%}"
+        else:
+            line += " " * 27
+        if against:
+            plain = row["reference"]
+            line += f"{plain['median']:11.2f}{plain['median'] / ours['median']:7.2f}"
+            line += f"{plain['cpu'] / max(ours['cpu'], 1e-6):11.2f}"
+        lines.append(line)
+    if against:
+        lines.append(f"largest difference of a score: {report['largest_difference']:.1e}")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m asd_perception.benchmark",
+        description="Time a model stage by stage on six synthetic 1600x900 images.",
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        type=Path,
+        default=model_directory.TINY,
+        help="model directory (default: the tiny student of this package)",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto")
+    parser.add_argument(
+        "--against",
+        choices=["reference"],
+        help="also run the plain eager network with reference ops, in turns, and print ratios",
+    )
+    parser.add_argument("--repeats", type=int, default=100, help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli("benchmark", main))

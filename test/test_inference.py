@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: the network as the robot runs it answers as the plain one does, also after a change of
+calibration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from asd_perception.inference import InferenceStudent, fold_batch_norms
+from asd_perception.model_directory import TINY, load
+
+
+@pytest.fixture(scope="module")
+def student():
+    return load(TINY)
+
+
+def frame(seed: int, height: float = 1.5):
+    """Random images and cameras that look about horizontally."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (1, 6, 3, 96, 256), dtype=torch.uint8, generator=generator)
+    intrinsics = torch.tensor([[200.0, 0, 127], [0, 200, 47], [0, 0, 1]]).expand(1, 6, 3, 3)
+    poses = torch.eye(4).repeat(1, 6, 1, 1)
+    for i, heading in enumerate(torch.arange(6) * torch.pi / 3):
+        poses[0, i, :2, 2] = torch.stack([heading.cos(), heading.sin()])
+        poses[0, i, :2, 0] = torch.stack([heading.sin(), -heading.cos()])
+        poses[0, i, :3, 1] = torch.tensor([0.0, 0.0, -1.0])
+        poses[0, i, :3, 3] = torch.tensor([0.0, 0.0, height])
+    return images, intrinsics, poses
+
+
+def assert_same(found, expected):
+    torch.testing.assert_close(found.head, expected.head, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        found.simulated_points, expected.simulated_points, rtol=1e-3, atol=1e-2
+    )
+
+
+def test_answers_are_the_plain_networks_also_after_a_change_of_calibration(student):
+    """The tolerance is that of float32 sums taken in another order."""
+    inference = InferenceStudent(student)
+    with torch.inference_mode():
+        for seed, height in ((0, 1.5), (1, 1.5), (2, 1.6), (3, 1.5)):
+            inputs = frame(seed, height)
+            assert_same(inference(*inputs), student(*inputs))
+
+
+def test_geometry_is_kept_as_long_as_the_calibration_stays(student):
+    inference = InferenceStudent(student)
+    images, intrinsics, poses = frame(0)
+    first = inference.geometry(images, intrinsics, poses)
+    assert inference.geometry(frame(1)[0], intrinsics.clone(), poses.clone()) is first
+    poses[0, 0, 0, 3] += 1e-6  # in place: it must not be compared with itself
+    moved = inference.geometry(images, intrinsics, poses)
+    assert moved is not first and not torch.equal(moved.rays.origins, first.rays.origins)
+
+
+def test_the_student_it_is_made_from_stays_trainable(student):
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in student.modules())
+    folded = InferenceStudent(student).student
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == 1
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in student.modules()) == norms > 1
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_only_a_norm_right_behind_a_convolution_is_folded():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+    )
+    for norm in (network[1], network[3]):
+        nn.init.uniform_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.5, 2.0)
+        nn.init.uniform_(norm.weight)
+    network.eval()
+    images = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = network(images)
+        fold_batch_norms(network)
+        torch.testing.assert_close(network(images), expected)
+    assert [type(module) for module in network].count(nn.BatchNorm2d) == 1
