@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--distill",
         choices=tuple(PRESETS),
         help="learn from a teacher: its features by plain L2, or the full method (adaptive: "
-        "adaptive-smooth features, soft-weighted responses, the teacher's head to begin with); "
+        "adaptive-smooth features, soft-weighted responses); "
         "single keys with --set distillation.KEY=VALUE",
     )
     parser.add_argument(

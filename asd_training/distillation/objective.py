@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, str | float | bool]] = {
         "cross_modal": "adaptive",
         "multi_modal": "adaptive",
         "response": "soft",
-        "initialise": True,
+        "initialise": False,
         "cross_modal_weight": 1.0,
         "multi_modal_weight": 1.0,
     },
