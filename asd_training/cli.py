@@ -30,6 +30,10 @@ _COMMANDS = {
         "asd_training.evaluate_command",
         "score a model with the official nuScenes evaluator",
     ),
+    "explain": (
+        "asd_training.explain",
+        "draw for one keyframe what teacher and student see, and what distillation asks for",
+    ),
     "ablate": ("asd_training.ablation.runs", "train and compare many students over several seeds"),
     "robustness": (
         "asd_training.ablation.robustness",
