@@ -43,7 +43,7 @@ class Job:
     name: str
     command: str
     folder: Path
-    config: Run
+    config: StudentRun | TeacherRun
     base: Path
     changes: list[str]
     result: Path
