@@ -18,6 +18,8 @@ T = TypeVar("T")
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 """1e-4: a number to most people, a text to YAML 1.1, which wants 1.0e-4."""
 
+FUSIONS = ("heterogeneous", "symmetric", "camera_only")
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -119,7 +121,8 @@ class StudentConfig:
     image_size: height and width of the network's input in pixels.
     image_mean, image_std: per RGB channel, on the 0-255 scale.
     bev_channels: channels of the camera, simulated-point and fused BEV features.
-    fusion: "heterogeneous", or "symmetric" to compare with.
+    fusion: "heterogeneous"; to compare with, "symmetric", or "camera_only", a student without
+        simulated points.
     encoder_channels: channels of the BEV encoder's stages at strides 1, 2 and 4.
     encoder_blocks: residual blocks a stage.
     head_channels: channels of the centre head.
@@ -145,8 +148,8 @@ class StudentConfig:
                 raise UserError(f"image_size {self.image_size}: each side must be a multiple of 32")
         if self.depth.bins < 2 or not 0 < self.depth.near < self.depth.far:
             raise UserError(f"depth {self.depth}: needs 0 < near < far and at least 2 bins")
-        if self.fusion not in ("heterogeneous", "symmetric"):
-            raise UserError(f"fusion is {self.fusion!r}; it must be heterogeneous or symmetric")
+        if self.fusion not in FUSIONS:
+            raise UserError(f"fusion is {self.fusion!r}; it must be one of {', '.join(FUSIONS)}")
         if self.bev.size % 4:
             raise UserError(f"bev has {self.bev.size} cells a side; it must be a multiple of 4")
 

@@ -76,10 +76,11 @@ class Detector:
         with torch.inference_mode():
             output = self.network(*inputs)
             decoded = decode(output.head, self.config.bev, self.config.max_objects)
+        found = detections_of(decoded, 0, score_threshold)
+        if output.simulated_points is None:  # a camera-only student has none
+            return found
         points = output.simulated_points[0].cpu().numpy()
-        return dataclasses.replace(
-            detections_of(decoded, 0, score_threshold), simulated_points=points
-        )
+        return dataclasses.replace(found, simulated_points=points)
 
     def inputs(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig

@@ -22,12 +22,28 @@ from nothing to a trained student:
 _COMMANDS = {
     "synthesize": ("asd_training.synthetic.command", "ray trace driving scenes in nuScenes format"),
     "teacher": ("asd_training.teacher.training", "train the LiDAR (+ camera) teacher"),
-    "student": ("asd_training.student", "train the camera-only student on ground truth"),
+    "student": (
+        "asd_training.student",
+        "train the camera-only student, on ground truth or by a teacher",
+    ),
     "evaluate": (
         "asd_training.evaluate_command",
         "score a model with the official nuScenes evaluator",
     ),
     "benchmark": ("asd_training.throughput", "time a training's loader and its step"),
+    "explain": (
+        "asd_training.explain",
+        "draw for one keyframe what teacher and student see, and what distillation asks for",
+    ),
+    "ablate": ("asd_training.ablation.runs", "train and compare many students over several seeds"),
+    "robustness": (
+        "asd_training.ablation.robustness",
+        "score an ablation's students with corrupted simulated points",
+    ),
+    "ablation-report": (
+        "asd_training.ablation.report",
+        "write an ablation's tables and plots from its JSON results",
+    ),
     "export": ("asd_training.export", "write a run's student as a model directory or as ONNX"),
 }
 

@@ -12,6 +12,8 @@ import yaml
 from asd_perception.config import BACKBONES, StudentConfig, from_dict, to_dict
 from asd_perception.errors import UserError
 from asd_training.datasets.augmentation import AugmentationConfig
+from asd_training.distillation.objective import DistillConfig
+from asd_training.objective import PixelSupervision
 from asd_training.teacher.network import TeacherConfig
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -73,9 +75,11 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class StudentRun(LoopConfig):
-    """A training run of the student."""
+    """A training run of the student. supervision: by LiDAR; distillation: by a teacher."""
 
     student: StudentConfig = field(default_factory=StudentConfig)
+    supervision: PixelSupervision = field(default_factory=PixelSupervision)
+    distillation: DistillConfig = field(default_factory=DistillConfig)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from asd_perception.constants import NO_ATTRIBUTE
+from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.student import StudentOutput
 from asd_training.targets import BACKGROUND, UNKNOWN, DetectionTargets, PixelTargets
@@ -17,26 +20,49 @@ BOX_WEIGHT = 0.25
 VELOCITY_WEIGHT = 0.05
 ATTRIBUTE_WEIGHT = 0.1
 DEPTH_WEIGHT = 0.5
-SEMANTICS_WEIGHT = 0.5
 
 OBJECT_PIXEL_WEIGHT = 5.0
 """Weight of a feature pixel on an object against one on the background, which fills the images."""
 
 
+@dataclass(frozen=True)
+class PixelSupervision:
+    """Weights of what the keyframe's LiDAR sweep tells the feature pixels; 0 leaves a term out.
+
+    camera_depth: depth bins of the lift-splat. point_depth: depth bins of the simulated points.
+    semantics: class of the object that the return lies on, through an auxiliary head.
+    """
+
+    camera_depth: float = DEPTH_WEIGHT
+    point_depth: float = DEPTH_WEIGHT
+    semantics: float = 0.5
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if not getattr(self, item.name) >= 0:
+                raise UserError(f"{item.name} is {getattr(self, item.name)}; it must be 0 or more")
+
+
 def student_objective(
-    output: StudentOutput, semantics: Tensor, objects: DetectionTargets, pixels: PixelTargets
+    output: StudentOutput,
+    semantics: Tensor | None,
+    objects: DetectionTargets,
+    pixels: PixelTargets,
+    supervision: PixelSupervision,
 ) -> dict[str, Tensor]:
     """All terms of the loss, weighted; the loss is their sum.
 
-    semantics (B, N, 11, h, w): class logits of the image features, the background last.
+    semantics (B, N, 11, h, w): class logits of the image features, the background last; None where
+    nobody asks for them.
     """
     terms = detection_losses(output.head, objects)
     for name, weight, logits, target in (
-        ("camera_depth", DEPTH_WEIGHT, output.camera_depth, pixels.depth_bins),
-        ("point_depth", DEPTH_WEIGHT, output.point_depth, pixels.depth_bins),
-        ("semantics", SEMANTICS_WEIGHT, semantics, pixels.classes),
+        ("camera_depth", supervision.camera_depth, output.camera_depth, pixels.depth_bins),
+        ("point_depth", supervision.point_depth, output.point_depth, pixels.depth_bins),
+        ("semantics", supervision.semantics, semantics, pixels.classes),
     ):
-        terms[name] = weight * pixel_loss(logits, target, pixels.classes)
+        if weight > 0 and logits is not None:
+            terms[name] = weight * pixel_loss(logits, target, pixels.classes)
     return terms
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -408,23 +409,58 @@ def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: in
     return teacher, student
 
 
-@pytest.mark.parametrize("method", ["none", "l2", "adaptive"])
-def test_the_objective_has_the_terms_that_its_configuration_asks_for(method):
-    config = DistillConfig(method=method, multi_modal=0.0, ramp_steps=0)
+FULL = DistillConfig(cross_modal="adaptive", multi_modal="adaptive", response="soft", ramp_steps=0)
+
+
+@pytest.mark.parametrize("cross_modal", ["none", "l2", "adaptive"])
+@pytest.mark.parametrize("multi_modal", ["none", "l2"])
+@pytest.mark.parametrize("response", ["none", "unweighted", "soft"])
+def test_the_objective_has_the_terms_that_its_configuration_asks_for(
+    cross_modal, multi_modal, response
+):
+    config = DistillConfig(cross_modal=cross_modal, multi_modal=multi_modal, response=response)
+    terms = DistillationObjective(config, GRID, 6, 6)(*both_networks(), a_frame(0, 8), step=1)
+    expected = {"response_heatmap", "response_boxes"} if response != "none" else set()
+    expected |= {"cross_modal"} if cross_modal != "none" else set()
+    expected |= {"multi_modal"} if multi_modal != "none" else set()
+    assert set(terms) == expected
+    assert config.asks_teacher == config.needs_teacher == bool(expected)
+    assert DistillConfig(initialise=True).needs_teacher
+
+
+def test_each_place_has_its_own_method():
+    config = DistillConfig(cross_modal="l2", multi_modal="adaptive", ramp_steps=0)
     teacher, student = both_networks()
-    terms = DistillationObjective(config, GRID, 6, 6)(teacher, student, a_frame(0, 8), step=0)
-    responses = {"response_heatmap", "response_boxes"}
-    assert set(terms) == responses | (set() if method == "none" else {"cross_modal"})
-    without = DistillConfig(method=method, response=0.0, cross_modal=0.0, ramp_steps=0)
-    objective = DistillationObjective(without, GRID, 6, 6)
-    assert set(objective(teacher, student, a_frame(0, 8), 0)) == (
-        set() if method == "none" else {"multi_modal"}
+    targets = a_frame(0, 8)
+    terms = DistillationObjective(config, GRID, 6, 6)(teacher, student, targets, step=0)
+    mask = object_mask(targets, 0.01)
+    torch.testing.assert_close(
+        terms["cross_modal"], feature_l2_loss(teacher.lidar_bev, student.point_bev, mask)
     )
+    torch.testing.assert_close(
+        terms["multi_modal"],
+        adaptive_smooth_loss(teacher.fused_bev, student.fused_bev, mask).loss,
+    )
+
+
+def test_an_unweighted_response_mimics_a_box_that_misses():
+    targets = a_frame(0, 8)
+    teacher = perfect_teacher(targets)
+    missed = targets.cells[0, 0]
+    with torch.no_grad():
+        teacher.boxes.flatten(2)[0, :2, missed] += 20.0  # m: IoU 0
+    reached = {}
+    for soft in (True, False):
+        student = trainable(random_head(1))
+        losses = response_losses(teacher, student, targets, GRID, 0.5, soft=soft)
+        losses["response_boxes"].backward()
+        reached[soft] = bool(student.boxes.grad.flatten(2)[0, :, missed].any())
+    assert reached == {True: False, False: True}
 
 
 def test_each_pair_of_features_is_taught_by_its_own_teacher():
     teacher, student = both_networks(student_channels=4, teacher_channels=6)
-    objective = DistillationObjective(DistillConfig(ramp_steps=0), GRID, 4, 6)
+    objective = DistillationObjective(FULL, GRID, 4, 6)
     targets = a_frame(0, 8)
     terms = objective(teacher, student, targets, step=0)
     mask = object_mask(targets, 0.01)
@@ -445,7 +481,7 @@ def test_the_weights_ramp_up_and_scale_their_terms():
 
     def terms(step: int, **weights: float) -> dict[str, float]:
         torch.manual_seed(0)
-        config = DistillConfig(ramp_steps=100, **weights)
+        config = dataclasses.replace(FULL, ramp_steps=100, **weights)
         found = DistillationObjective(config, GRID, 6, 6)(teacher, student, targets, step)
         return {name: value.item() for name, value in found.items()}
 
@@ -453,15 +489,14 @@ def test_the_weights_ramp_up_and_scale_their_terms():
     assert not any(terms(0).values())
     assert terms(25) == pytest.approx({name: value / 4 for name, value in full.items()})
     assert terms(100) == full
-    twice = terms(100, cross_modal=2.0, multi_modal=2.0, response=2.0)
+    twice = terms(100, cross_modal_weight=2.0, multi_modal_weight=2.0, response_weight=2.0)
     assert twice == pytest.approx({name: 2 * value for name, value in full.items()})
 
 
 def test_a_frame_without_objects_is_finite():
     teacher, student = both_networks()
-    terms = DistillationObjective(DistillConfig(background_floor=0.0, ramp_steps=0), GRID, 6, 6)(
-        teacher, student, a_frame(0, 0), step=0
-    )
+    config = dataclasses.replace(FULL, background_floor=0.0)
+    terms = DistillationObjective(config, GRID, 6, 6)(teacher, student, a_frame(0, 0), step=0)
     total = torch.stack(list(terms.values())).sum()
     total.backward()
     assert torch.isfinite(total)
@@ -472,9 +507,11 @@ def test_a_frame_without_objects_is_finite():
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"method": "l1"}, "method is 'l1'"),
-        ({"response": -1.0}, "response is -1.0"),
-        ({"cross_modal": float("nan")}, "cross_modal is nan"),
+        ({"cross_modal": "l1"}, "cross_modal is 'l1'; it must be one of none, l2, adaptive"),
+        ({"multi_modal": "soft"}, "multi_modal is 'soft'"),
+        ({"response": "l2"}, "response is 'l2'; it must be one of none, unweighted, soft"),
+        ({"response_weight": -1.0}, "response_weight is -1.0"),
+        ({"cross_modal_weight": float("nan")}, "cross_modal_weight is nan"),
         ({"alpha": 1.0}, "alpha is 1.0"),
         ({"delta": 0.0}, "delta is 0.0"),
         ({"tau": 0.0}, "tau is 0.0"),

@@ -59,7 +59,7 @@ class PointSimulator(nn.Module):
     ) -> SimulatedPoints:
         """features (B, N, F, h, w), camera_bev (B, C, Y, X)."""
         logits, context = self.head(features, geometry.conditions)
-        depth, confidence = depth_around_mode(logits, self.bins)
+        depth, confidence = self.place(logits)
         rays = geometry.rays
         points = (rays.origins + depth[..., None] * rays.directions).flatten(1, 3)  # (B, S, 3)
         confidence = confidence.flatten(1)  # (B, S)
@@ -69,6 +69,10 @@ class PointSimulator(nn.Module):
         return SimulatedPoints(
             torch.cat([points, confidence[..., None]], dim=-1), logits, bev, evidence
         )
+
+    def place(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Where on its ray each pixel's point lies, and how sure that is: `depth_around_mode`."""
+        return depth_around_mode(logits, self.bins)
 
 
 def depth_around_mode(logits: Tensor, bins: DepthConfig) -> tuple[Tensor, Tensor]:

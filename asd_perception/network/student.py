@@ -21,18 +21,20 @@ class StudentOutput(NamedTuple):
 
     image_features (B, N, F, h, w). camera_depth, point_depth (B, N, D, h, w): logits.
     simulated_points (B, N * h * w, 4): x, y, z in base_link and confidence. camera_bev, point_bev,
-    fused_bev (B, C, Y, X). gate (B, 1, Y, X).
+    fused_bev (B, C, Y, X). evidence (of the points), gate (B, 1, Y, X). A camera-only student has
+    None for what comes from points, and fused_bev is camera_bev.
     """
 
     head: HeadOutput
     image_features: Tensor
     camera_depth: Tensor
-    point_depth: Tensor
-    simulated_points: Tensor
     camera_bev: Tensor
-    point_bev: Tensor
     fused_bev: Tensor
-    gate: Tensor
+    point_depth: Tensor | None = None
+    simulated_points: Tensor | None = None
+    point_bev: Tensor | None = None
+    evidence: Tensor | None = None
+    gate: Tensor | None = None
 
 
 class Student(nn.Module):
@@ -46,12 +48,13 @@ class Student(nn.Module):
         self.config = config
         self.image_encoder = ImageEncoder(config)
         self.lift_splat = LiftSplat(config)
-        self.point_simulator = PointSimulator(config)
-        fusions: dict[str, type[nn.Module]] = {
-            "heterogeneous": HeterogeneousFusion,
-            "symmetric": SymmetricFusion,
-        }
-        self.fusion = fusions[config.fusion](config.bev_channels)
+        if config.fusion != "camera_only":
+            self.point_simulator = PointSimulator(config)
+            fusions: dict[str, type[nn.Module]] = {
+                "heterogeneous": HeterogeneousFusion,
+                "symmetric": SymmetricFusion,
+            }
+            self.fusion = fusions[config.fusion](config.bev_channels)
         self.bev_encoder = BevEncoder(
             config.bev_channels, config.encoder_channels, config.encoder_blocks
         )
@@ -71,6 +74,9 @@ class Student(nn.Module):
         """The same as `forward` where the geometry is known already: that of an earlier frame."""
         features = self.image_encoder(images)  # (B, N, F, h, w)
         camera_bev, camera_depth = self.lift_splat(features, geometry)
+        if self.config.fusion == "camera_only":
+            head = self.head(self.bev_encoder(camera_bev))
+            return StudentOutput(head, features, camera_depth, camera_bev, fused_bev=camera_bev)
         simulated = self.point_simulator(features, geometry, camera_bev)
         fused_bev, gate = self.fusion(camera_bev, simulated.bev, simulated.evidence)
         head = self.head(self.bev_encoder(fused_bev))
@@ -78,10 +84,11 @@ class Student(nn.Module):
             head=head,
             image_features=features,
             camera_depth=camera_depth,
+            camera_bev=camera_bev,
+            fused_bev=fused_bev,
             point_depth=simulated.depth,
             simulated_points=simulated.points,
-            camera_bev=camera_bev,
             point_bev=simulated.bev,
-            fused_bev=fused_bev,
+            evidence=simulated.evidence,
             gate=gate,
         )

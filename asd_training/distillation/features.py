@@ -34,14 +34,19 @@ def standardised_difference(teacher: Tensor, student: Tensor) -> tuple[Tensor, T
     teach: there the difference is 0.
     Returns the difference (B, C, H, W) in float32 or wider, and how many channels speak (B).
     """
+    teacher, student, channels = standardised_pair(teacher, student)
+    return student - teacher, channels
+
+
+def standardised_pair(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The two whose difference `standardised_difference` is, and how many channels speak (B)."""
     if teacher.shape != student.shape:
         raise ValueError(
             f"teacher {tuple(teacher.shape)} and student {tuple(student.shape)} differ"
         )
     teacher, student = (_at_least_float32(maps) for maps in (teacher.detach(), student))
     speaks = teacher.var(dim=(2, 3), correction=0) > MIN_VARIANCE  # (B, C)
-    difference = _standardised(student, speaks) - _standardised(teacher, speaks)
-    return difference, speaks.sum(dim=1)
+    return _standardised(teacher, speaks), _standardised(student, speaks), speaks.sum(dim=1)
 
 
 def object_mask(targets: DetectionTargets, floor: float) -> Tensor:

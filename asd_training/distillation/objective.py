@@ -17,17 +17,51 @@ from asd_training.distillation.response import response_losses
 from asd_training.targets import DetectionTargets
 from asd_training.teacher.network import TeacherOutput
 
+TERMS = ("cross_modal", "multi_modal", "response")
 METHODS = ("none", "l2", "adaptive")
+RESPONSES = ("none", "unweighted", "soft")
+
+PRESETS: dict[str, dict[str, str | float | bool]] = {
+    "none": {
+        "cross_modal": "none",
+        "multi_modal": "none",
+        "response": "none",
+        "initialise": False,
+    },
+    "l2": {
+        "cross_modal": "l2",
+        "multi_modal": "l2",
+        "response": "none",
+        "initialise": False,
+        "cross_modal_weight": 0.1,
+        "multi_modal_weight": 0.1,
+    },
+    "adaptive": {
+        "cross_modal": "adaptive",
+        "multi_modal": "adaptive",
+        "response": "soft",
+        "initialise": False,
+        "cross_modal_weight": 3.0,
+        "multi_modal_weight": 3.0,
+    },
+}
+"""What `asd-train student --distill` sets: nothing, plain L2 features, or the full method.
+
+The weights differ since the losses' scales do: with these, both have gradients of about the same
+size on the features of a trained student that was not distilled. They are not tuned further.
+"""
 
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """What the student learns from the teacher, and how much it counts.
+    """What the student learns from the teacher, and how much it counts. By default nothing.
 
-    method: of feature distillation: "adaptive" (adaptive_smooth.py), "l2" (feature_l2.py), "none".
-    cross_modal: weight of LiDAR features -> simulated points' features.
-    multi_modal: weight of the teacher's fused features -> the student's.
-    response: weight of the teacher's heatmap and boxes (response.py).
+    teacher: model directory of the teacher.
+    cross_modal: how LiDAR features teach those of the simulated points, multi_modal: how the
+    teacher's fused features teach the student's: "adaptive" (adaptive_smooth.py), "l2"
+    (feature_l2.py) or "none". response: how the teacher's heatmap and boxes teach (response.py):
+    "soft" by their quality, "unweighted", or "none". `..._weight`: of each in the loss.
+    initialise: begin with the teacher's BEV encoder and head.
     alpha: in [0, 1), how far the teacher's probability, and not its box, tells its quality.
     delta: discrepancy at which half of the granularity's range is used. levels: sigma_k in cells,
     finest first. tau: softness of the choice among them.
@@ -35,10 +69,14 @@ class DistillConfig:
     ramp_steps: optimiser steps over which the weights rise from 0.
     """
 
-    method: str = "adaptive"
-    cross_modal: float = 1.0
-    multi_modal: float = 1.0
-    response: float = 1.0
+    teacher: str | None = None
+    cross_modal: str = "none"
+    multi_modal: str = "none"
+    response: str = "none"
+    cross_modal_weight: float = 1.0
+    multi_modal_weight: float = 1.0
+    response_weight: float = 1.0
+    initialise: bool = False
     alpha: float = 0.5
     delta: float = 1.0
     levels: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
@@ -46,10 +84,23 @@ class DistillConfig:
     background_floor: float = 0.01
     ramp_steps: int = 500
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether training asks the teacher anything, beyond where to begin."""
+        return {self.cross_modal, self.multi_modal, self.response} != {"none"}
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether there must be a teacher at all."""
+        return self.asks_teacher or self.initialise
+
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UserError(f"method is {self.method!r}; it must be {', '.join(METHODS)}")
-        for name in ("cross_modal", "multi_modal", "response", "ramp_steps"):
+        for name, known in zip(TERMS, (METHODS, METHODS, RESPONSES), strict=True):
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}"
+                )
+        for name in (*(f"{term}_weight" for term in TERMS), "ramp_steps"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("delta", "tau"):
@@ -77,10 +128,9 @@ class DistillationObjective(nn.Module):
         super().__init__()
         self.config, self.grid = config, grid
         self.adapters = nn.ModuleDict()
-        if config.method != "none":
-            for name in ("cross_modal", "multi_modal"):
-                if getattr(config, name) > 0:
-                    self.adapters[name] = Adapter(student_channels, teacher_channels)
+        for name in ("cross_modal", "multi_modal"):
+            if getattr(config, name) != "none":
+                self.adapters[name] = Adapter(student_channels, teacher_channels)
 
     def forward(
         self, teacher: TeacherOutput, student: StudentOutput, targets: DetectionTargets, step: int
@@ -100,15 +150,20 @@ class DistillationObjective(nn.Module):
         terms = {}
         for name, adapter in self.adapters.items():
             theirs, ours = pairs[name]
-            terms[name] = getattr(config, name) * self._feature_loss(theirs, adapter(ours), mask)
-        if config.response > 0:
-            losses = response_losses(teacher.head, student.head, targets, self.grid, config.alpha)
-            terms |= {name: config.response * loss for name, loss in losses.items()}
+            assert ours is not None  # a camera-only student takes no cross-modal distillation
+            loss = self._feature_loss(getattr(config, name), theirs, adapter(ours), mask)
+            terms[name] = getattr(config, f"{name}_weight") * loss
+        if config.response != "none":
+            losses = response_losses(
+                *(teacher.head, student.head, targets, self.grid, config.alpha),
+                soft=config.response == "soft",
+            )
+            terms |= {name: config.response_weight * loss for name, loss in losses.items()}
         return {name: ramp * term for name, term in terms.items()}
 
-    def _feature_loss(self, teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
+    def _feature_loss(self, method: str, teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
         config = self.config
-        if config.method == "l2":
+        if method == "l2":
             return feature_l2_loss(teacher, student, mask)
         return adaptive_smooth_loss(
             teacher, student, mask, delta=config.delta, levels=config.levels, tau=config.tau

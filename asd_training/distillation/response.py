@@ -40,12 +40,23 @@ BACKGROUND_WEIGHT = 0.1
 
 
 def response_losses(
-    teacher: HeadOutput, student: HeadOutput, targets: DetectionTargets, grid: BevGrid, alpha: float
+    teacher: HeadOutput,
+    student: HeadOutput,
+    targets: DetectionTargets,
+    grid: BevGrid,
+    alpha: float,
+    *,
+    soft: bool = True,
 ) -> dict[str, Tensor]:
-    """The terms response_heatmap and response_boxes. No gradient goes to the teacher."""
+    """The terms response_heatmap and response_boxes. No gradient goes to the teacher.
+
+    soft=False is the plain form to compare with: every object's q is 1, whatever the teacher says.
+    """
     with torch.autocast(student.heatmap.device.type, enabled=False):
         with torch.no_grad():
-            quality = response_quality(teacher, targets, grid, alpha)
+            quality = targets.valid.float()
+            if soft:
+                quality = response_quality(teacher, targets, grid, alpha)
             weight = heatmap_weight(teacher.heatmap, quality, targets, grid)
             wanted_boxes = at_cells(teacher.boxes.float(), targets.cells)  # (B, M, 8)
         count = mean_over_processes(targets.valid.sum()).clamp(min=1)

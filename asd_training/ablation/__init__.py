@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparing configurations over several seeds: what is compared, the runs, the report."""

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What corrupted simulated points cost, as curves and as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from asd_training.ablation.corruption import CORRUPTIONS
+
+_COLOURS = ("#1f6f8b", "#d1603d", "#6a994e", "#7b5ea7")
+
+
+def curve(
+    results: list[dict[str, Any]], row: str, kind: str
+) -> tuple[list[float], dict[float, list[float]]]:
+    """The levels of a corruption (0 first), and at each the mAP of the row's seeds, in points."""
+    found: dict[float, list[float]] = {}
+    for result in results:
+        if result["row"] == row:
+            found.setdefault(0.0, []).append(100 * result["clean"]["mean_ap"])
+            for level, metrics in result[kind].items():
+                found.setdefault(float(level), []).append(100 * metrics["mean_ap"])
+    return sorted(found), found
+
+
+def robustness_figure(results: list[dict[str, Any]], titles: dict[str, str]) -> Figure:
+    """A panel a corruption: mAP over its strength, mean and range over seeds, a line a row."""
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(CORRUPTIONS), sharey=True)
+    rows = list(dict.fromkeys(result["row"] for result in results))
+    for axes, (kind, corruption) in zip(panels, CORRUPTIONS.items(), strict=True):
+        for row, colour in zip(rows, _COLOURS * len(rows), strict=False):
+            levels, found = curve(results, row, kind)
+            means = [np.mean(found[level]) for level in levels]
+            low, high = ([f(found[level]) for level in levels] for f in (min, max))
+            axes.plot(levels, means, "o-", color=colour, label=titles.get(row, row), markersize=4)
+            axes.fill_between(levels, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set_xlabel(corruption.axis)
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#e4e4e4", linewidth=0.8)
+    panels[0].set_ylabel("mAP (points)")
+    panels[0].legend(frameon=False, fontsize=9)
+    return figure
+
+
+def robustness_table(results: list[dict[str, Any]], titles: dict[str, str]) -> str:
+    """A line a row and corruption: mAP with clean points, and what is lost at each level."""
+    lines = []
+    for kind, corruption in CORRUPTIONS.items():
+        levels = " | ".join(f"{level:g}" for level in corruption.levels)
+        lines += [
+            f"mAP lost, {corruption.axis}:",
+            "",
+            f"| row | mAP | {levels} | seeds |",
+            "| --- " * (len(corruption.levels) + 3) + "|",
+        ]
+        for row in dict.fromkeys(result["row"] for result in results):
+            mine = [result for result in results if result["row"] == row]
+            losses = []
+            for level in corruption.levels:
+                lost = [
+                    100 * (result["clean"]["mean_ap"] - result[kind][f"{level:g}"]["mean_ap"])
+                    for result in mine
+                ]
+                spread = f" ± {np.std(lost, ddof=1):.1f}" if len(lost) > 1 else ""
+                losses.append(f"{np.mean(lost):.1f}{spread}")
+            clean = np.mean([100 * result["clean"]["mean_ap"] for result in mine])
+            lines.append(
+                f"| {titles.get(row, row)} | {clean:.1f} | {' | '.join(losses)} | {len(mine)} |"
+            )
+        lines.append("")
+    return "\n".join(lines).rstrip()

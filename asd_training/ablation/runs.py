@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train ablate`: every row of an ablation, trained over several seeds; it can be interrupted.
+
+OUT/teachers/NAME and OUT/runs/ROW-SEED are ordinary run folders; OUT/results holds one JSON file a
+finished run, from which the report is written. With the same seed all rows see the same keyframes
+in the same order, augmented alike, so that rows can be compared seed by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from tqdm import tqdm
+
+from asd_perception import model_directory
+from asd_perception.config import to_dict
+from asd_perception.errors import UserError
+from asd_perception.files import atomic_file, check_output_file
+from asd_training.ablation.definition import Ablation, read_ablation
+from asd_training.ablation.report import DEFINITION, write_report
+from asd_training.config import Run, StudentRun, TeacherRun, read_config
+from asd_training.datasets.index import KeyframeIndex
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run. config: what it trains. teacher: the folder of the run it waits for."""
+
+    name: str
+    command: str
+    folder: Path
+    config: StudentRun | TeacherRun
+    base: Path
+    changes: list[str]
+    result: Path
+    labels: dict[str, Any]
+    teacher: Path | None = None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train ablate`."""
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    parser.add_argument("out", type=Path, help="folder of the runs and results; goes on where left")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML, as config/training/ablation.yaml"
+    )
+    parser.add_argument("--version", help="version folder of the dataset, if it holds several")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs side by side, each on one CPU thread if there are several (default: 1)",
+    )
+    for option, kind, what in (("rows", str, "rows"), ("seeds", int, "seeds")):
+        parser.add_argument(
+            f"--{option}", nargs="+", type=kind, help=f"only these {what}, to share the work out"
+        )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="Markdown file to write the tables into, as docs/results.md (default: OUT/results.md)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is not finished yet, then write the report."""
+    ablation = read_ablation(args.config)
+    report = args.report or args.out / "results.md"
+    check_output_file(report)
+    if args.jobs < 1:
+        raise UserError(f"--jobs is {args.jobs}; it must be at least 1")
+    KeyframeIndex.open(
+        args.data, args.version, sweeps=1
+    )  # wrong data is told, an index built, once
+    jobs = plan(ablation, args.config.parent, args.out.resolve(), args.rows, args.seeds)
+    options = ["--version", args.version] if args.version else []
+    with atomic_file(args.out / "results" / DEFINITION) as path:
+        path.write_text(json.dumps(asdict(ablation), indent=1) + "\n")
+    failed = Runner(args.data.resolve(), args.out.resolve(), options, args.jobs).run(jobs)
+    write_report(args.out / "results", report)
+    print(f"report: {report}")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(jobs)} runs failed: {'; '.join(failed)}; "
+            "mend that and start the same command again"
+        )
+
+
+def plan(
+    ablation: Ablation,
+    folder: Path,
+    out: Path,
+    rows: list[str] | None = None,
+    seeds: list[int] | None = None,
+) -> list[Job]:
+    """All runs, teachers first, then seed by seed; only the given rows and seeds.
+
+    folder: where the configurations lie. Raises UserError if a configuration is wrong, or is not
+    the one with which a run in `out` was begun.
+    """
+    for kind, wanted, known in (
+        ("row", rows, [row.name for row in ablation.rows]),
+        ("seed", seeds, list(ablation.seeds)),
+    ):
+        for name in wanted or []:
+            if name not in known:
+                raise UserError(
+                    f"there is no {kind} {name}; there are {', '.join(map(str, known))}"
+                )
+    chosen = [row for row in ablation.rows if rows is None or row.name in rows]
+    needed = {row.teacher for row in chosen}
+    jobs = [
+        _job(
+            "teacher",
+            TeacherRun,
+            f"teacher {teacher.name}",
+            out / "teachers" / teacher.name,
+            folder / teacher.config,
+            teacher.set,
+            out / "results" / f"teacher-{teacher.name}.json",
+            {"teacher": teacher.name},
+        )
+        for teacher in ablation.teachers
+        if teacher.name in needed
+    ]
+    for seed in ablation.seeds:
+        if seeds is not None and seed not in seeds:
+            continue
+        for row in chosen:
+            teacher = out / "teachers" / row.teacher if row.teacher else None
+            changes = {**row.set, "seed": seed}
+            if teacher:
+                changes["distillation.teacher"] = str(teacher / "model")
+            name = f"{row.name}-{seed}"
+            jobs.append(
+                _job(
+                    "student",
+                    StudentRun,
+                    name,
+                    out / "runs" / name,
+                    folder / ablation.base,
+                    changes,
+                    out / "results" / f"{name}.json",
+                    {"row": row.name, "title": row.title, "seed": seed, "changes": row.set},
+                    teacher,
+                )
+            )
+    return jobs
+
+
+def _job(
+    command: str,
+    kind: type[Run],
+    name: str,
+    folder: Path,
+    base: Path,
+    values: dict[str, Any],
+    result: Path,
+    labels: dict[str, Any],
+    teacher: Path | None = None,
+) -> Job:
+    """A job, after checking its configuration and what its folder holds."""
+    changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    try:
+        config = read_config(kind, base, changes)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    if isinstance(config, StudentRun) and config.distillation.needs_teacher != bool(teacher):
+        wrong = "names none" if teacher is None else "uses none"
+        raise UserError(f"{name}: distillation needs a teacher, and the row {wrong}")
+    if (folder / "config.yaml").is_file():
+        begun = read_config(kind, folder / "config.yaml")
+        if begun != config:
+            raise UserError(
+                f"{folder} was trained with another configuration "
+                f"({'; '.join(_differences(to_dict(begun), to_dict(config)))}); "
+                "remove it or choose another OUT"
+            )
+    return Job(name, command, folder, config, base, changes, result, labels, teacher)
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """The keys whose values differ, with both values."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [f"{where}: {old} there, {new} now"]
+    return [
+        text
+        for key in {**old, **new}
+        for text in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+    ]
+
+
+class Runner:
+    """Carries jobs out, several side by side, each as a process of `asd-train`."""
+
+    def __init__(self, data: Path, out: Path, options: list[str], jobs: int) -> None:
+        """options: further arguments of every command."""
+        self.data, self.out, self.options, self.jobs = data, out, options, jobs
+        self._living: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, jobs: list[Job]) -> list[str]:
+        """Do what is not done; returns what went wrong.
+
+        Interrupted, it takes its processes along: a run goes on from its last checkpoint.
+        """
+        former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        pool = ThreadPoolExecutor(self.jobs)
+        failed: list[str] = []
+        try:
+            teachers: dict[Path, Future[str]] = {}
+            futures = []
+            for job in jobs:  # teachers come first, so that nothing waits for what cannot start
+                future = pool.submit(self._do, job, teachers.get(job.teacher or job.folder))
+                futures.append(future)
+                if job.command == "teacher":
+                    teachers[job.folder] = future
+            with tqdm(total=len(jobs), desc="ablation", unit="run") as bar:
+                for future in as_completed(futures):
+                    if error := future.result():
+                        failed.append(error)
+                    bar.update()
+        finally:
+            self._stop()
+            pool.shutdown(cancel_futures=True)
+            signal.signal(signal.SIGTERM, former)
+        return failed
+
+    def _do(self, job: Job, teacher: Future[str] | None) -> str:
+        """One job, unless it is done; says what went wrong, or nothing."""
+        if teacher is not None and teacher.result():
+            return f"{job.name} has no teacher"
+        model = job.folder / "model"
+        if not model.exists():
+            error = self._train(job)
+            if error:
+                return error
+        if not job.result.exists():
+            write_result(job)
+        return ""
+
+    def _train(self, job: Job) -> str:
+        arguments = [job.command, str(self.data), str(job.folder), *self.options]
+        if (job.folder / "config.yaml").exists():
+            arguments.append("--resume")
+        else:
+            arguments += ["--config", str(job.base)]
+            arguments += [part for change in job.changes for part in ("--set", change)]
+        log = self.out / "logs" / f"{job.name.replace(' ', '-')}.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if self.jobs > 1 else {})}
+        with log.open("ab") as output:
+            with self._lock:
+                if self._stopped:
+                    return f"{job.name} was not started"
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "asd_training.cli", *arguments],
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    start_new_session=True,
+                )
+                self._living.add(process)
+            status = process.wait()
+            with self._lock:
+                self._living.discard(process)
+        return f"{job.name} (see {log})" if status else ""
+
+    def _stop(self) -> None:
+        """End what still runs, with the loader processes of each."""
+        with self._lock:
+            self._stopped = True
+            for process in self._living:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def write_result(job: Job) -> None:
+    """The result of a finished run: its labels, its size, and its model's provenance."""
+    provenance = model_directory.read_config(job.folder / "model").get("provenance")
+    with safe_open(job.folder / "model" / "model.safetensors", framework="np") as weights:
+        shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
+    result = {**job.labels, "parameters": sum(map(math.prod, shapes)), **(provenance or {})}
+    with atomic_file(job.result) as path:
+        path.write_text(json.dumps(result, indent=1, default=str) + "\n")

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: an ablation trains each row and seed once, goes on where it stopped, and its report says
+what its JSON results say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scipy import stats
+from test_student_distillation import SMALL
+
+from asd_perception import model_directory
+from asd_perception.config import to_dict
+from asd_perception.errors import UserError
+from asd_perception.network.student import Student
+from asd_training.ablation.corruption import CORRUPTIONS, corrupt
+from asd_training.ablation.definition import read_ablation
+from asd_training.ablation.report import DEFINITION, paired, write_report
+from asd_training.ablation.runs import plan
+
+CONFIGURATIONS = model_directory.TINY.parents[2] / "config" / "training"
+
+
+def small_ablation(folder: Path, **changes: object) -> Path:
+    """An ablation of three rows that trains within seconds."""
+    short = {"steps": 2, "batch_size": 1, "loader_workers": 0, "warmup_steps": 1}
+    network = to_dict(SMALL)
+    (folder / "base.yaml").write_text(yaml.safe_dump({**short, "student": network}))
+    teacher = {"modality": "lidar", "network": network}
+    (folder / "teacher.yaml").write_text(yaml.safe_dump({**short, "sweeps": 1, "teacher": teacher}))
+    values = {
+        "name": "small",
+        "title": "A small ablation",
+        "base": "base.yaml",
+        "seeds": [0],
+        "baseline": "plain",
+        "control": "plain",
+        "teachers": [{"name": "lidar", "config": "teacher.yaml"}],
+        "rows": [
+            {"name": "plain", "title": "plain", "set": {"student.fusion": "camera_only"}},
+            {
+                "name": "taught",
+                "title": "taught",
+                "set": {"distillation.cross_modal": "adaptive"},
+                "teacher": "lidar",
+            },
+        ],
+        "compare": [["taught", "plain"]],
+        "robustness": ["taught"],
+        **changes,
+    }
+    file = folder / "ablation.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
+def asd_train(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "asd_training.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_shipped_ablation_has_every_row_of_the_method(tmp_path):
+    ablation = read_ablation(CONFIGURATIONS / "ablation.yaml")
+    jobs = plan(ablation, CONFIGURATIONS, tmp_path)
+    assert len(jobs) == len(ablation.teachers) + len(ablation.seeds) * len(ablation.rows)
+    of = {job.labels["row"]: job.config for job in jobs if job.labels.get("seed") == 0}
+    assert of["camera_only"].student.fusion == of["depth"].student.fusion == "camera_only"
+    assert of["camera_only"].supervision.camera_depth == 0 < of["depth"].supervision.camera_depth
+    assert of["symmetric"].student.fusion == "symmetric"
+    assert of["heterogeneous"].student.fusion == "heterogeneous"
+    taught = {name: config.distillation for name, config in of.items()}
+    assert not taught["heterogeneous"].needs_teacher
+    assert (taught["l2"].cross_modal, taught["l2"].multi_modal) == ("l2", "l2")
+    assert (taught["cross_modal"].cross_modal, taught["cross_modal"].multi_modal) == (
+        *("adaptive", "none"),
+    )
+    assert taught["multi_modal"].multi_modal == "adaptive"
+    assert taught["multi_modal"].response == "none"
+    assert taught["full"].response == "soft"
+    assert len({config.steps for config in of.values()}) == 1  # all learn as long
+    assert len({config.augmentation for config in of.values()}) == 1
+
+
+def test_rows_and_seeds_can_be_shared_out(tmp_path):
+    ablation = read_ablation(small_ablation(tmp_path, seeds=[0, 1, 2]))
+    names = [job.name for job in plan(ablation, tmp_path, tmp_path, ["taught"], [2])]
+    assert names == ["teacher lidar", "taught-2"]
+    assert [job.name for job in plan(ablation, tmp_path, tmp_path, ["plain"], [1])] == ["plain-1"]
+    with pytest.raises(UserError, match="there is no seed 7; there are 0, 1, 2"):
+        plan(ablation, tmp_path, tmp_path, None, [7])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": "nobody"}, "there is no row nobody"),
+        ({"seeds": [1, 1]}, "seeds are"),
+        ({"teachers": []}, "row taught: there is no teacher lidar"),
+        ({"rowz": []}, "unknown key rowz"),
+        ({"rows": [{"name": "a b", "title": "x"}]}, "a name is letters, digits and _"),
+        ({"base": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
+        (
+            {"rows": [{"name": "plain", "title": "x", "set": {"stepz": 1}}]},
+            "plain-0: .*unknown key stepz",
+        ),
+        (
+            {"rows": [{"name": "plain", "title": "x", "set": {"distillation.initialise": True}}]},
+            "plain-0: distillation needs a teacher, and the row names none",
+        ),
+    ],
+)
+def test_a_wrong_ablation_is_named_before_anything_runs(tmp_path, changes, message):
+    compared = {} if "rows" not in changes else {"compare": [], "robustness": []}
+    with pytest.raises(UserError, match=message):
+        file = small_ablation(tmp_path, **{**compared, **changes})
+        plan(read_ablation(file), tmp_path, tmp_path / "out")
+
+
+def test_a_run_begun_with_another_configuration_is_refused(tmp_path):
+    file = small_ablation(tmp_path)
+    out = tmp_path / "out"
+    job = plan(read_ablation(file), tmp_path, out)[1]
+    job.folder.mkdir(parents=True)
+    (job.folder / "config.yaml").write_text(yaml.safe_dump(to_dict(job.config)))
+    plan(read_ablation(file), tmp_path, out)
+    (tmp_path / "base.yaml").write_text(
+        (tmp_path / "base.yaml").read_text().replace("steps: 2", "steps: 3", 1)
+    )
+    with pytest.raises(UserError, match=r"plain-0 was .*\(steps: 2 there, 3 now\); remove it"):
+        plan(read_ablation(file), tmp_path, out)
+
+
+def fake_results(folder: Path, ablation: Path, scores: dict[str, list[float]]) -> None:
+    """Results as `ablate` writes them, with the given mAP by row and seed."""
+    folder.mkdir()
+    definition = yaml.safe_load(ablation.read_text())
+    (folder / DEFINITION).write_text(json.dumps(definition))
+    for row, values in scores.items():
+        for seed, mean_ap in enumerate(values):
+            result = {
+                "row": row,
+                "seed": seed,
+                "parameters": 2_000_000,
+                "minutes": 3.0,
+                "device": "cpu",
+                "machine": "x86_64, 1 threads",
+                "date": "2026-01-01",
+                "versions": {"commit": "abc", "torch": "2"},
+                "data": {"train_keyframes": 5},
+                "training": {"steps": 2, "batch_size": 1},
+                "validation": {
+                    "samples": 300,
+                    "split": "val",
+                    "mean_ap": mean_ap,
+                    "nds": mean_ap + 0.1,
+                    "tp_errors": {"trans_err": 0.5},
+                },
+            }
+            (folder / f"{row}-{seed}.json").write_text(json.dumps(result))
+
+
+def test_the_report_says_what_the_results_say(tmp_path):
+    ablation = small_ablation(tmp_path, seeds=[0, 1, 2], compare=[["taught", "plain"]])
+    plain, taught = [0.30, 0.32, 0.31], [0.35, 0.38, 0.35]
+    fake_results(tmp_path / "results", ablation, {"plain": plain, "taught": taught})
+    file = tmp_path / "docs" / "results.md"
+    file.parent.mkdir()
+    file.write_text("# Results\n\nWritten by hand.\n")
+    write_report(tmp_path / "results", file)
+    text = file.read_text()
+    expected = stats.ttest_rel(taught, plain).pvalue
+    assert "| 31.0 ± 1.0 | 41.0 ± 1.0 | 0.500 | – | – | – | 2.00 M | 3 |" in text
+    assert f"| +5.0 ± 1.0 (p {expected:.3f}) |" in text
+    assert text.startswith("# Results\n\nWritten by hand.\n")
+    assert (file.parent / "results" / "small.png").stat().st_size > 1000
+
+    file.write_text(text + "\nMore by hand.\n")
+    (tmp_path / "results" / "taught-2.json").unlink()
+    write_report(tmp_path / "results", file)
+    again = file.read_text()
+    assert again.count("## A small ablation") == 1
+    assert "Written by hand." in again and "More by hand." in again
+    assert "| +5.5 ± 0.7 (p " in again  # two seeds are left in common
+
+
+def test_the_paired_test_is_scipys_and_modest_where_it_cannot_say():
+    random = np.random.default_rng(0)
+    ours, theirs = (dict(enumerate(random.normal(size=5))) for _ in range(2))
+    found = paired(ours, theirs)
+    assert found.p == pytest.approx(
+        stats.ttest_rel(list(ours.values()), list(theirs.values())).pvalue
+    )
+    assert found.seeds == 5
+    assert np.isnan(paired({0: 1.0}, {0: 2.0}).p)
+    assert np.isnan(paired(ours, ours).p)
+    assert paired({0: 1.0}, {1: 2.0}) is None
+
+
+def inputs(seed: int) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (1, 6, 3, *SMALL.image_size), generator=generator)
+    intrinsics = torch.tensor([[60.0, 0, 48], [0, 60, 16], [0, 0, 1]]).expand(1, 6, 3, 3)
+    poses = torch.eye(4)
+    poses[:3, :3] = torch.tensor([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # looks forward
+    return images, intrinsics, poses.expand(1, 6, 4, 4)
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_a_corruption_does_what_it_is_called(kind):
+    torch.manual_seed(0)
+    student = Student(SMALL).eval()
+    with torch.no_grad():
+        clean = student(*inputs(1))
+        corrupt(student, kind, 0.0)
+        same = student(*inputs(1))
+        corrupt(student, kind, 1.0)
+        wrong = student(*inputs(1))
+    torch.testing.assert_close(same.head.heatmap, clean.head.heatmap)
+    before, after = clean.simulated_points[0], wrong.simulated_points[0]
+    # A point's ray: the camera looks along x, so that x is the depth.
+    moved = after[:, 0] - before[:, 0]
+    if kind == "dropped":
+        assert not after[:, 3].any() and not wrong.evidence.any() and not moved.any()
+    elif kind == "shifted":
+        torch.testing.assert_close(moved, torch.ones_like(moved), rtol=0, atol=1e-4)
+        assert torch.equal(after[:, 3], before[:, 3])
+    else:
+        assert moved.std() > 5
+        assert after[:, 0].min() >= SMALL.depth.near and after[:, 0].max() <= SMALL.depth.far
+        assert torch.equal(after[:, 3], before[:, 3])
+
+
+@pytest.mark.slow
+def test_an_ablation_runs_resumes_and_reports(synthetic_root, tmp_path):
+    file, out = small_ablation(tmp_path), tmp_path / "out"
+    command = ("ablate", synthetic_root, out, "--config", file, "--jobs", "2")
+    # Killed before anything is finished, it leaves no process behind and goes on.
+    with subprocess.Popen([sys.executable, "-m", "asd_training.cli", *map(str, command)]) as first:
+        while not (out / "runs" / "plain-0" / "config.yaml").exists() and first.poll() is None:
+            time.sleep(0.1)
+        first.terminate()
+    done = asd_train(*command)
+    assert done.returncode == 0, done.stderr
+    results = {path.stem for path in (out / "results").glob("*-*.json")}
+    assert results == {"teacher-lidar", "plain-0", "taught-0"}
+    taught = json.loads((out / "results" / "taught-0.json").read_text())
+    assert taught["seed"] == 0 and "asd-train student" in taught["command"]
+    assert taught["training"]["distillation"]["teacher"] == str(out / "teachers/lidar/model")
+    assert "taught" in (out / "results.md").read_text()
+
+    before = (out / "runs" / "taught-0" / "model" / "model.safetensors").stat().st_mtime_ns
+    assert asd_train(*command).returncode == 0
+    after = (out / "runs" / "taught-0" / "model" / "model.safetensors").stat().st_mtime_ns
+    assert after == before
+
+    tested = asd_train("robustness", synthetic_root, out, "--keyframes", "1")
+    assert tested.returncode == 0, tested.stderr
+    curves = json.loads((out / "results" / "robustness" / "taught-0.json").read_text())
+    assert set(curves["shifted"]) == {"0.5", "1", "2", "4"}
+    assert "share of points dropped" in (out / "results.md").read_text()
