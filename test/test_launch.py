@@ -20,6 +20,8 @@ def test_the_launch_file_compiles(tmp_path):
 
 def test_the_parameter_file_gives_the_defaults_of_every_parameter():
     given = yaml.safe_load(PARAMS_FILE.read_text())["/**"]["detector"]["ros__parameters"]
+    for group in [name for name, value in given.items() if isinstance(value, dict)]:
+        given.update({f"{group}.{name}": value for name, value in given.pop(group).items()})
     defaults = {entry.name: entry.default for entry in PARAMETERS}
     del defaults["autostart"]  # the launch file and the console script decide it
     assert given == defaults
