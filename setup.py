@@ -10,7 +10,12 @@ from os.path import dirname
 from setuptools import find_packages, setup
 
 NAME = "asd_perception"
-SHARED = glob("launch/*.launch.py") + glob("config/**/*.yaml", recursive=True)
+SHARED = [
+    *glob("launch/*.launch.py"),
+    *glob("config/**/*.yaml", recursive=True),
+    "config/detector.rviz",
+    "config/foxglove_layout.json",
+]
 
 setup(
     name=NAME,

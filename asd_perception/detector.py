@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector: six images and a rig in, objects in 3D out.
+"""The detector: images and a rig in, objects in 3D out.
 
 The node, the offline evaluation and the demo all call this one class.
 """
@@ -7,7 +7,8 @@ The node, the offline evaluation and the demo all call this one class.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,23 @@ from asd_perception.config import StudentConfig
 from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
+from asd_perception.geometry import Array, scale_intrinsics
 from asd_perception.inference import InferenceStudent
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
 from asd_perception.preprocessing import input_from_image, preprocess
-from asd_perception.rig import CameraRig
+from asd_perception.rig import ABSENT_CAMERA, CameraRig
+
+
+@dataclass(frozen=True)
+class CameraInput:
+    """One camera's part of the network's input.
+
+    pixels: (3, H, W) uint8 RGB on the detector's device. intrinsics: (3, 3) of these pixels.
+    """
+
+    pixels: torch.Tensor
+    intrinsics: Array
 
 
 class Detector:
@@ -37,6 +50,8 @@ class Detector:
         self.device = find_device(device)
         self.student = student.to(self.device).eval()
         self.network = InferenceStudent(self.student)
+        on_gpu = self.device.type == "cuda"
+        self._upload = torch.cuda.Stream(self.device) if on_gpu else None
 
     @classmethod
     def from_pretrained(
@@ -68,42 +83,95 @@ class Detector:
         """Find the objects of one frame.
 
         images: one (height, width, 3) uint8 RGB array a camera, in the rig's order.
-        rig: the six cameras at the frame's reference time.
+        rig: the cameras that gave an image, at the frame's reference time; the others are taken
+            to see nothing (`rig.ABSENT_CAMERA`).
         Returns objects of at least `score_threshold`, best first, with the simulated points.
-        Raises UserError if a camera is missing or an image disagrees with the rig.
+        Raises UserError for a camera of another name, or an image that disagrees with the rig.
         """
-        inputs = self.inputs(images, rig)
+        inputs = self._camera_inputs(images, rig)
+        return self.detect_inputs(inputs, _poses(rig), score_threshold)
+
+    def camera_input(
+        self, image: NDArray[np.uint8], intrinsics: Array, distortion: Array, reduction: int = 1
+    ) -> CameraInput:
+        """One camera's part of the input: undistorted, cropped, resized, and on the device.
+
+        image (height, width, 3) uint8 RGB; intrinsics (3, 3) and distortion (8,) of the camera.
+        reduction: how many pixels of the camera make one of the image (`decode_image`).
+        """
+        if reduction != 1:
+            intrinsics = scale_intrinsics(intrinsics, 1 / reduction)
+        size = self.config.image_size
+        pixels = torch.from_numpy(preprocess(image, size, intrinsics, distortion))
+        to_input = input_from_image(image.shape[1], image.shape[0], size)
+        if self._upload is None:
+            return CameraInput(pixels.permute(2, 0, 1).to(self.device), to_input @ intrinsics)
+        with torch.cuda.stream(self._upload):  # beside the network that runs on the frame before
+            on_device = pixels.to(self.device).permute(2, 0, 1)
+        self._upload.synchronize()
+        return CameraInput(on_device, to_input @ intrinsics)
+
+    def detect_inputs(
+        self,
+        inputs: Mapping[str, CameraInput],
+        ego_from_camera: Mapping[str, Array],
+        score_threshold: float,
+    ) -> Detections:
+        """`detect` for inputs that are ready; by camera, as are their poses (4, 4)."""
+        batch = self._batch(inputs, ego_from_camera)
         with torch.inference_mode():
-            output = self.network(*inputs)
+            output = self.network(*batch)
             decoded = decode(output.head, self.config.bev, self.config.max_objects)
         found = detections_of(decoded, 0, score_threshold)
         if output.simulated_points is None:  # a camera-only student has none
             return found
-        points = output.simulated_points[0].cpu().numpy()
-        return dataclasses.replace(found, simulated_points=points)
+        there = torch.tensor([name in inputs for name in CAMERAS])
+        points = output.simulated_points[0].cpu().unflatten(0, (len(CAMERAS), -1))[there]
+        return dataclasses.replace(found, simulated_points=points.flatten(0, 1).numpy())
+
+    def _batch(
+        self, inputs: Mapping[str, CameraInput], ego_from_camera: Mapping[str, Array]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The network's input: images (1, N, 3, H, W), intrinsics, poses of all N cameras."""
+        unknown = [name for name in inputs if name not in CAMERAS]
+        if unknown or not inputs:
+            raise UserError(
+                f"the rig's camera {unknown[0]} is none of {', '.join(CAMERAS)}"
+                if unknown
+                else "a frame needs an image of one camera at least"
+            )
+        # A camera that is not there: black, and placed where it sees nothing.
+        some = next(iter(inputs.values()))
+        absent = CameraInput(torch.zeros_like(some.pixels), some.intrinsics)
+        cameras = [inputs.get(name, absent) for name in CAMERAS]
+        poses = np.stack([ego_from_camera.get(name, ABSENT_CAMERA) for name in CAMERAS])
+        intrinsics = np.stack([camera.intrinsics for camera in cameras])
+        return (
+            torch.stack([camera.pixels for camera in cameras])[None],
+            torch.from_numpy(intrinsics).float()[None].to(self.device),
+            torch.from_numpy(poses).float()[None].to(self.device),
+        )
 
     def inputs(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The network's inputs for `detect`'s: images (1, N, 3, H, W), intrinsics, poses."""
-        missing = [name for name in CAMERAS if name not in rig.names]
-        if missing:
-            raise UserError(f"the rig has no {', '.join(missing)}; the model needs all cameras")
+        return self._batch(self._camera_inputs(images, rig), _poses(rig))
+
+    def _camera_inputs(
+        self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
+    ) -> dict[str, CameraInput]:
         if len(images) != len(rig):
             raise UserError(f"{len(images)} images for a rig of {len(rig)} cameras")
-        pixels, intrinsics = [], []
-        for i, image in enumerate(images):
+        inputs = {}
+        for i, (name, image) in enumerate(zip(rig.names, images, strict=True)):
             rig.check_image(i, image)
-            width, height = (int(side) for side in rig.image_sizes[i])
-            size = self.config.image_size
-            pixels.append(preprocess(image, size, rig.intrinsics[i], rig.distortion[i]))
-            intrinsics.append(input_from_image(width, height, size) @ rig.intrinsics[i])
-        batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)[None]
-        return (
-            batch.to(self.device),
-            torch.from_numpy(np.stack(intrinsics)).float()[None].to(self.device),
-            torch.from_numpy(rig.ego_from_camera).float()[None].to(self.device),
-        )
+            inputs[name] = self.camera_input(image, rig.intrinsics[i], rig.distortion[i])
+        return inputs
+
+
+def _poses(rig: CameraRig) -> dict[str, Array]:
+    return dict(zip(rig.names, rig.ego_from_camera, strict=True))
 
 
 def detections_of(decoded: Decoded, sample: int, score_threshold: float) -> Detections:

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the detector and bring it up: configure, then activate.
+"""Start the detector and bring it up: configure, then activate; and RViz beside it if asked for.
 
-ros2 launch asd_perception detector.launch.py image_transport:=compressed device:=cuda
+ros2 launch asd_perception detector.launch.py image_transport:=compressed device:=cuda rviz:=true
 """
 
+import tempfile
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.events import matches_action
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
 
 # share/asd_perception/launch/ in an install, launch/ in the source tree
-_PARAMS_FILE = Path(__file__).resolve().parents[1] / "config" / "detector.yaml"
+_CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 _OVERRIDES = {
     "model": "model directory",
@@ -32,13 +33,15 @@ def generate_launch_description() -> LaunchDescription:
 
     return LaunchDescription(
         [
-            argument("params_file", str(_PARAMS_FILE), "Parameters of the node"),
+            argument("params_file", str(_CONFIG / "detector.yaml"), "Parameters of the node"),
             *(
                 argument(name, "", f"{meaning}; empty: as the params_file says")
                 for name, meaning in _OVERRIDES.items()
             ),
             argument("namespace", "", "Namespace of the node and of its relative topics"),
             argument("autostart", "true", "Configure and activate; false: a manager will"),
+            argument("rviz", "false", "Show cameras, boxes and simulated points in RViz"),
+            argument("use_sim_time", "false", "Take the time from /clock"),
             argument("log_level", "info", "debug, info, warn, error or fatal"),
             OpaqueFunction(function=_bring_up),
         ]
@@ -61,11 +64,15 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         namespace=value("namespace"),
         output="screen",
         # The node's own autostart is off: the events below bring it up.
-        parameters=[value("params_file"), {**overrides, "autostart": False}],
+        parameters=[
+            value("params_file"),
+            {**overrides, "autostart": False, "use_sim_time": _is_true(value("use_sim_time"))},
+        ],
         arguments=["--ros-args", "--log-level", value("log_level")],
     )
-    if value("autostart").lower() not in ("true", "1"):
-        return [detector]
+    rviz = [_rviz(value("namespace"), value("image_transport"))] if _is_true(value("rviz")) else []
+    if not _is_true(value("autostart")):
+        return [detector, *rviz]
 
     def trigger(transition: int) -> EmitEvent:
         return EmitEvent(
@@ -83,4 +90,21 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         )
     )
     # The handler comes before the events that it handles.
-    return [activate_when_configured, detector, trigger(Transition.TRANSITION_CONFIGURE)]
+    configure = trigger(Transition.TRANSITION_CONFIGURE)
+    return [activate_when_configured, detector, configure, *rviz]
+
+
+def _is_true(value: str) -> bool:
+    return value.lower() in ("true", "1")
+
+
+def _rviz(namespace: str, transport: str) -> Node:
+    """RViz with the package's view of the detector in this namespace."""
+    view = (_CONFIG / "detector.rviz").read_text()
+    prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
+    view = view.replace("/detector/", f"{prefix}/detector/").replace("/CAM_", f"{prefix}/CAM_")
+    if transport == "compressed":
+        view = view.replace("/image_raw", "/image_raw/compressed")
+    with tempfile.NamedTemporaryFile("w", suffix=".rviz", delete=False) as file:
+        file.write(view)
+    return Node(package="rviz2", executable="rviz2", arguments=["-d", file.name])

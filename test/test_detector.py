@@ -3,6 +3,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,9 +16,10 @@ from asd_perception.constants import (
     CLASSES,
     NO_ATTRIBUTE,
 )
-from asd_perception.detector import Detector
+from asd_perception.detector import Detector, detections_of
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
+from asd_perception.network.center_head import decode
 from asd_perception.network.student import Student
 from asd_perception.rig import CameraRig
 
@@ -87,10 +89,48 @@ def test_camera_order_does_not_matter(detector):
     np.testing.assert_allclose(first.scores, second.scores, atol=1e-5)
 
 
+@pytest.mark.parametrize("there", [CAMERAS[:5], CAMERAS[2:4], CAMERAS[4:5]])
+def test_absent_cameras_change_nothing_in_what_the_others_find(detector, there):
+    """As if the network had been built for those that are there."""
+    rig, images = make_rig(), make_images()
+    indices = [CAMERAS.index(name) for name in there]
+    partial = CameraRig(
+        there,
+        rig.intrinsics[indices],
+        rig.ego_from_camera[indices],
+        rig.image_sizes[indices],
+        rig.distortion[indices],
+    )
+    found = detector.detect([images[i] for i in indices], partial, 0.0)
+    batch = [tensor[:, indices] for tensor in detector.inputs(images, rig)]
+    with torch.inference_mode():
+        output = detector.student(*batch)
+        decoded = decode(output.head, detector.config.bev, detector.config.max_objects)
+    expected = detections_of(decoded, 0, 0.0)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.simulated_points, output.simulated_points[0], atol=1e-3)
+
+
+def test_a_reduced_image_is_the_same_camera(detector):
+    """Same input, but for averaging: its geometry and its pixels, also through a lens."""
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 255, (23, 40, 3), dtype=np.uint8), (1600, 900))
+    half = cv2.resize(image, (800, 450), interpolation=cv2.INTER_AREA)
+    intrinsics = np.array([[1264.0, 0, 800], [0, 1264.0, 448], [0, 0, 1]])
+    for distortion in (np.zeros(8), np.array([-0.2, 0.05, 0, 0, 0, 0, 0, 0])):
+        full = detector.camera_input(image, intrinsics, distortion)
+        reduced = detector.camera_input(half, intrinsics, distortion, reduction=2)
+        np.testing.assert_allclose(full.intrinsics, reduced.intrinsics, atol=0.3)
+        difference = (full.pixels.float() - reduced.pixels.float()).abs()
+        assert difference.mean() < 0.5
+
+
 def test_wrong_inputs_are_named(detector):
     rig = make_rig()
-    with pytest.raises(UserError, match="the rig has no CAM_BACK_RIGHT"):
-        detector.detect(make_images(5), make_rig(CAMERAS[:5]))
+    with pytest.raises(UserError, match="the rig's camera CAM_ROOF is none of CAM_FRONT_LEFT"):
+        detector.detect(make_images(1), make_rig(["CAM_ROOF"]))
+    with pytest.raises(UserError, match="at least"):
+        detector.detect_inputs({}, {}, 0.0)
     with pytest.raises(UserError, match="5 images for a rig of 6"):
         detector.detect(make_images(5), rig)
     with pytest.raises(

@@ -1,41 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: the launch file loads in a real `launch`, and names what the package installs."""
+"""Promise: the launch files load in a real `launch`, and show what the package publishes."""
 
+import json
 import py_compile
 from pathlib import Path
 
 import pytest
 import yaml
 
+from asd_perception.constants import CAMERAS
 from asd_perception.ros.parameters import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
-LAUNCH_FILE = ROOT / "launch" / "detector.launch.py"
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+VIEW = ROOT / "config" / "detector.rviz"
+LAYOUT = ROOT / "config" / "foxglove_layout.json"
 PARAMS_FILE = ROOT / "config" / "detector.yaml"
 
 
-def test_the_launch_file_compiles(tmp_path):
-    py_compile.compile(str(LAUNCH_FILE), cfile=str(tmp_path / "launch.pyc"), doraise=True)
+@pytest.mark.parametrize("file", LAUNCH_FILES, ids=lambda file: file.name)
+def test_the_launch_files_compile(file, tmp_path):
+    py_compile.compile(str(file), cfile=str(tmp_path / "launch.pyc"), doraise=True)
 
 
 def test_the_parameter_file_gives_the_defaults_of_every_parameter():
     given = yaml.safe_load(PARAMS_FILE.read_text())["/**"]["detector"]["ros__parameters"]
+    for group in [name for name, value in given.items() if isinstance(value, dict)]:
+        given.update({f"{group}.{name}": value for name, value in given.pop(group).items()})
     defaults = {entry.name: entry.default for entry in PARAMETERS}
     del defaults["autostart"]  # the launch file and the console script decide it
     assert given == defaults
 
 
-def test_the_launch_file_brings_the_node_up():
+def test_both_views_show_every_camera_the_objects_and_the_simulated_points():
+    displays = yaml.safe_load(VIEW.read_text())["Visualization Manager"]["Displays"]
+    in_rviz = {display["Topic"]["Value"] for display in displays if "Topic" in display}
+    layout = json.loads(LAYOUT.read_text())
+    panels = layout["configById"]
+    in_foxglove = set(panels["3D!scene"]["topics"])
+    in_foxglove |= {p["imageMode"]["imageTopic"] for p in panels.values() if "imageMode" in p}
+    shown = {"/detector/markers", "/detector/simulated_points"}
+    assert in_rviz == shown | {f"/{camera}/image_raw" for camera in CAMERAS}
+    assert in_foxglove == shown | {f"/{camera}/image_raw/compressed" for camera in CAMERAS}
+    placed = json.dumps(layout["layout"])
+    assert all(f'"{panel}"' in placed for panel in panels)
+
+
+ACTIONS = ("LifecycleNode", "Node", "ExecuteProcess", "EmitEvent", "RegisterEventHandler")
+
+
+def start_up(file, **arguments):
+    """The arguments that a launch file declares, and the actions that it leads to."""
     launch = pytest.importorskip("launch", reason="launch is not on PyPI; needs a ROS install")
     pytest.importorskip("launch_ros", reason="launch_ros is not on PyPI; needs a ROS install")
     from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
-    description = get_launch_description_from_python_launch_file(str(LAUNCH_FILE))
-    arguments = {argument.name for argument in description.get_launch_arguments()}
-    assert arguments >= {"model", "device", "image_transport", "params_file", "autostart"}
+    description = get_launch_description_from_python_launch_file(str(file))
     context = launch.LaunchContext()
-    actions = []
-    for entity in description.entities:
-        actions += entity.visit(context) or []
-    names = [type(action).__name__ for action in actions]
-    assert names == ["RegisterEventHandler", "LifecycleNode", "EmitEvent"]
+    context.launch_configurations.update(arguments)
+    actions, entities = [], list(description.entities)
+    while entities:
+        entity = entities.pop(0)
+        if type(entity).__name__ in ACTIONS:
+            actions.append(entity)
+        else:
+            entities[:0] = entity.visit(context) or []
+    declared = {argument.name for argument in description.get_launch_arguments()}
+    return declared, [type(action).__name__ for action in actions]
+
+
+@pytest.mark.parametrize("rviz", ["true", "false"])
+@pytest.mark.parametrize("autostart", ["true", "false"])
+def test_the_detector_is_brought_up(autostart, rviz):
+    declared, actions = start_up(LAUNCH_FILES[0], autostart=autostart, rviz=rviz)
+    assert declared >= {"model", "device", "image_transport", "namespace", "rviz", "autostart"}
+    up = ["RegisterEventHandler", "LifecycleNode", "EmitEvent"]
+    expected = up if autostart == "true" else ["LifecycleNode"]
+    assert actions == expected + ["Node"] * (rviz == "true")
+
+
+def test_a_bag_is_replayed_to_the_detector_with_rviz():
+    declared, actions = start_up(LAUNCH_FILES[1], bag="/bags/scene")
+    assert declared >= {"bag", "rate", "model", "device", "image_transport", "rviz"}
+    assert actions == [
+        "RegisterEventHandler",
+        "LifecycleNode",
+        "EmitEvent",
+        "Node",
+        "ExecuteProcess",
+    ]

@@ -80,7 +80,7 @@ def test_installation_has_what_ros_looks_for(installed_files):
     for source in [
         ROOT / "package.xml",
         *ROOT.glob("launch/*.launch.py"),
-        *ROOT.glob("config/**/*.yaml"),
+        *(file for file in ROOT.glob("config/**/*") if file.is_file()),
     ]:
         name = f"{data}/asd_perception/{source.relative_to(ROOT)}"
         assert installed_files[name] == source.read_text()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: frames are whole sweeps, each at most once, in order, whatever order images come in."""
+"""Promise: a frame is one sweep, at most once, in order, with the cameras that gave an image."""
 
 import itertools
 
@@ -8,130 +8,267 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd_perception.constants import CAMERAS
-from asd_perception.synchronizer import CLOCK_JUMP_NS, DEPTH, FrameSynchronizer
+from asd_perception.synchronizer import CLOCK_JUMP_NS, DEPTH, SILENT, FrameSynchronizer
 
 MS = 1_000_000
 PERIOD = 1000 * MS // 12
 TOLERANCE = 60 * MS
+MAX_WAIT = 0.1
+START = 1_532_402_927_604_844_000
 # nuScenes' trigger times after the first camera, in the order of CAMERAS.
 TRIGGERS = [int(ms * MS) for ms in (0.0, 7.6, 15.5, 42.6, 32.7, 23.0)]
+BY_TRIGGER = sorted(CAMERAS, key=lambda camera: TRIGGERS[CAMERAS.index(camera)])
 
 
 def sweep_images(sweep, jitter=(0,) * 6):
     """(camera, stamp, item) of one sweep; the item tells the sweep."""
-    start = 1_532_402_927_604_844_000 + sweep * PERIOD
+    start = START + sweep * PERIOD
     return [
         (camera, start + trigger + noise, sweep)
         for camera, trigger, noise in zip(CAMERAS, TRIGGERS, jitter, strict=True)
     ]
 
 
+def play(synchronizer, arrivals, until=0.5):
+    """Frames with their times; arrivals: (time in ns after START, image). Polls as the node does.
+
+    until: s after the last image for which the synchronizer is still asked.
+    """
+    frames = []
+    arrivals = sorted(arrivals, key=lambda arrival: arrival[0])
+    ticks = [] if not arrivals else range(0, arrivals[-1][0] + int(until * 1e9), 10 * MS)
+    events = [*arrivals, *((tick, None) for tick in ticks)]
+    for at, image in sorted(events, key=lambda event: event[0]):
+        now = 1000.0 + at * 1e-9
+        if image is not None:
+            frame = synchronizer.add(*image, now)
+            frames += [] if frame is None else [(frame, at)]
+        else:
+            while (frame := synchronizer.poll(now)) is not None:
+                frames.append((frame, at))
+    return frames
+
+
+def on_time(images):
+    """Each image arrives when it is taken."""
+    return [(image[1] - START, image) for image in images]
+
+
 def feed(synchronizer, images):
-    frames = [synchronizer.add(*image) for image in images]
-    return [frame for frame in frames if frame is not None]
+    return [frame for frame, _ in play(synchronizer, on_time(images))]
+
+
+def sweeps_of(frames):
+    for frame in frames:
+        assert len(set(frame.items)) == 1, "two sweeps in one frame"
+    return [frame.items[0] for frame in frames]
+
+
+def new(**policy):
+    return FrameSynchronizer(CAMERAS, TOLERANCE, MAX_WAIT, **policy)
 
 
 def test_a_frame_comes_with_its_last_image_and_names_its_reference():
-    synchronizer = FrameSynchronizer(CAMERAS, TOLERANCE)
+    synchronizer = new()
     images = sorted(sweep_images(0), key=lambda image: image[1])
-    assert feed(synchronizer, images[:-1]) == []
-    frame = synchronizer.add(*images[-1])
+    assert [synchronizer.add(*image, 0.0) for image in images[:-1]] == [None] * 5
+    frame = synchronizer.add(*images[-1], 0.0)
     assert frame.cameras == CAMERAS
     assert frame.stamps == tuple(stamp for _, stamp, _ in sweep_images(0))
     assert frame.reference == images[-1][1]
+
+
+_SWEEP = st.tuples(
+    st.lists(st.integers(-5 * MS, 5 * MS), min_size=6, max_size=6),  # jitter
+    st.lists(st.booleans(), min_size=6, max_size=6),  # lost
+    st.lists(st.booleans(), min_size=6, max_size=6),  # sent twice
+    st.lists(st.integers(0, 150 * MS), min_size=6, max_size=6),  # transport delay
+)
+
+
+@settings(deadline=None)
+@given(st.lists(_SWEEP, max_size=30), st.integers(1, 6))
+def test_sweeps_are_never_mixed_nor_repeated(sweeps, min_cameras):
+    """Whatever is lost, late, doubled and disordered, once a first sweep came whole."""
+    arrivals = on_time(sweep_images(0))
+    for sweep, (jitter, lost, twice, delay) in enumerate(sweeps, start=3):
+        for i, image in enumerate(sweep_images(sweep, jitter)):
+            if not lost[i]:
+                arrivals += [(image[1] - START + delay[i], image)] * (1 + twice[i])
+    frames = [frame for frame, _ in play(new(min_cameras=min_cameras), arrivals)]
+    emitted = sweeps_of(frames)
+    assert emitted == sorted(set(emitted)), "a sweep came twice or late"
+    assert all(a.reference < b.reference for a, b in itertools.pairwise(frames))
+    for frame in frames:
+        assert len(frame.cameras) >= min_cameras
+        assert max(frame.stamps) - min(frame.stamps) <= TOLERANCE
 
 
 @settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
-            st.lists(st.integers(-5 * MS, 5 * MS), min_size=6, max_size=6),  # jitter
-            st.lists(st.booleans(), min_size=6, max_size=6),  # lost
-            st.lists(st.booleans(), min_size=6, max_size=6),  # sent twice
-            st.lists(st.integers(0, 150 * MS), min_size=6, max_size=6),  # transport delay
+            st.lists(st.integers(-5 * MS, 5 * MS), min_size=6, max_size=6),
+            st.sets(st.sampled_from(CAMERAS)),
+            st.lists(st.integers(0, 20 * MS), min_size=6, max_size=6),
         ),
-        max_size=12,
+        max_size=11,
     )
 )
-def test_sweeps_are_never_mixed_nor_repeated(sweeps):
-    arrivals = []
-    for sweep, (jitter, lost, twice, delay) in enumerate(sweeps):
-        for i, image in enumerate(sweep_images(sweep, jitter)):
-            if not lost[i]:
-                arrivals += [(image[1] + delay[i], image)] * (1 + twice[i])
-    images = [image for _, image in sorted(arrivals, key=lambda arrival: arrival[0])]
-    frames = feed(FrameSynchronizer(CAMERAS, TOLERANCE), images)
-    for frame in frames:
-        assert len(set(frame.items)) == 1, "two sweeps in one frame"
-        assert max(frame.stamps) - min(frame.stamps) <= TOLERANCE
-    emitted = [frame.items[0] for frame in frames]
-    assert emitted == sorted(set(emitted)), "a sweep came twice or late"
-    references = [frame.reference for frame in frames]
-    assert all(a < b for a, b in itertools.pairwise(references))
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.lists(st.integers(-5 * MS, 5 * MS), min_size=6, max_size=6), max_size=12),
-    st.sets(st.integers(0, 11)),
-    st.randoms(use_true_random=False),
-)
-def test_every_whole_sweep_comes_out(jitters, holed, random):
-    """Nothing is lost but the sweeps that lack an image; images of one sweep come in any order."""
-    images, whole = [], []
-    for sweep, jitter in enumerate(jitters):
-        arriving = sweep_images(sweep, jitter)
-        random.shuffle(arriving)
-        if sweep in holed:
-            arriving.pop()
-        else:
-            whole.append(sweep)
-        images += arriving
-    frames = feed(FrameSynchronizer(CAMERAS, TOLERANCE), images)
-    assert [frame.items[0] for frame in frames] == whole
+def test_every_sweep_comes_out_with_the_cameras_that_it_has(sweeps):
+    """Nothing else is lost: all sweeps with more than half of the cameras come out."""
+    arrivals, expected = on_time(sweep_images(0)), [(0, CAMERAS)]
+    for sweep, (jitter, lost, delay) in enumerate(sweeps, start=1):
+        there = tuple(camera for camera in CAMERAS if camera not in lost)
+        for image, late in zip(sweep_images(sweep, jitter), delay, strict=True):
+            if image[0] in there:
+                arrivals.append((image[1] - START + late, image))
+        if len(there) > 3:
+            expected.append((sweep, there))
+    frames = play(new(), arrivals)
+    assert [(frame.items[0], frame.cameras) for frame, _ in frames] == expected
+    for frame, at in frames:  # within a poll of the time that it is allowed
+        first = START + frame.items[0] * PERIOD - 5 * MS
+        assert at + START - first <= (MAX_WAIT * 1e9 + 80 * MS)
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(CAMERAS), st.integers(0, 2**62)), max_size=300))
 def test_memory_is_bounded_whatever_comes(images):
-    synchronizer = FrameSynchronizer(CAMERAS, TOLERANCE)
-    for camera, stamp in images:
-        synchronizer.add(camera, stamp, None)
+    synchronizer = new()
+    for i, (camera, stamp) in enumerate(images):
+        synchronizer.add(camera, stamp, None, i * 0.01)
+        synchronizer.poll(i * 0.01)
     assert all(len(waiting) <= DEPTH for waiting in synchronizer._waiting.values())
 
 
 def test_a_newer_frame_supersedes_an_older_incomplete_one():
-    synchronizer = FrameSynchronizer(CAMERAS, TOLERANCE)
-    late, *early = sweep_images(0)
-    assert [frame.items[0] for frame in feed(synchronizer, [*early, *sweep_images(1)])] == [1]
-    assert synchronizer.add(*late) is None
-    assert synchronizer.stale == 1
+    synchronizer = new()
+    feed(synchronizer, sweep_images(0))
+    late, *early = sweep_images(1)
+    frames = [synchronizer.add(*image, 2000.0) for image in [*early, *sweep_images(2)]]
+    assert sweeps_of([frame for frame in frames if frame]) == [2]
+    assert synchronizer.add(*late, 2000.0) is None
+    assert synchronizer.stale[late[0]] == 1
+    assert sum(synchronizer.unmatched.values()) == 5
+
+
+def test_an_incomplete_frame_waits_as_long_as_allowed_and_its_late_image_is_dropped():
+    synchronizer = new()
+    late = sweep_images(1)[3]  # the last of its sweep
+    images = [*on_time(sweep_images(0)), *on_time(sweep_images(1)[:3] + sweep_images(1)[4:])]
+    frames = play(synchronizer, [*images, (PERIOD + 150 * MS, late)])
+    assert sweeps_of([frame for frame, _ in frames]) == [0, 1]
+    frame, at = frames[1]
+    assert frame.cameras == tuple(camera for camera in CAMERAS if camera != late[0])
+    assert MAX_WAIT * 1e9 <= at - PERIOD <= MAX_WAIT * 1e9 + 11 * MS
+    assert synchronizer.stale[late[0]] == 1
+    assert sweeps_of(feed(synchronizer, sweep_images(13))) == [13]
 
 
 def test_wild_stamps_cost_no_other_frame():
-    synchronizer = FrameSynchronizer(CAMERAS, TOLERANCE)
+    synchronizer = new()
     emitted = []
-    for sweep in range(6):
+    for sweep in range(20):
         if sweep in (2, 3):
             wild = 0 if sweep == 2 else 2**62
-            assert synchronizer.add("CAM_BACK", wild, "wild") is None
-        emitted += [frame.items[0] for frame in feed(synchronizer, sweep_images(sweep))]
-    assert emitted == list(range(6))
+            assert synchronizer.add("CAM_BACK", wild, "wild", sweep / 12) is None
+        frames = [synchronizer.add(*image, sweep / 12) for image in sweep_images(sweep)]
+        frames.append(synchronizer.poll(sweep / 12))
+        emitted += [frame.items[0] for frame in frames if frame is not None]
+    assert emitted == list(range(20))
 
 
-def test_a_bag_that_starts_again_is_followed_from_its_first_frame():
-    synchronizer = FrameSynchronizer(CAMERAS, TOLERANCE)
-    sweeps = [*range(20), *range(20)]  # 1.7 s, twice
-    frames = feed(synchronizer, [image for sweep in sweeps for image in sweep_images(sweep)])
-    assert [frame.items[0] for frame in frames] == sweeps
-
-
-def test_a_silent_camera_stops_frames_and_its_return_resumes_them():
-    synchronizer = FrameSynchronizer(CAMERAS, TOLERANCE)
+def test_a_camera_with_a_wrong_clock_is_left_out():
+    """One camera ten seconds ahead: the other five make the frames."""
     images = []
-    for sweep in range(10):
-        images += sweep_images(sweep)[:5] if 3 <= sweep < 7 else sweep_images(sweep)
-    assert [frame.items[0] for frame in feed(synchronizer, images)] == [0, 1, 2, 7, 8, 9]
+    for sweep in range(24):
+        wrong, *right = sweep_images(sweep)
+        images += [*right, (wrong[0], wrong[1] + (10**10 if sweep else 0), wrong[2])]
+    arrivals = [(image[1] % 10**10 - START % 10**10, image) for image in images]
+    frames = [frame for frame, _ in play(new(), arrivals)]
+    assert sweeps_of(frames) == list(range(24))
+    assert all(frame.cameras == CAMERAS[1:] for frame in frames[1:])
+
+
+@pytest.mark.parametrize("length", [20, 6, 1])
+def test_a_bag_that_starts_again_is_followed(length):
+    """At once if it is longer than a second; else after the images that show it."""
+    sweeps = [*range(length)] * 8
+    images = [image for sweep in sweeps for image in sweep_images(sweep)]
+    arrivals = [(i * PERIOD // 6, image) for i, image in enumerate(images)]
+    emitted = sweeps_of([frame for frame, _ in play(new(), arrivals)])
+    if length * PERIOD > CLOCK_JUMP_NS:
+        assert emitted == sweeps
+    else:
+        assert len(emitted) >= 2
+        assert set(emitted) == set(sweeps)
+
+
+def test_simulated_time_that_starts_again_begins_anew():
+    synchronizer = new()
+    for _ in range(2):
+        assert sweeps_of(feed(synchronizer, sweep_images(0) + sweep_images(13))) == [0, 13]
+
+
+@pytest.mark.parametrize("dead", [1, 2, 3, 4, 5])
+def test_frames_go_on_without_dead_cameras_and_wait_only_while_these_may_come_back(dead):
+    lost = BY_TRIGGER[1 : 1 + dead]
+    there = tuple(camera for camera in CAMERAS if camera not in lost)
+    images = []
+    for sweep in range(60):
+        gone = 10 <= sweep < 40
+        images += [i for i in sweep_images(sweep) if not (gone and i[0] in lost)]
+    synchronizer = new()
+    frames = play(synchronizer, on_time(images))
+    by_sweep = {frame.items[0]: (frame, at) for frame, at in frames}
+    sweeps_of([frame for frame, _ in frames])
+    assert all(by_sweep[sweep][0].cameras == CAMERAS for sweep in range(10))
+    # Within SILENT of the last image, more than half of the cameras are asked for.
+    assert all((sweep in by_sweep) == (dead < 3) for sweep in range(10, 18))
+    for sweep in range(24, 40):
+        frame, at = by_sweep[sweep]
+        assert frame.cameras == there
+        assert at + START == frame.reference, "it came with its last image"
+    assert all(by_sweep[sweep][0].cameras == CAMERAS for sweep in range(41, 60))
+
+
+def test_too_few_cameras_make_no_frame():
+    images = [*sweep_images(0)]
+    for sweep in range(1, 40):
+        images += sweep_images(sweep)[: 4 if sweep < 20 else 3]
+    assert max(sweeps_of(feed(new(min_cameras=4), images))) == 19
+    assert max(sweeps_of(feed(new(min_cameras=3), images))) == 39
+
+
+def test_a_camera_that_was_never_there_is_waited_for_only_at_first():
+    images = [image for sweep in range(36) for image in sweep_images(sweep)[1:]]
+    frames = feed(new(), images)
+    emitted = sweeps_of(frames)
+    assert emitted == list(range(emitted[0], 36))
+    assert emitted[0] * PERIOD <= (SILENT + 0.1) * 1e9
+
+
+def test_a_camera_at_half_rate_is_in_every_second_frame():
+    images = []
+    for sweep in range(24):
+        images += [i for i in sweep_images(sweep) if i[0] != "CAM_BACK" or sweep % 2 == 0]
+    frames = feed(new(), images)
+    assert sweeps_of(frames) == list(range(24))
+    assert [len(frame.cameras) for frame in frames] == [6, 5] * 12
+
+
+def test_a_rig_whose_cameras_start_anew_is_learned_anew():
+    """Other trigger times after a restart, and a camera missing since: frames come back."""
+    images = [image for sweep in range(12) for image in sweep_images(sweep)]
+    shift = dict(zip(CAMERAS, (30, 0, 10, -30, 0, 0), strict=True))
+    for sweep in range(30, 66):
+        images += [
+            (camera, stamp + shift[camera] * MS, item)
+            for camera, stamp, item in sweep_images(sweep)[:5]
+        ]
+    emitted = sweeps_of(feed(new(), images))
+    assert set(range(30 + 14, 66)) <= set(emitted)
 
 
 @pytest.mark.parametrize("tolerance", [0, -1, CLOCK_JUMP_NS])

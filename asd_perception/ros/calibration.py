@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera rig from what the ROS graph says: camera_info for each camera, and /tf_static."""
+"""Calibration from what the ROS graph says: camera_info for each camera, and /tf_static."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 
-from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse
-from asd_perception.rig import CameraRig
 from asd_perception.ros.conversions import CameraModel, matrix_from_transform
 
 
@@ -57,9 +55,9 @@ class StaticTransforms:
 
 
 class Calibration:
-    """Camera models and static transforms, as they arrive; asked for the rig at each frame.
+    """Camera models and static transforms, as they arrive; asked at each image and each frame.
 
-    cameras: the rig's cameras by their topic names, in the order of constants.CAMERAS.
+    cameras: the rig's cameras by their topic names.
     """
 
     def __init__(self, cameras: Iterable[str], base_frame: str) -> None:
@@ -67,23 +65,27 @@ class Calibration:
         self.models: dict[str, CameraModel | None] = dict.fromkeys(cameras)
         self.transforms = StaticTransforms()
 
-    def ego_from_camera(self, camera: str) -> Array:
-        """One camera's mounting (4, 4). Raises UserError that says what is missing."""
-        model = self.models[camera]
-        if model is None:
-            raise UserError(
-                f"no valid camera_info on {camera}/camera_info; start or mend its publisher"
-            )
+    def mounting(self, model: CameraModel) -> Array:
+        """ego_from_camera (4, 4) of a camera. Raises UserError that says what is missing."""
         return self.transforms.lookup(self.base_frame, model.frame_id)
 
-    def rig(self) -> CameraRig:
-        """The rig with all cameras at one time. Raises UserError that says what is missing."""
-        mountings = np.stack([self.ego_from_camera(camera) for camera in self.models])
-        models = [model for model in self.models.values() if model is not None]
-        return CameraRig(
-            names=CAMERAS,
-            intrinsics=np.stack([model.intrinsics for model in models]),
-            ego_from_camera=mountings,
-            image_sizes=np.array([(model.width, model.height) for model in models]),
-            distortion=np.stack([model.distortion for model in models]),
-        )
+    def fault(self, camera: str) -> str | None:
+        """What is missing or contradictory in a camera's calibration, with its remedy."""
+        model = self.models[camera]
+        if model is None:
+            return f"no valid camera_info on {camera}/camera_info; start or mend its publisher"
+        twins = [
+            name
+            for name, other in self.models.items()
+            if name != camera and other is not None and other.frame_id == model.frame_id
+        ]
+        if twins:
+            return (
+                f"its camera_info has the same frame_id {model.frame_id!r} as that of {twins[0]}; "
+                "give each camera an optical frame of its own"
+            )
+        try:
+            self.mounting(model)
+        except UserError as error:
+            return str(error)
+        return None

@@ -24,7 +24,7 @@ from asd_perception.constants import ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, transform_from
-from asd_perception.preprocessing import decode_image
+from asd_perception.preprocessing import check_encoded, decode_image, jpeg_reduction
 
 # -- stamps and poses --------------------------------------------------------------------------
 
@@ -72,13 +72,14 @@ _PLAIN_ENCODINGS = {
 }
 
 
-def image_from_msg(msg: Image) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB of a raw image; a view of the message's data where it can be."""
+def check_image(msg: Image | CompressedImage) -> None:
+    """Raise UserError for a message that holds no image, as far as microseconds can tell."""
+    if isinstance(msg, CompressedImage):
+        check_encoded(np.frombuffer(msg.data, np.uint8))
+        return
     if msg.width == 0 or msg.height == 0:
         raise UserError(f"image has zero size ({msg.width}x{msg.height})")
-    if msg.encoding not in _PLAIN_ENCODINGS:
-        return _image_by_cv_bridge(msg)
-    channels, to_rgb = _PLAIN_ENCODINGS[msg.encoding]
+    channels, _ = _PLAIN_ENCODINGS.get(msg.encoding, (0, None))
     if msg.step < msg.width * channels:
         raise UserError(f"image step {msg.step} is less than {msg.width} {msg.encoding} pixels")
     if len(msg.data) != msg.step * msg.height:
@@ -86,6 +87,14 @@ def image_from_msg(msg: Image) -> NDArray[np.uint8]:
             f"image has {len(msg.data)} bytes; step {msg.step} x height {msg.height} "
             f"needs {msg.step * msg.height}"
         )
+
+
+def image_from_msg(msg: Image) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB of a raw image; a view of the message's data where it can be."""
+    check_image(msg)
+    if msg.encoding not in _PLAIN_ENCODINGS:
+        return _image_by_cv_bridge(msg)
+    channels, to_rgb = _PLAIN_ENCODINGS[msg.encoding]
     rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)
     pixels = rows[:, : msg.width * channels].reshape(msg.height, msg.width, channels)
     return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
@@ -103,9 +112,17 @@ def _image_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def image_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB of a JPEG or PNG image."""
-    return decode_image(np.frombuffer(msg.data, np.uint8))
+def image_from_compressed(
+    msg: CompressedImage, input_size: tuple[int, int] | None = None
+) -> tuple[NDArray[np.uint8], int]:
+    """(height, width, 3) uint8 RGB of a JPEG or PNG image, and its reduction.
+
+    input_size: (rows, columns) of the network's input; if it is given, a JPEG image is decoded at
+    the scale that this needs (`preprocessing.jpeg_reduction`).
+    """
+    data = np.frombuffer(msg.data, np.uint8)
+    reduction = jpeg_reduction(data, input_size) if input_size is not None else 1
+    return decode_image(data, reduction), reduction
 
 
 # -- calibration -------------------------------------------------------------------------------

@@ -9,46 +9,37 @@ from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from asd_perception.errors import UserError
-from asd_perception.ros.statistics import STAGES, CameraStatistics, Statistics
+from asd_perception.ros.statistics import STAGES, Statistics
 
 if TYPE_CHECKING:
     from asd_perception.ros.pipeline import Pipeline
 
 SILENT = 2.0  # s without an image after which a camera is called silent
+CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
 
 
 def pipeline_statuses(pipeline: Pipeline) -> list[DiagnosticStatus]:
     """The statuses of an active pipeline: frames, each camera, ego motion, latency."""
     statistics = pipeline.statistics
-    active_for = time.monotonic() - statistics.since
-    cameras = []
-    for name, camera in statistics.cameras.items():
-        try:
-            pipeline.calibration.ego_from_camera(name)
-            missing = None
-        except UserError as error:
-            missing = str(error)
-        topic = pipeline.settings.image_topic(name)
-        cameras.append(_camera_status(name, topic, camera, active_for, missing))
     return [
-        _frame_status(statistics, pipeline.stale, pipeline.dropped),
-        *cameras,
+        _frame_status(pipeline),
+        *(_camera_status(pipeline, camera) for camera in statistics.cameras),
         _motion_status(statistics, pipeline.settings.use_odometry, len(pipeline.odometry)),
         _latency_status(statistics),
     ]
 
 
-def _camera_status(
-    camera: str, topic: str, statistics: CameraStatistics, active_for: float, missing: str | None
-) -> DiagnosticStatus:
-    """One camera: its rate and age; missing: what its calibration lacks."""
+def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
+    """One camera: its calibration, rate, age, and what became of its images."""
+    statistics = pipeline.statistics.cameras[camera]
+    topic = pipeline.settings.image_topic(camera)
     now = time.monotonic()
     age = now - statistics.last_arrival if statistics.last_arrival is not None else None
-    silent = active_for if age is None else age
+    silent = now - pipeline.statistics.since if age is None else age
+    synchronizer = pipeline.synchronizer
     level, message = DiagnosticStatus.OK, f"{statistics.rate:.1f} Hz"
-    if missing is not None:
-        level, message = DiagnosticStatus.ERROR, missing
+    if (fault := pipeline.calibration.fault(camera)) is not None:
+        level, message = DiagnosticStatus.ERROR, fault
     elif silent > SILENT:
         level = DiagnosticStatus.ERROR
         message = (
@@ -58,6 +49,18 @@ def _camera_status(
     elif statistics.bad.recent:
         level = DiagnosticStatus.WARN
         message = f"bad message: {statistics.bad.reason}; check the camera's driver and its link"
+    elif statistics.contradiction.recent:
+        level = DiagnosticStatus.WARN
+        message = (
+            f"{statistics.contradiction.reason}, which is used; let the driver publish both "
+            "with the camera's optical frame"
+        )
+    elif statistics.ahead.recent:
+        level = DiagnosticStatus.WARN
+        message = (
+            f"{statistics.ahead.reason}; synchronise the clocks (PTP, NTP), or set use_sim_time "
+            "for a replayed bag"
+        )
     if level == DiagnosticStatus.ERROR and statistics.bad.recent:
         message += f"; last bad message: {statistics.bad.reason}"
     values = {
@@ -65,19 +68,26 @@ def _camera_status(
         "rate": f"{statistics.rate:.2f} Hz",
         "age": "never" if age is None else f"{age:.2f} s",
         "images": statistics.received,
+        "frames without it": statistics.missed,
+        "images dropped (late or twice)": synchronizer.stale[camera],
+        "images dropped (their frame lacked others)": synchronizer.unmatched[camera],
+        "images dropped (came faster than they are decoded)": pipeline.overrun(camera),
         "bad messages": statistics.bad.count,
         "last bad message": statistics.bad.reason,
     }
     return status(camera, level, message, values)
 
 
-def _frame_status(statistics: Statistics, stale: int, dropped: int) -> DiagnosticStatus:
-    """What became of the frames."""
+def _frame_status(pipeline: Pipeline) -> DiagnosticStatus:
+    """The state of synchronization, and what became of the frames."""
+    statistics, settings = pipeline.statistics, pipeline.settings
     now = time.monotonic()
-    alive = all(
+    alive = sum(
         camera.last_arrival is not None and now - camera.last_arrival < SILENT
         for camera in statistics.cameras.values()
     )
+    overrun = sum(pipeline.overrun(camera) for camera in statistics.cameras)
+    received = sum(camera.received for camera in statistics.cameras.values())
     level, message = DiagnosticStatus.OK, f"{statistics.detected} frames detected"
     if statistics.failed.recent:
         level = DiagnosticStatus.ERROR
@@ -87,25 +97,41 @@ def _frame_status(statistics: Statistics, stale: int, dropped: int) -> Diagnosti
         message = f"frame without calibration: {statistics.uncalibrated.reason}"
     elif statistics.bad_transforms.recent:
         level, message = DiagnosticStatus.WARN, statistics.bad_transforms.reason
-    elif alive and now - statistics.last_complete > SILENT:
+    elif alive >= settings.sync_min_cameras and now - statistics.last_frame > SILENT:
         level = DiagnosticStatus.WARN
         message = (
-            "all cameras send images, but their stamps form no frame; "
-            "synchronise the cameras' clocks or raise sync_tolerance"
+            f"{alive} cameras send images, but their stamps form no frame; "
+            "synchronise the cameras' clocks or raise sync.tolerance"
         )
-    elif dropped > statistics.complete // 10:
+    elif alive < settings.sync_min_cameras:
+        level = DiagnosticStatus.ERROR
+        message = (
+            f"{alive} cameras send images, sync.min_cameras asks for {settings.sync_min_cameras}; "
+            "see the cameras' own lines"
+        )
+    elif statistics.incomplete.recent:
         level = DiagnosticStatus.WARN
         message = (
-            f"{dropped} of {statistics.complete} frames dropped, the detector is slower than the "
-            "cameras; use a GPU, a smaller model or a lower camera rate"
+            f"detected without {statistics.incomplete.reason}: nothing is seen there; check the "
+            "camera and its link, or raise sync.max_wait if its images come late"
+        )
+    elif pipeline.dropped > statistics.frames // 10 or overrun > received // 10:
+        level = DiagnosticStatus.WARN
+        message = (
+            f"{pipeline.dropped} of {statistics.frames} frames and {overrun} of {received} images "
+            "dropped, this machine is slower than the cameras; use a GPU, a smaller model or a "
+            "lower camera rate"
         )
     values = {
-        "complete frames": statistics.complete,
+        "live cameras": f"{alive} of {len(statistics.cameras)}",
+        "frames": statistics.frames,
+        "frames with missing cameras": statistics.incomplete.count,
+        "last missing cameras": statistics.incomplete.reason,
         "detected frames": statistics.detected,
-        "dropped frames (a newer one was ready)": dropped,
+        "dropped frames (a newer one was ready)": pipeline.dropped,
         "failed frames": statistics.failed.count,
         "frames without calibration": statistics.uncalibrated.count,
-        "stale or duplicate images": stale,
+        "time since the last frame": f"{now - statistics.last_frame:.2f} s",
     }
     return status("frames", level, message, values)
 
@@ -132,6 +158,8 @@ def _motion_status(statistics: Statistics, use_odometry: bool, received: int) ->
 
 def _latency_status(statistics: Statistics) -> DiagnosticStatus:
     latencies = statistics.latencies()
+    if "stamp" in latencies and not 0 <= latencies["stamp"][0] < CLOCKS_AGREE:
+        del latencies["stamp"]  # a replayed bag
     values = {
         f"{stage} ({STAGES[stage]})": f"p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms"
         for stage, (p50, p99) in latencies.items()

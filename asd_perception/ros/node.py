@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 import textwrap
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +25,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
@@ -43,6 +46,9 @@ from asd_perception.ros.markers import markers_from_detections
 from asd_perception.ros.parameters import PARAMETERS, Settings, declare_parameters
 from asd_perception.ros.pipeline import Pipeline
 
+WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
+POLL_PERIOD = 0.01  # s between two looks for frames that wait for missing cameras
+
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -62,13 +68,14 @@ class DetectorNode(LifecycleNode):
         declare_parameters(self)
         self._pipeline: Pipeline | None = None
         self._fault = ""  # why the last configure failed
+        self._warned: dict[str, tuple[float, int]] = {}  # kind: time of the last, hidden since
         self._topics: list[Any] = []  # subscriptions
         self._outputs: list[Any] = []  # lifecycle publishers
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The steady clock: an operator wants diagnostics while simulated time stands still, too.
-        self.create_timer(
-            1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
+        self._poll_timer: Timer | None = None
 
     def start(self) -> bool:
         """Configure and activate; whether both succeeded."""
@@ -111,20 +118,23 @@ class DetectorNode(LifecycleNode):
             publish=partial(self._publish, settings.base_frame),
             show=partial(self._show, settings.base_frame),
             warn=self._warn,
+            ros_time=lambda: self.get_clock().now().nanoseconds,
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
         if self._pipeline is not None and result == SUCCESS:
             self._pipeline.start()
+            self._poll_timer = self.create_timer(
+                POLL_PERIOD, self._pipeline.poll, clock=self._steady
+            )
             settings = self._pipeline.settings
             topics = ", ".join(settings.image_topic(camera) for camera in settings.cameras)
             self.get_logger().info(f"active: waiting for images on {topics}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        if self._pipeline is not None:
-            self._pipeline.stop()
+        self._stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -139,17 +149,30 @@ class DetectorNode(LifecycleNode):
         self._release()  # back to unconfigured, from where configure may be tried again
         return super().on_error(state)
 
-    def _release(self) -> None:
-        """Stop the worker, and give up topics and model."""
+    def _stop(self) -> None:
+        """Take no more images, and wait for the frame at work."""
+        if self._poll_timer is not None:
+            self.destroy_timer(self._poll_timer)
+            self._poll_timer = None
         if self._pipeline is not None:
             self._pipeline.stop()
-            self._pipeline = None
+
+    def _release(self) -> None:
+        """Stop the threads, and give up topics, model and the GPU's memory."""
+        self._stop()
+        on_gpu = self._pipeline is not None and self._pipeline.detector.device.type == "cuda"
+        self._pipeline = None
         for subscription in self._topics:
             self.destroy_subscription(subscription)
         for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
         self._topics.clear()
         self._outputs.clear()
+        if on_gpu:
+            import torch
+
+            gc.collect()
+            torch.cuda.empty_cache()
 
     # -- topics ----------------------------------------------------------------------------------
 
@@ -196,11 +219,20 @@ class DetectorNode(LifecycleNode):
         """No message may end the node, not even one that shows a defect of ours."""
         try:
             callback(msg)
-        except Exception:
-            self._warn(f"message ignored:\n{traceback.format_exc()}")
+        except Exception as error:
+            kind = f"message {type(error).__name__}"
+            self._warn(kind, f"message ignored:\n{traceback.format_exc()}")
 
-    def _warn(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=2.0)
+    def _warn(self, kind: str, text: str) -> None:
+        """Log a warning, unless one of its kind was logged in the last WARNING_PERIOD."""
+        now = time.monotonic()
+        last, hidden = self._warned.get(kind, (-WARNING_PERIOD, 0))
+        if now - last < WARNING_PERIOD:
+            self._warned[kind] = (last, hidden + 1)
+            return
+        self._warned[kind] = (now, 0)
+        more = f" ({hidden} more of this kind since the last such line)" if hidden else ""
+        self.get_logger().warning(text + more)
 
     def _publish(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
         header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)

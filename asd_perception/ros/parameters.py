@@ -8,7 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -53,7 +58,12 @@ class ParameterEntry:
         descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only)
         if self.range is not None:
             low, high = self.range
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+            if isinstance(self.default, int):
+                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+            else:
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=low, to_value=high)
+                ]
         node.declare_parameter(self.name, self.default, descriptor)
 
 
@@ -97,12 +107,26 @@ PARAMETERS = (
         range=(0.0, 1.0),
     ),
     ParameterEntry(
-        "sync_tolerance",
+        "sync.tolerance",
         0.06,
         "Greatest difference in s between two image stamps of one frame. More than the cameras' "
         "spread, less than their period minus the largest gap between cameras that fire one "
         f"after the other. {_NEXT_CONFIGURE}",
         range=(0.001, 0.5),
+    ),
+    ParameterEntry(
+        "sync.max_wait",
+        0.1,
+        "How long in s a frame waits for the images of missing cameras after its first image. "
+        "More than the cameras' spread plus the jitter of their transport. A camera that was "
+        f"silent for a second is not waited for. {_NEXT_CONFIGURE}",
+        range=(0.0, 10.0),
+    ),
+    ParameterEntry(
+        "sync.min_cameras",
+        1,
+        f"Fewest cameras that make a frame; 6 to detect in complete frames only. {_NEXT_CONFIGURE}",
+        range=(1, len(CAMERAS)),
     ),
     ParameterEntry(
         "use_odometry",
@@ -151,7 +175,10 @@ class Settings:
     cameras: tuple[str, ...]
     base_frame: str
     sync_tolerance_ns: int
+    sync_max_wait: float
+    sync_min_cameras: int
     use_odometry: bool
+    use_sim_time: bool
 
     def image_topic(self, camera: str) -> str:
         """The relative topic of a camera's images."""
@@ -170,6 +197,9 @@ class Settings:
             image_transport=value("image_transport"),
             cameras=tuple(value("cameras")),
             base_frame=value("base_frame"),
-            sync_tolerance_ns=round(value("sync_tolerance") * 1e9),
+            sync_tolerance_ns=round(value("sync.tolerance") * 1e9),
+            sync_max_wait=value("sync.max_wait"),
+            sync_min_cameras=value("sync.min_cameras"),
             use_odometry=value("use_odometry"),
+            use_sim_time=value("use_sim_time"),
         )

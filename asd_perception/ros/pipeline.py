@@ -1,38 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way from messages to detections: decode on arrival, synchronise, detect in a worker.
+"""The way from messages to detections: prepare on arrival, synchronise, detect in a worker.
 
-The callbacks run in the executor's thread and do the cheap work. A complete frame goes to one
-worker thread through a mailbox with one slot, so the newest frame is always served next and
-latency cannot build up. No message and no frame can raise out of here: what is wrong is counted
-in `statistics`, logged, and left behind.
+The callbacks run in the executor's thread and only look at a message. Each image is decoded,
+resized and put on the device by the intake's threads while the rest of its sweep is still on its
+way. A frame goes to one worker thread through a mailbox with one slot, so the newest frame is
+always served next and latency cannot build up. No message and no frame can raise out of here:
+what is wrong is counted in `statistics`, logged, and left behind.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from nav_msgs.msg import Odometry
-from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
-from asd_perception.rig import CameraRig, compensate
+from asd_perception.geometry import Array
+from asd_perception.rig import compensate
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.conversions import (
+    CameraModel,
     camera_model_from_msg,
+    check_image,
     image_from_compressed,
     image_from_msg,
     matrix_from_pose,
     stamp_ns,
 )
+from asd_perception.ros.intake import Intake
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters import Settings
 from asd_perception.ros.statistics import Statistics
@@ -40,20 +45,39 @@ from asd_perception.ros.worker import LatestWorker
 from asd_perception.synchronizer import FrameSynchronizer, SyncedFrame
 
 if TYPE_CHECKING:
-    from asd_perception.detector import Detector
+    from asd_perception.detector import CameraInput, Detector
 
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
-CALIBRATION_WAIT = 1.0  # s that a complete frame waits for its calibration
+CALIBRATION_WAIT = 1.0  # s that images and frames wait for their calibration
+FUTURE_NS = 1_000_000_000  # a stamp so far ahead of the node's clock is reported
 
-ImageArray = NDArray[np.uint8]
+
+@dataclass(frozen=True)
+class _Arrival:
+    """An image message as it came."""
+
+    camera: str
+    stamp: int
+    message: Image | CompressedImage
+    at: float  # on time.monotonic()
+    now: float  # on the synchronizer's clock
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An image that is ready for the network, with the calibration that made it so."""
+
+    input: CameraInput
+    model: CameraModel
+    arrival: float  # on time.monotonic()
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A complete frame on its way to the detector."""
+    """A frame on its way to the detector."""
 
-    frame: SyncedFrame[ImageArray]
-    rig: CameraRig  # mounting only, without ego motion
+    frame: SyncedFrame[_Prepared]
+    mountings: dict[str, Array]  # ego_from_camera (4, 4) of the cameras that can be used
     arrival: float  # of its last image, on time.monotonic()
     ready: float  # when it was put into the mailbox
 
@@ -62,8 +86,8 @@ class Pipeline:
     """Everything between the subscriptions and the publishers.
 
     In the worker's thread, threshold() is asked, publish(detections, reference_ns) is called with
-    each frame's result, and then show(detections, reference_ns), for people to look at. warn(text)
-    is called in both threads.
+    each frame's result, and then show(detections, reference_ns), for people to look at.
+    warn(kind, text) is called in any thread. ros_time() is the node's clock in ns.
     """
 
     def __init__(
@@ -73,24 +97,34 @@ class Pipeline:
         threshold: Callable[[], float],
         publish: Callable[[Detections, int], None],
         show: Callable[[Detections, int], None],
-        warn: Callable[[str], None],
+        warn: Callable[[str, str], None],
+        ros_time: Callable[[], int],
     ) -> None:
         self.settings = settings
         self.detector = detector
         self.calibration = Calibration(settings.cameras, settings.base_frame)
         self.odometry = OdometryBuffer()
+        self._names = dict(zip(settings.cameras, CAMERAS, strict=True))
         self._threshold = threshold
         self._publish = publish
         self._show = show
         self._warn = warn
+        self._ros_time = ros_time
+        self._intake: Intake[_Arrival] | None = None
         self._worker: LatestWorker[_Job] | None = None
+        self._frames = threading.Lock()  # guards all from here on
         self._reset()
 
     def _reset(self) -> None:
-        self._unserved: tuple[SyncedFrame[ImageArray], float] | None = None  # with its arrival
+        self._uncalibrated: dict[str, _Arrival] = {}  # each camera's newest, if it must wait
+        self._unserved: SyncedFrame[_Prepared] | None = None
+        self._incomplete_since: float | None = None  # since when mountings are missing
         self.statistics = Statistics(self.settings.cameras)
-        self._synchronizer: FrameSynchronizer[ImageArray] = FrameSynchronizer(
-            self.settings.cameras, self.settings.sync_tolerance_ns
+        self.synchronizer: FrameSynchronizer[_Prepared] = FrameSynchronizer(
+            self.settings.cameras,
+            self.settings.sync_tolerance_ns,
+            self.settings.sync_max_wait,
+            self.settings.sync_min_cameras,
         )
 
     @property
@@ -99,21 +133,24 @@ class Pipeline:
 
     @property
     def dropped(self) -> int:
-        """Complete frames left out because a newer one was ready."""
+        """Frames left out because a newer one was ready."""
         return self._worker.dropped if self._worker else 0
 
-    @property
-    def stale(self) -> int:
-        """Images that came after their frame, or twice."""
-        return self._synchronizer.stale
+    def overrun(self, camera: str) -> int:
+        """Images left out because they came faster than they can be decoded."""
+        return self._intake.dropped[camera] if self._intake else 0
 
     def start(self) -> None:
         """Begin to take images, with fresh statistics. Calibration and odometry are kept."""
         self._reset()
         self._worker = LatestWorker(self._detect)
+        self._intake = Intake(self.settings.cameras, self.settings.sync_tolerance_ns, self._prepare)
 
     def stop(self) -> None:
         """Take no more images, and wait for the frame at work."""
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
         if self._worker is not None:
             self._worker.close()
             self._worker = None
@@ -125,7 +162,11 @@ class Pipeline:
             self.calibration.models[camera] = camera_model_from_msg(msg)
         except UserError as error:  # the last good calibration stays in use
             self._bad_message(camera, error)
-        self._serve()
+        waiting = self._uncalibrated.pop(camera, None)
+        if waiting is not None and time.monotonic() - waiting.at < CALIBRATION_WAIT:
+            self._put(waiting)
+        with self._frames:
+            self._serve()
 
     def on_static_transforms(self, msg: TFMessage) -> None:
         for transform in msg.transforms:
@@ -133,8 +174,9 @@ class Pipeline:
                 self.calibration.transforms.add(transform)
             except UserError as error:
                 self.statistics.bad_transforms.add(str(error))
-                self._warn(str(error))
-        self._serve()
+                self._warn("tf_static", str(error))
+        with self._frames:
+            self._serve()
 
     def on_odometry(self, msg: Odometry) -> None:
         try:
@@ -145,113 +187,190 @@ class Pipeline:
             self.odometry.add(stamp_ns(msg.header.stamp), pose)
         except UserError as error:
             self.statistics.bad_odometry.add(str(error))
-            self._warn(f"odometry: {error}")
+            self._warn("odometry", f"odometry: {error}")
 
     def on_image(self, camera: str, msg: Image | CompressedImage) -> None:
+        """Look at a message, and hand it on to be prepared."""
         if self._worker is None:
             return
-        arrival = time.monotonic()
-        self.statistics.cameras[camera].arrived()
+        statistics = self.statistics.cameras[camera]
+        statistics.arrived()
+        stamp = stamp_ns(msg.header.stamp)
         try:
-            stamp = stamp_ns(msg.header.stamp)
             if stamp == 0:
                 raise UserError("image has no stamp; the driver must fill in header.stamp")
-            image = self._decode(camera, msg)
+            check_image(msg)
         except UserError as error:
             self._bad_message(camera, error)
             return
-        self.statistics.took("decode", time.monotonic() - arrival)
-        frame = self._synchronizer.add(camera, stamp, image)
-        if frame is None:
+        ahead = stamp - self._ros_time()
+        if ahead > FUTURE_NS:
+            statistics.ahead.add(f"stamp {ahead * 1e-9:.1f} s ahead of the node's clock")
+        at = time.monotonic()
+        now = self._ros_time() * 1e-9 if self.settings.use_sim_time else at
+        arrival = _Arrival(camera, stamp, msg, at, now)
+        model = self.calibration.models[camera]
+        if model is None:
+            self._uncalibrated[camera] = arrival
             return
-        self.statistics.complete += 1
-        self.statistics.last_complete = arrival
-        self._give_up_unserved()
-        self._unserved = frame, arrival
-        self._serve()
+        frame_id = msg.header.frame_id.lstrip("/")
+        if frame_id and frame_id != model.frame_id:
+            statistics.contradiction.add(
+                f"its images are in frame {frame_id!r}, its camera_info in {model.frame_id!r}"
+            )
+        self._put(arrival)
+
+    def _put(self, arrival: _Arrival) -> None:
+        if self._intake is not None:
+            self._intake.put(arrival)
+
+    def poll(self) -> None:
+        """Send off the frames that have waited long enough for missing cameras."""
+        if self._worker is None:
+            return
+        simulated = self.settings.use_sim_time
+        now = self._ros_time() * 1e-9 if simulated else time.monotonic()
+        with self._frames:
+            while (frame := self.synchronizer.poll(now)) is not None:
+                self._take(frame)
+            self._serve()
+
+    def _bad_message(self, camera: str, error: UserError) -> None:
+        self.statistics.cameras[camera].bad.add(str(error))
+        self._warn(f"bad message {camera}", f"{camera}: bad message: {error}")
+
+    # -- in the intake's threads -----------------------------------------------------------------
+
+    def _prepare(self, arrival: _Arrival) -> None:
+        """Decode and resize an image, put it on the device, and look for its frame."""
+        started = time.monotonic()
+        model = self.calibration.models[arrival.camera]
+        try:
+            assert model is not None  # on_image has seen one, and it is never taken back
+            prepared = _Prepared(self._input(arrival.message, model), model, arrival.at)
+        except UserError as error:
+            self._bad_message(arrival.camera, error)
+            return
+        except Exception as error:  # out of memory: the next image may succeed
+            self._failed(error)
+            return
+        self.statistics.took("prepare", time.monotonic() - started)
+        with self._frames:
+            frame = self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
+            if frame is not None:
+                self._take(frame)
+                self._serve()
+
+    def _input(self, msg: Image | CompressedImage, model: CameraModel) -> CameraInput:
+        """The network's input from an image, if it has the size that its calibration says."""
+        if isinstance(msg, Image):
+            image, reduction = image_from_msg(msg), 1
+        else:
+            image, reduction = image_from_compressed(msg, self.detector.config.image_size)
+        width, height = image.shape[1] * reduction, image.shape[0] * reduction
+        if (width, height) != (model.width, model.height):
+            raise UserError(
+                f"image is {width}x{height}, its camera_info says {model.width}x{model.height}"
+            )
+        return self.detector.camera_input(image, model.intrinsics, model.distortion, reduction)
+
+    # -- frames, in any thread that holds the lock -----------------------------------------------
+
+    def _take(self, frame: SyncedFrame[_Prepared]) -> None:
+        """Note a frame, which is served next."""
+        statistics = self.statistics
+        statistics.frames += 1
+        statistics.last_frame = time.monotonic()
+        missing = [camera for camera in self.settings.cameras if camera not in frame.cameras]
+        for camera in missing:
+            statistics.cameras[camera].missed += 1
+        if missing:
+            statistics.incomplete.add(", ".join(missing))
+        self._unserved = frame
 
     def _serve(self) -> None:
         """Hand the newest frame to the detector as soon as its calibration is there.
 
-        Images and calibration come on topics of their own, so the first frame may be ahead.
+        Images and transforms come on topics of their own, so the first frames may be ahead. After
+        CALIBRATION_WAIT a frame is detected with the cameras whose mounting is known.
         """
-        if self._unserved is None or self._worker is None:
+        frame = self._unserved
+        if frame is None or self._worker is None:
             return
-        frame, arrival = self._unserved
-        if time.monotonic() - arrival > CALIBRATION_WAIT:
-            self._give_up_unserved()
-            return
-        with suppress(UserError):  # it still lacks something
-            self._worker.put(_Job(frame, self.calibration.rig(), arrival, time.monotonic()))
-            self._unserved = None
-
-    def _give_up_unserved(self) -> None:
-        """Count a frame that found no calibration, and say what it lacks."""
-        if self._unserved is None:
+        mountings, lacking = {}, ""
+        for camera, prepared in zip(frame.cameras, frame.items, strict=True):
+            try:
+                mountings[camera] = self.calibration.mounting(prepared.model)
+            except UserError as error:
+                lacking = str(error)
+        now = time.monotonic()
+        if not lacking:
+            self._incomplete_since = None
+        elif self._incomplete_since is None:
+            self._incomplete_since = now
+        if self._incomplete_since is not None and now - self._incomplete_since < CALIBRATION_WAIT:
             return
         self._unserved = None
-        try:
-            self.calibration.rig()
-        except UserError as error:
-            self.statistics.uncalibrated.add(str(error))
-            self._warn(f"frame without calibration: {error}")
-
-    def _decode(self, camera: str, msg: Image | CompressedImage) -> ImageArray:
-        """The image, of the size that its calibration says, if that is known already."""
-        image = image_from_msg(msg) if isinstance(msg, Image) else image_from_compressed(msg)
-        height, width = image.shape[:2]
-        model = self.calibration.models[camera]
-        if model is not None and (width, height) != (model.width, model.height):
-            raise UserError(
-                f"image is {width}x{height}, its camera_info says {model.width}x{model.height}"
-            )
-        return image
-
-    def _bad_message(self, camera: str, error: UserError) -> None:
-        self.statistics.cameras[camera].bad.add(str(error))
-        self._warn(f"{camera}: bad message: {error}")
+        if lacking:
+            self.statistics.uncalibrated.add(lacking)
+            self._warn("calibration", f"frame without calibration: {lacking}")
+        if len(mountings) >= max(1, self.settings.sync_min_cameras):
+            arrival = max(prepared.arrival for prepared in frame.items)
+            self._worker.put(_Job(frame, mountings, arrival, now))
 
     # -- in the worker's thread ------------------------------------------------------------------
 
     def _detect(self, job: _Job) -> None:
         took = self.statistics.took
         started = time.monotonic()
+        took("wait", job.ready - job.arrival)
         took("queue", started - job.ready)
         try:
-            rig = self._with_ego_motion(job.rig, job.frame)
+            poses = self._with_ego_motion(job)
             moved = time.monotonic()
             took("odometry", moved - started)
-            detections = self.detector.detect(job.frame.items, rig, self._threshold())
+            items = dict(zip(job.frame.cameras, job.frame.items, strict=True))
+            inputs = {self._names[camera]: items[camera].input for camera in poses}
+            by_name = {self._names[camera]: pose for camera, pose in poses.items()}
+            detections = self.detector.detect_inputs(inputs, by_name, self._threshold())
             detected = time.monotonic()
             took("detect", detected - moved)
             self._publish(detections, job.frame.reference)
             published = time.monotonic()
             took("publish", published - detected)
             took("total", published - job.arrival)
+            took("stamp", (self._ros_time() - job.frame.reference) * 1e-9)
             self._show(detections, job.frame.reference)
             took("show", time.monotonic() - published)
-        except UserError as error:
-            self.statistics.failed.add(str(error))
-            self._warn(f"detection failed: {error}")
         except Exception as error:  # out of memory, a broken driver: the next frame may succeed
-            self.statistics.failed.add(f"{type(error).__name__}: {error}; see the node's log")
-            self._warn(f"detection failed:\n{traceback.format_exc()}")
+            self._failed(error)
         else:
             self.statistics.detected += 1
 
-    def _with_ego_motion(self, rig: CameraRig, frame: SyncedFrame[ImageArray]) -> CameraRig:
-        """The rig with the ego motion between each image's stamp and the reference folded in."""
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, UserError):
+            self.statistics.failed.add(str(error))
+            self._warn("detection", f"detection failed: {error}")
+        else:
+            self.statistics.failed.add(f"{type(error).__name__}: {error}; see the node's log")
+            self._warn("detection", f"detection failed:\n{traceback.format_exc()}")
+
+    def _with_ego_motion(self, job: _Job) -> dict[str, Array]:
+        """Each camera's pose at its image's stamp, seen from the ego pose at the reference."""
         if not self.settings.use_odometry or len(self.odometry) == 0:
-            return rig
+            return job.mountings
+        frame = job.frame
         self.odometry.wait_for(frame.reference, ODOMETRY_WAIT)
         reference = self.odometry.pose_at(frame.reference)
-        poses = [self.odometry.pose_at(stamp) for stamp in frame.stamps]
+        stamps = dict(zip(frame.cameras, frame.stamps, strict=True))
+        poses = [self.odometry.pose_at(stamps[camera]) for camera in job.mountings]
         known = [pose for pose in poses if pose is not None]
         if reference is None or len(known) < len(poses):
             self.statistics.without_motion.add(
                 "odometry does not cover the stamps of the images; "
                 "check its rate, its delay and the clocks"
             )
-            return rig
-        moved = compensate(rig.ego_from_camera, np.stack(known), reference)
-        return replace(rig, ego_from_camera=moved)
+            return job.mountings
+        mountings = np.stack(list(job.mountings.values()))
+        moved = compensate(mountings, np.stack(known), reference)
+        return dict(zip(job.mountings, moved, strict=True))

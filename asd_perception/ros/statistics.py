@@ -13,13 +13,15 @@ import numpy as np
 RECENT = 10.0  # s for which a fault is reported after it happened
 
 STAGES = {
-    "decode": "one image, on arrival",
-    "queue": "complete frame waiting for the detector",
+    "prepare": "one image decoded, resized and put on the device, on arrival",
+    "wait": "last image's arrival to the frame, with its preparation and with missing cameras",
+    "queue": "frame waiting for the detector",
     "odometry": "waiting for ego motion",
-    "detect": "preprocessing and network",
+    "detect": "network and decoding of its boxes",
     "publish": "detections and objects",
-    "show": "markers and simulated points, while someone looks",
     "total": "last image's arrival to published detections",
+    "stamp": "reference stamp to published detections, on the node's clock",
+    "show": "markers and simulated points, while someone looks",
 }
 
 
@@ -44,7 +46,10 @@ class Faults:
 @dataclass
 class CameraStatistics:
     received: int = 0
+    missed: int = 0  # frames without this camera
     bad: Faults = field(default_factory=Faults)
+    ahead: Faults = field(default_factory=Faults)  # stamps in the future
+    contradiction: Faults = field(default_factory=Faults)  # image against camera_info
     last_arrival: float | None = None
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=50))
 
@@ -61,14 +66,15 @@ class CameraStatistics:
 
 
 class Statistics:
-    """Counts and times since activation. Each field is written by one thread only."""
+    """Counts and times since activation. A count may miss one where two threads meet."""
 
     def __init__(self, cameras: tuple[str, ...]) -> None:
         self.since = time.monotonic()
         self.cameras = {camera: CameraStatistics() for camera in cameras}
-        self.complete = 0  # frames with all cameras
-        self.last_complete = self.since
-        self.uncalibrated = Faults()  # frames that found no calibration
+        self.frames = 0
+        self.last_frame = self.since
+        self.incomplete = Faults()  # frames that lack cameras, which are the reason
+        self.uncalibrated = Faults()  # frames in which a camera, or all, had no calibration
         self.detected = 0
         self.failed = Faults()  # frames on which the detector failed
         self.without_motion = Faults()  # frames that found no odometry, though there is some

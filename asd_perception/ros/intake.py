@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threads that prepare each image while the others of its sweep are still on their way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+WAITING = 2  # images a camera that may wait for a thread
+
+
+class Arrival(Protocol):
+    """What the intake needs to know of an image: its camera, and its stamp in ns."""
+
+    @property
+    def camera(self) -> str: ...
+    @property
+    def stamp(self) -> int: ...
+
+
+T = TypeVar("T", bound=Arrival)
+
+
+class Intake(Generic[T]):
+    """Runs `prepare` on images in threads of its own, in the order in which they came.
+
+    When images come faster than they can be prepared, whole sweeps are left out rather than
+    images here and there: where a camera has WAITING images in line, its oldest one makes room,
+    and with it all that were taken up to `sweep_ns` after it. `prepare` must not raise.
+
+    dropped: images by camera that were left out so far.
+    """
+
+    def __init__(self, cameras: Iterable[str], sweep_ns: int, prepare: Callable[[T], None]) -> None:
+        self._prepare = prepare
+        self._sweep = sweep_ns
+        self._line: deque[T] = deque()
+        self._closed = False
+        self._changed = threading.Condition()
+        self.dropped = dict.fromkeys(cameras, 0)
+        threads = min(len(self.dropped), os.cpu_count() or 1)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"intake {i}", daemon=True)
+            for i in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, image: T) -> None:
+        with self._changed:
+            own = [other.stamp for other in self._line if other.camera == image.camera]
+            if len(own) >= WAITING:
+                end = min(own) + self._sweep
+                for other in self._line:
+                    self.dropped[other.camera] += other.stamp <= end
+                self._line = deque(other for other in self._line if other.stamp > end)
+            self._line.append(image)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Finish the images at work, forget those that wait, and end the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._line or self._closed)
+                if self._closed:
+                    return
+                image = self._line.popleft()
+            self._prepare(image)

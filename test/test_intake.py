@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: images are prepared beside one another; when they are too many, whole sweeps go."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from asd_perception.constants import CAMERAS
+from asd_perception.ros.intake import WAITING, Intake
+
+MS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Image:
+    camera: str
+    stamp: int
+
+
+def sweep(number):
+    return [Image(camera, number * 83 * MS + i * 8 * MS) for i, camera in enumerate(CAMERAS)]
+
+
+@pytest.fixture
+def gated():
+    """An intake whose threads wait at a gate, and what has passed it."""
+    gate, done = threading.Event(), []
+
+    def prepare(image):
+        gate.wait()
+        done.append(image)
+
+    intake = Intake(CAMERAS, 60 * MS, prepare)
+    yield intake, gate, done
+    gate.set()
+    intake.close()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_every_image_is_prepared_when_there_is_time(gated):
+    intake, gate, done = gated
+    gate.set()
+    for number in range(5):
+        for image in sweep(number):
+            intake.put(image)
+        wait_until(lambda number=number: len(done) == 6 * (number + 1))
+    assert set(done) == {image for number in range(5) for image in sweep(number)}
+    assert sum(intake.dropped.values()) == 0
+
+
+def test_an_overrun_leaves_out_whole_sweeps_and_keeps_the_newest(gated):
+    intake, gate, done = gated
+    for number in range(20):
+        for image in sweep(number):
+            intake.put(image)
+    gate.set()
+    wait_until(lambda: len(done) + sum(intake.dropped.values()) == 120)
+    assert set(sweep(19)) <= set(done)
+    assert len(done) <= 6 + 6 * (WAITING + 1)
+    by_sweep = [sum(image in done for image in sweep(number)) for number in range(20)]
+    # Those at work when it began may be of a sweep that was cut; the others are whole or gone.
+    assert sum(count not in (0, 6) for count in by_sweep) <= 1
+
+
+def test_close_waits_for_the_image_at_work_and_ends_the_threads(gated):
+    intake, gate, done = gated
+    before = threading.active_count()
+    for image in sweep(0):
+        intake.put(image)
+    threading.Timer(0.1, gate.set).start()
+    intake.close()
+    assert 1 <= len(done) <= 6
+    assert threading.active_count() < before
