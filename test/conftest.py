@@ -4,9 +4,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from robot import Robot
+
+    from asd_perception.detector import Detector
 
 # Before any node is made: DDS traffic stays on this machine, and two test runs do not mix.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -31,3 +40,79 @@ def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("synthetic") / "data"
     synthesize(root, {"train": 1, "val": 1}, 3, seed=77, scale=0.2, sweeps=False, workers=2)
     return root
+
+
+# -- the node, for the tests that run it as a process (test/robot.py) ------------------------------
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student with random weights, small and quick."""
+    import torch
+
+    from asd_perception import model_directory
+    from asd_perception.bev_grid import BevGrid
+    from asd_perception.config import StudentConfig
+    from asd_perception.network.student import Student
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("node") / "model"
+    config = StudentConfig(image_size=(64, 96), bev=BevGrid(cell=3.2), max_objects=50)
+    student = Student(config)
+    with torch.no_grad():  # the head starts out the same everywhere; here, cells must differ
+        for parameter in student.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    model_directory.save(path, student, {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def offline_detector(small_model: Path) -> Detector:
+    """The small model, offline."""
+    import torch
+
+    from asd_perception.detector import Detector
+
+    torch.set_num_threads(1)
+    return Detector.from_pretrained(small_model)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start node processes with parameters; ends them after the module's tests."""
+    processes = []
+
+    def start(**parameters: object) -> subprocess.Popen:
+        arguments = []
+        for name, value in parameters.items():
+            arguments += ["-p", f"{name}:={value}"]
+        log = (tmp_path_factory.mktemp("log") / "node.log").open("w+")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "asd_perception.ros.node", "--ros-args", *arguments],
+            stderr=log,
+            stdout=log,
+            cwd=Path(__file__).resolve().parents[1],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # beside this process, a core to itself
+        )
+        process.log = Path(log.name)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def robot() -> Iterator[Robot]:
+    """What the node hears, and hears of it."""
+    import rclpy
+    from robot import Robot
+
+    context = rclpy.Context()
+    context.init()
+    robot = Robot(context)
+    yield robot
+    robot.close()
+    context.shutdown()

@@ -118,9 +118,10 @@ PARAMETERS = (
         "sync.max_wait",
         0.1,
         "How long in s a frame waits for the images of missing cameras after its first image. "
-        "More than the cameras' spread plus the jitter of their transport. A camera that was "
+        "More than the cameras' spread plus the jitter of their transport; less than three of "
+        "their periods, since no more images are kept. A camera that was "
         f"silent for a second is not waited for. {_NEXT_CONFIGURE}",
-        range=(0.0, 10.0),
+        range=(0.0, 1.0),
     ),
     ParameterEntry(
         "sync.min_cameras",

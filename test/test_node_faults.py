@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: whatever goes wrong around the node, it says so, and the next good frame is detected.
+
+All over real DDS, with the node in a process of its own.
+"""
+
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.msg import Transition
+from robot import (
+    INTRINSICS,
+    MOUNTINGS,
+    MS,
+    RIG,
+    assert_same,
+    camera_info,
+    decoded,
+    fill_pose,
+    jpeg,
+    scene,
+    wait_for_exit,
+)
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from asd_perception.constants import CAMERAS
+from asd_perception.geometry import transform_from
+from asd_perception.rig import CameraRig
+from asd_perception.ros.conversions import stamp_ns, time_from_ns
+
+# On a busy machine the images of one sweep come far apart.
+PATIENT = {"sync.max_wait": 1.0}
+BACK = CAMERAS.index("CAM_BACK")
+
+
+def part_of(rig, there):
+    indices = [CAMERAS.index(name) for name in there]
+    return CameraRig(
+        tuple(there),
+        rig.intrinsics[indices],
+        rig.ego_from_camera[indices],
+        rig.image_sizes[indices],
+        rig.distortion[indices],
+    )
+
+
+@pytest.fixture(scope="module")
+def images():
+    return scene(5)
+
+
+@pytest.fixture
+def sweep(images):
+    """One sweep of JPEG messages; a camera that is named gives None."""
+
+    def sweep(*lost):
+        return [
+            None if camera in lost else jpeg(image)
+            for camera, image in zip(CAMERAS, images, strict=True)
+        ]
+
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def expected(offline_detector, images):
+    """What the detector finds offline with a rig, by default the whole one."""
+
+    def expected(rig=RIG):
+        shown = [decoded(images[CAMERAS.index(name)]) for name in rig.names]
+        return offline_detector.detect(shown, rig, score_threshold=0.0)
+
+    return expected
+
+
+@pytest.fixture(scope="module")
+def node(start, robot, small_model, images):
+    """An active node with its calibration; every test leaves it so."""
+    process = start(
+        model=small_model,
+        device="cpu",
+        image_transport="compressed",
+        score_threshold=0.0,
+        **PATIENT,
+    )
+    robot.await_subscriptions(CompressedImage)
+    robot.calibrate()
+    robot.wake([jpeg(image) for image in images])
+    yield process
+    assert process.poll() is None, "the node has ended"
+    assert "Traceback" not in process.log.read_text()
+
+
+@pytest.fixture(autouse=True)
+def the_next_good_frame_is_detected(request):
+    """After each test's fault."""
+    if "node" not in request.fixturenames:
+        yield
+        return
+    robot, sweep, expected = map(request.getfixturevalue, ("robot", "sweep", "expected"))
+    yield
+    _, online = robot.detect(sweep())
+    assert_same(online, expected())
+
+
+@pytest.mark.parametrize("lost", [("CAM_BACK",), ("CAM_FRONT_LEFT", "CAM_BACK_LEFT")])
+def test_a_frame_with_missing_cameras_is_detected_with_those_that_are_there(
+    node, robot, sweep, expected, lost
+):
+    robot.detect(sweep())
+    _, online = robot.detect(sweep(*lost))
+    there = [camera for camera in CAMERAS if camera not in lost]
+    assert_same(online, expected(part_of(RIG, there)))
+    robot.diagnosis("frames", f"detected without {', '.join(lost)}")
+
+
+def test_a_dead_camera_costs_no_frame_and_comes_back(node, robot, sweep, expected):
+    """Each sweep is answered, soon without waiting for it; then it is called silent."""
+    robot.detect(sweep())
+    there = [camera for camera in CAMERAS if camera != "CAM_BACK"]
+    for _ in range(6):
+        _, online = robot.detect(sweep("CAM_BACK"))
+        assert_same(online, expected(part_of(RIG, there)))
+    robot.diagnosis("CAM_BACK", "no image on CAM_BACK/image_raw/compressed")
+
+
+def test_a_changed_calibration_acts_on_the_next_frame(node, robot, sweep, expected):
+    """K of one camera, and the mounting of another; then both as they were."""
+    mounting = transform_from([0.98, 0.0, 0.0, 0.2], [0.5, 0.5, 0.0]) @ MOUNTINGS[0]
+    intrinsics = INTRINSICS * [[0.8], [0.8], [1.0]]
+    changed_k, changed_t = RIG.intrinsics.copy(), MOUNTINGS.copy()
+    changed_k[BACK], changed_t[0] = intrinsics, mounting
+    changed = CameraRig(CAMERAS, changed_k, changed_t, RIG.image_sizes, RIG.distortion)
+    transform = TransformStamped(child_frame_id=CAMERAS[0])
+    transform.header.frame_id = "base_link"
+    fill_pose(transform.transform.translation, transform.transform.rotation, mounting)
+    robot.transforms.publish(TFMessage(transforms=[transform]))
+    robot.infos["CAM_BACK"].publish(camera_info("CAM_BACK", k=intrinsics.ravel()))
+    time.sleep(0.3)
+    _, online = robot.detect(sweep())
+    assert_same(online, expected(changed))
+    robot.calibrate()
+    time.sleep(0.3)
+
+
+def test_contradictory_calibration_is_named(node, robot, sweep):
+    messages = sweep()
+    stamps = robot.next_stamps()
+    robot.send(messages, stamps)
+    messages[1].header.frame_id = "somewhere"
+    messages[1].header.stamp = time_from_ns(stamps[1] + 1)
+    robot.images[CompressedImage, CAMERAS[1]].publish(messages[1])
+    robot.infos["CAM_BACK"].publish(camera_info("CAM_BACK_LEFT"))
+    robot.diagnosis("CAM_BACK", "same frame_id 'CAM_BACK_LEFT' as that of CAM_BACK_LEFT")
+    robot.diagnosis(CAMERAS[1], "'somewhere'")
+    robot.calibrate()
+    time.sleep(0.3)
+
+
+def test_a_stamp_in_the_future_costs_its_own_image_only(node, robot, sweep, expected):
+    robot.detect(sweep())
+    messages, stamps = sweep(), robot.next_stamps()
+    stamps[BACK] += 10**18  # 30 years
+    robot.send(messages, stamps)
+    there = [camera for camera in CAMERAS if camera != "CAM_BACK"]
+    _, online = robot.answer(max(s for i, s in enumerate(stamps) if i != BACK))
+    assert_same(online, expected(part_of(RIG, there)))
+    robot.diagnosis("CAM_BACK", "ahead of the node's clock; synchronise the clocks")
+
+
+def test_a_clock_that_jumps_back_is_followed(node, robot, sweep):
+    """A bag that starts again."""
+    robot.sweep += 100
+    robot.detect(sweep())
+    robot.sweep -= 60
+    robot.detect(sweep())
+
+
+def flood(robot, messages, seconds):
+    """Publish messages as fast as this process can; how many a second they were."""
+    publisher = robot.images[CompressedImage, "CAM_FRONT"]
+    sent, begin = 0, time.monotonic()
+    while time.monotonic() - begin < seconds:
+        for message in messages:
+            publisher.publish(message)
+        sent += len(messages)
+        time.sleep(max(0.0, begin + sent / 10_000 - time.monotonic()))
+    return sent / (time.monotonic() - begin)
+
+
+def junk():
+    """Without a stamp, no image, and a JPEG that is cut short."""
+    stamp = time_from_ns(1)
+    cut = jpeg(np.zeros((32, 32, 3), np.uint8))
+    del cut.data[-20:]
+    cut.header = Header(stamp=stamp)
+    return [CompressedImage(), CompressedImage(header=Header(stamp=stamp), data=b"junk"), cut]
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        1.5,
+        pytest.param(60.0, marks=pytest.mark.slow),
+    ],
+)
+def test_a_flood_of_junk_on_one_camera_stops_nothing_else(node, robot, sweep, seconds):
+    """The other cameras' frames go on meanwhile."""
+    robot.detect(sweep())
+    rates = []
+    flooding = threading.Thread(target=lambda: rates.append(flood(robot, junk(), seconds)))
+    flooding.start()
+    answered = 0
+    while flooding.is_alive():
+        messages, stamps = sweep("CAM_FRONT"), robot.next_stamps()
+        robot.send(messages, stamps)
+        robot.answer(robot.reference(messages, stamps))
+        answered += 1
+    assert answered >= 1
+    assert rates[0] > 1000, f"only {rates[0]:.0f} messages a second"
+    robot.diagnosis("CAM_FRONT", "bad message")
+    time.sleep(0.5)
+
+
+def test_a_broken_model_is_named_and_a_good_one_mends_it(node, robot, sweep, small_model, tmp_path):
+    """And after configuring anew, the transforms come last."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.yaml").write_text((small_model / "config.yaml").read_text())
+    (broken / "model.safetensors").write_bytes(b"\x10" * 100)
+    assert robot.transition(Transition.TRANSITION_DEACTIVATE)
+    assert robot.transition(Transition.TRANSITION_CLEANUP)
+    assert robot.set_parameter("model", str(broken)).successful
+    assert not robot.transition(Transition.TRANSITION_CONFIGURE)
+    assert robot.state() == "unconfigured"
+    robot.diagnosis("state", "model.safetensors")
+    assert robot.set_parameter("model", str(small_model)).successful
+    assert robot.transition(Transition.TRANSITION_CONFIGURE)
+    assert robot.transition(Transition.TRANSITION_ACTIVATE)
+    robot.await_subscriptions(CompressedImage)
+    robot.calibrate()
+    time.sleep(0.5)
+
+
+def test_frames_wait_for_transforms_that_come_last(node, robot, sweep, expected):
+    """Configured anew; camera infos and images, and half a second later the mountings.
+
+    The robot's latched transforms reach the node at once, so here those of another base come.
+    """
+    for transition in ("DEACTIVATE", "CLEANUP"):
+        assert robot.transition(getattr(Transition, f"TRANSITION_{transition}"))
+    assert robot.set_parameter("base_frame", "body").successful
+    for transition in ("CONFIGURE", "ACTIVATE"):
+        assert robot.transition(getattr(Transition, f"TRANSITION_{transition}"))
+    robot.await_subscriptions(CompressedImage)
+    robot.calibrate()
+    messages, stamps = sweep(), robot.next_stamps()
+    time.sleep(0.5)
+    robot.send(messages, stamps)
+    time.sleep(0.5)
+    transform = TransformStamped(child_frame_id="base_link")
+    transform.header.frame_id = "body"
+    transform.transform.rotation.w = 1.0
+    robot.transforms.publish(TFMessage(transforms=[transform]))
+    answer, online = robot.answer(max(stamps))
+    assert answer.header.frame_id == "body"
+    assert_same(online, expected())
+
+
+@pytest.mark.slow
+def test_missing_cameras_are_waited_for_in_simulated_time(start, robot, sweep, small_model):
+    """While /clock stands still no wait is over; when it moves, the frame comes."""
+    clock = robot.node.create_publisher(Clock, "/clock", 10)
+    process = start(
+        model=small_model,
+        image_transport="compressed",
+        use_sim_time=True,
+        score_threshold=0.0,
+        **PATIENT,
+    )
+    robot.until(clock.get_subscription_count, "a node in simulated time")
+    robot.await_subscriptions(CompressedImage)
+    robot.calibrate()
+
+    def tick(stamp):
+        for _ in range(5):
+            clock.publish(Clock(clock=time_from_ns(stamp)))
+            time.sleep(0.05)
+
+    stamps = robot.next_stamps()
+    tick(max(stamps))
+    robot.send(sweep(), stamps)
+    robot.answer(max(stamps))
+    messages, stamps = sweep("CAM_BACK"), robot.next_stamps()
+    tick(max(stamps))
+    robot.send(messages, stamps)
+    time.sleep(1.0)
+    reference = robot.reference(messages, stamps)
+    heard = [stamp_ns(m.header.stamp) for m in robot.received["detector/detections"]]
+    assert reference not in heard
+    tick(max(stamps) + 1200 * MS)
+    robot.answer(reference)
+    process.send_signal(signal.SIGTERM)
+    assert wait_for_exit(process) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03])
+def test_sigterm_during_inference_ends_the_node_cleanly(start, robot, sweep, small_model, delay):
+    process = start(model=small_model, image_transport="compressed", score_threshold=0.0)
+    robot.await_subscriptions(CompressedImage)
+    robot.calibrate()
+    robot.detect(sweep())
+    robot.send(sweep(), robot.next_stamps())
+    time.sleep(delay)
+    process.send_signal(signal.SIGTERM)
+    assert wait_for_exit(process) == 0
+    assert "Traceback" not in process.log.read_text()

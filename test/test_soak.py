@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: under random faults for long, the node leaks no memory, thread or file, nor time.
+
+pytest -m soak                          # a minute
+ASD_SOAK_SECONDS=1200 pytest -m soak    # twenty minutes; ASD_SOAK_JSON=FILE keeps the figures
+"""
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from robot import MS, START, TRIGGERS, jpeg, scene
+from sensor_msgs.msg import CompressedImage
+
+from asd_perception.constants import CAMERAS
+from asd_perception.ros.conversions import stamp_ns
+
+SECONDS = float(os.environ.get("ASD_SOAK_SECONDS", "60"))
+RATE = 12.0
+WARM_UP = 0.3  # share of the time after which nothing may grow any more
+GROWTH = 8.0  # MiB that noise may add after the warm-up
+
+
+def resources(pid):
+    """Resident MiB, threads, open files."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    resident = int(fields["VmRSS"].split()[0]) / 1024
+    return resident, int(fields["Threads"]), len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def faulty_sweep(images, stamps, dead):
+    """Messages and stamps with random faults."""
+    messages = [None if camera == dead else jpeg(image) for camera, image in images]
+    stamps = list(stamps)
+    for i, message in enumerate(messages):
+        if message is None:
+            continue
+        fault = random.random()
+        if fault < 0.01:
+            del message.data[-50:]  # cut short
+        elif fault < 0.02:
+            message.data = message.data[10:]  # no JPEG
+        elif fault < 0.03:
+            messages[i] = None
+        elif fault < 0.04:
+            stamps[i] += random.choice([-1, 1]) * 10**11
+        elif fault < 0.05:
+            stamps[i] = 0
+    return messages, stamps
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(SECONDS * 2 + 600)
+def test_nothing_grows(start, robot, small_model):
+    random.seed(0)
+    process = start(model=small_model, device="cpu", image_transport="compressed")
+    robot.await_subscriptions(CompressedImage)
+    robot.calibrate()
+    images = list(zip(CAMERAS, scene(0), strict=True))
+    samples, latencies = [], []
+    begin, sweep, dead, next_sample = time.monotonic(), 0, None, 0.0
+    heard = robot.received["detector/detections"]
+    detected = 0
+    while (elapsed := time.monotonic() - begin) < SECONDS:
+        if sweep % 120 == 0:  # every ten seconds a camera dies for three, or none
+            dead = random.choice([*CAMERAS, None])
+        if sweep % 120 == 36:
+            dead = None
+        clock = START + int(sweep * 1e9 / RATE) + int(60e9)
+        messages, stamps = faulty_sweep(images, [clock + t for t in TRIGGERS], dead)
+        sent = time.monotonic()
+        robot.send(messages, stamps)
+        if elapsed >= next_sample:
+            samples.append((elapsed, *resources(process.pid)))
+            next_sample += 1.0
+        if all(messages) and max(stamps) - min(stamps) < 50 * MS:
+            while time.monotonic() - sent < 0.5:
+                if heard and stamp_ns(heard[-1].header.stamp) >= max(stamps):
+                    latencies.append((elapsed, time.monotonic() - sent))
+                    break
+                time.sleep(0.002)
+        detected += len(heard)
+        for kept in robot.received.values():  # this process may not grow either
+            kept.clear()
+        sweep += 1
+        time.sleep(max(0.0, begin + sweep / RATE - time.monotonic()))
+    assert process.poll() is None
+    times, resident, threads, files = np.array(samples).T
+    warm = times > WARM_UP * SECONDS
+    middle = np.median(times[warm])
+    grown = np.median(resident[times > middle]) - np.median(resident[warm & (times <= middle)])
+    at, latency = np.array(latencies).T
+    early, late = latency[(at > WARM_UP * SECONDS) & (at <= middle)], latency[at > middle]
+    report = {
+        "seconds": SECONDS,
+        "sweeps": sweep,
+        "detected": detected,
+        "resident_mib": [float(resident[warm][0]), float(resident[-1])],
+        "growth_mib_per_hour": float(np.polyfit(times[warm], resident[warm], 1)[0] * 3600),
+        "threads": [int(threads[warm].min()), int(threads[warm].max())],
+        "files": [int(files[warm].min()), int(files[warm].max())],
+        "latency_ms": {
+            "p50": float(np.percentile(latency, 50) * 1e3),
+            "p99_first_half": float(np.percentile(early, 99) * 1e3),
+            "p99_second_half": float(np.percentile(late, 99) * 1e3),
+        },
+    }
+    print(json.dumps(report, indent=1))
+    if path := os.environ.get("ASD_SOAK_JSON"):
+        Path(path).write_text(json.dumps(report, indent=1) + "\n")
+    assert detected > 0.5 * sweep
+    assert grown < GROWTH, report
+    assert np.ptp(threads[warm]) == 0, report
+    assert np.ptp(files[warm]) <= 2, report
+    assert "Traceback" not in process.log.read_text()
