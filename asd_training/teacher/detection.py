@@ -64,7 +64,7 @@ def detect_keyframes(
     )
     loader = DataLoader(Subset(dataset, list(map(int, keyframes))), collate_fn=collate)
     teacher = teacher.to(device).eval()
-    submission = {}
+    submission: Submission = {}
     for batch in tqdm(loader, desc="detecting", unit="frame"):
         batch = TrainingSample(*(x.to(device) if torch.is_tensor(x) else x for x in batch))
         with torch.inference_mode():
