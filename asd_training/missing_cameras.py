@@ -10,7 +10,7 @@ annotated objects, those that only a missing camera could see included.
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError, run_cli
-from asd_perception.files import atomic_file
 from asd_perception.rig import CameraRig
 from asd_training.datasets.nuscenes import (
     camera_frame,
@@ -35,6 +34,7 @@ from asd_training.datasets.nuscenes import (
     submission_boxes,
 )
 from asd_training.evaluation import SCORE_THRESHOLD, Submission, score
+from asd_training.results_file import write_results
 
 SAME = 0.2  # m, how near an object must be found again
 CONFIDENT = 0.3  # score of the objects that are looked for again
@@ -63,20 +63,14 @@ def run(args: argparse.Namespace) -> None:
         samples = [samples[i * len(samples) // args.frames] for i in range(args.frames)]
     detector = Detector.from_pretrained(args.model, args.device)
     curve = missing_camera_curve(detector, nusc, samples)
-    document = {
-        "command": "python -m asd_training.missing_cameras " + " ".join(sys.argv[1:]),
-        "model": args.model.name,
-        "frames": len(samples),
-        "curve": curve,
-    }
     for row in curve:
         print(
             f"{row['missing']} missing: mAP (classes present) {row['map_present']:.4f}, "
             f"NDS {row['nds']:.4f}, found again in the other cameras {row['found_again']:.3f}"
         )
     if args.json is not None:
-        with atomic_file(args.json) as path:
-            path.write_text(json.dumps(document, indent=1) + "\n")
+        command = "python -m asd_training.missing_cameras " + shlex.join(sys.argv[1:])
+        write_results(args.json, command, model=args.model.name, frames=len(samples), curve=curve)
 
 
 def missing_camera_curve(
