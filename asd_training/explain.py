@@ -254,7 +254,7 @@ def draw(shown: Explanation, cameras: Any, grid: BevGrid, levels: tuple[float, .
     axes, _ = panel.map(
         rows[3, 2], peaks, "teacher's heatmap; objects by its quality q", "Greys_r", 1.0, False
     )
-    _boxes_by_quality(axes, shown.boxes, shown.quality, figure)
+    _boxes_by_quality(panel, axes, shown.boxes, shown.quality)
     peaks = shown.student.head.heatmap[0].sigmoid().amax(dim=0)
     axes, _ = panel.map(
         rows[3, 3], peaks, "student's heatmap, detections (colours), truth", "Greys_r", 1.0
@@ -315,22 +315,18 @@ class _Panels:
     def scale(self, drawn: Any, axes: Axes, ticks: dict[int, str] | None = None) -> None:
         """What the colours of a panel stand for."""
         bar = self.figure.colorbar(drawn, ax=axes, orientation="horizontal", pad=0.02, aspect=40)
-        bar.outline.set_visible(False)
+        outline: Any = bar.outline  # matplotlib's stubs take it for something else
+        outline.set_visible(False)
         bar.ax.tick_params(labelsize=8)
         if ticks:
             bar.set_ticks(list(ticks), labels=list(ticks.values()))
 
 
-def _boxes_by_quality(axes: Axes, boxes: Array, quality: Array, figure: Figure) -> None:
+def _boxes_by_quality(panel: _Panels, axes: Axes, boxes: Array, quality: Array) -> None:
     colours = colormaps["RdYlGn"]
     for box, value in zip(boxes, quality, strict=True):
         _outline(axes, box[None], colours(float(value)), 1.6)
-    bar = figure.colorbar(
-        ScalarMappable(BoundaryNorm(np.linspace(0, 1, 11), colours.N), colours),
-        ax=axes, orientation="horizontal", pad=0.02, aspect=40,
-    )  # fmt: skip
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8)
+    panel.scale(ScalarMappable(BoundaryNorm(np.linspace(0, 1, 11), colours.N), colours), axes)
 
 
 def _outline(axes: Axes, boxes: Array, colour: Any, width: float) -> None:
