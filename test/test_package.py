@@ -33,6 +33,7 @@ ROSDEP_KEY = {
     "torch": "python3-torch",
     "tqdm": "python3-tqdm",
     "transformers": "python3-transformers-pip",
+    "triton": None,
     "yaml": "python3-yaml",
 }
 
