@@ -150,6 +150,10 @@ class StudentConfig:
             raise UserError(f"depth {self.depth}: needs 0 < near < far and at least 2 bins")
         if self.fusion not in FUSIONS:
             raise UserError(f"fusion is {self.fusion!r}; it must be one of {', '.join(FUSIONS)}")
+        if not 1 <= self.max_objects <= 500:
+            raise UserError(
+                f"max_objects is {self.max_objects}; nuScenes' evaluator takes 1 to 500 a frame"
+            )
         if self.bev.size % 4:
             raise UserError(f"bev has {self.bev.size} cells a side; it must be a multiple of 4")
 

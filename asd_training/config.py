@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,12 +64,12 @@ class LoopConfig:
         for key in ("steps", "batch_size", "accumulate", "checkpoint_every", "validate_keyframes"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} is {getattr(self, key)}; it must be at least 1")
-        for key in ("warmup_steps", "validate_every", "loader_workers", "weight_decay"):
+        for key in ("seed", "warmup_steps", "validate_every", "loader_workers", "weight_decay"):
             if not getattr(self, key) >= 0:
                 raise UserError(f"{key} is {getattr(self, key)}; it must not be negative")
         for key in ("learning_rate", "gradient_clip"):
-            if not getattr(self, key) > 0:
-                raise UserError(f"{key} is {getattr(self, key)}; it must be above 0")
+            if not 0 < getattr(self, key) < math.inf:
+                raise UserError(f"{key} is {getattr(self, key)}; it must be above 0, and finite")
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay is {self.ema_decay}; it must be in [0, 1)")
 

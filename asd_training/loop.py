@@ -156,11 +156,13 @@ class DetectorTraining(LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         config = self.config
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        decayed, free = [], []
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:  # biases (Swin's are tables) and norms' scales are free
+                (free if parameter.ndim <= 1 or "bias" in name else decayed).append(parameter)
         groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-            # Biases and the scales of norms.
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": free, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
 
@@ -199,7 +201,10 @@ class DetectorTraining(LightningModule):
     def val_dataloader(self) -> DataLoader[TrainingSample]:
         """This process's share of the validation keyframes."""
         keyframes = self.index.split(self.config.val_split)
-        count = len(keyframes) if self.validate_all else self.config.validate_keyframes
+        count = len(keyframes)
+        if not self.validate_all:  # without an annotation among them there is nothing to score
+            keyframes = keyframes[self.index.class_counts()[keyframes].any(axis=1)]
+            count = self.config.validate_keyframes
         spread = np.linspace(0, len(keyframes) - 1, min(count, len(keyframes))).round().astype(int)
         chosen = keyframes[np.unique(spread)]
         share = chosen[self.global_rank :: self.trainer.world_size]
@@ -232,9 +237,11 @@ class DetectorTraining(LightningModule):
     def on_validation_epoch_end(self) -> None:
         submission, self._submission = self._submission, {}
         if self.trainer.world_size > 1:
-            shares: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(shares, submission)
-            submission = {token: boxes for share in shares for token, boxes in share.items()}
+            shares: list[Any] | None = None
+            if self.trainer.is_global_zero:  # which alone scores
+                shares = [None] * self.trainer.world_size
+            torch.distributed.gather_object(submission, shares)
+            submission = {token: boxes for share in shares or [] for token, boxes in share.items()}
         outcome: Metrics | UserError | None = None
         if self.trainer.is_global_zero:
             try:
@@ -265,10 +272,15 @@ def run_training(
     """
     check_splits(config, index)
     prepare(config)
-    module = build(config, index)
+    try:
+        module = build(config, index)
+    except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
+        reason = " ".join(str(error).split())
+        raise UserError(f"no network can be built of this configuration: {reason}") from error
     fresh = not (args.resume and (args.run / LAST).is_file())
     if config.pretrained and module.cameras and fresh:
         load_pretrained_backbone(module.network.image_encoder, config.pretrained)
+        module.average.module.load_state_dict(module.network.state_dict())
     origin = begin(args.run, config, index)
     results = train(module, args.run, args.resume)
     if is_first_process():
@@ -331,7 +343,6 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
 
     results = {
         "minutes": round(timer.time_elapsed("train") / 60, 1),
-        "processes": processes,
         "device": str(trainer.strategy.root_device),
     }
     if len(module.index.split(config.val_split)):

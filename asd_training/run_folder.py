@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from asd_perception import __version__
 from asd_perception.config import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
+from asd_training.checkpoints import BEST, LAST
 from asd_training.config import LoopConfig, Run, read_config
 from asd_training.datasets.index import KeyframeIndex
 
@@ -79,15 +81,26 @@ def open_run(args: argparse.Namespace, cls: type[Run]) -> Run:
 def begin(run: Path, config: LoopConfig, index: KeyframeIndex) -> dict[str, Any]:
     """Write the configuration and the origin into the run's folder, before it does anything.
 
-    A resumed run keeps the origin and adds how it was resumed. Returns the origin.
+    A resumed run keeps the origin and adds how it was resumed; what a killed process was writing
+    is cleared away. Returns the origin. Raises UserError if the data or the number of processes
+    differ, since the order of the samples follows from them.
     """
     found = origin(index, config)
     if is_first_process():
+        for pattern in (f".{LAST}.*", f".{BEST}.*", ".model.*"):
+            for leftover in run.glob(pattern):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         with atomic_file(run / "config.yaml") as path:
             path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         file = run / "origin.json"
         if file.is_file():
             begun = json.loads(file.read_text())
+            for key, mend in (("data", "give its dataset"), ("processes", "start as many")):
+                if found[key] != begun.get(key):
+                    raise UserError(
+                        f"{run} began with {key} {begun.get(key)}, not {found[key]}; {mend}, or "
+                        "begin a new run"
+                    )
             changing = {key: found[key] for key in ("command", "machine", "versions", "date")}
             begun["resumed"] = [*begun.get("resumed", []), changing]
             found = begun
@@ -112,6 +125,7 @@ def origin(index: KeyframeIndex, config: LoopConfig) -> dict[str, Any]:
             "train_keyframes": len(index.split(config.train_split)),
             "synthesis": synthesis_settings(index.root),
         },
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "training": {key: v for key, v in settings.items() if key not in ("student", "teacher")},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "versions": {

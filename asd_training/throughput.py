@@ -183,7 +183,6 @@ def _trainer(module: LightningModule) -> tuple[Trainer, _Clock]:
         devices=1,
         precision=module.config.precision,
         max_steps=module.config.steps - 1,
-        gradient_clip_val=module.config.gradient_clip,
         limit_val_batches=0,
         logger=False,
         callbacks=[clock],

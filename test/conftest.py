@@ -84,7 +84,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., su
 
     def start(**parameters: object) -> subprocess.Popen:
         arguments = []
-        for name, value in parameters.items():
+        # On a busy machine the images of one sweep come far apart.
+        for name, value in {"sync.max_wait": 1.0, **parameters}.items():
             arguments += ["-p", f"{name}:={value}"]
         log = (tmp_path_factory.mktemp("log") / "node.log").open("w+")
         process = subprocess.Popen(

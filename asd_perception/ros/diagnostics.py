@@ -37,6 +37,10 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
     age = now - statistics.last_arrival if statistics.last_arrival is not None else None
     silent = now - pipeline.statistics.since if age is None else age
     synchronizer = pipeline.synchronizer
+    ahead = (
+        f"{statistics.ahead.reason}; synchronise the clocks (PTP, NTP), or set use_sim_time "
+        "for a replayed bag"
+    )
     level, message = DiagnosticStatus.OK, f"{statistics.rate:.1f} Hz"
     if (fault := pipeline.calibration.fault(camera)) is not None:
         level, message = DiagnosticStatus.ERROR, fault
@@ -56,13 +60,11 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
             "with the camera's optical frame"
         )
     elif statistics.ahead.recent:
-        level = DiagnosticStatus.WARN
-        message = (
-            f"{statistics.ahead.reason}; synchronise the clocks (PTP, NTP), or set use_sim_time "
-            "for a replayed bag"
-        )
+        level, message = DiagnosticStatus.WARN, ahead
     if level == DiagnosticStatus.ERROR and statistics.bad.recent:
         message += f"; last bad message: {statistics.bad.reason}"
+    if level == DiagnosticStatus.ERROR and statistics.ahead.recent:
+        message += f"; {ahead}"
     values = {
         "topic": topic,
         "rate": f"{statistics.rate:.2f} Hz",

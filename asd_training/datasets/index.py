@@ -122,11 +122,11 @@ class KeyframeIndex:
         # Stats and digests are taken before the tables are read: a change meanwhile is seen at the
         # next start.
         stats = np.array([(s.st_size, s.st_mtime_ns) for s in map(os.stat, tables)], np.int64)
-        arrays, outdated = _look(files, identity, stats)
+        arrays, _ = _look(files, identity, stats)
         if arrays is None:
-            with _alone(files) as waited:
-                if waited:
-                    arrays, outdated = _look(files, identity, stats)
+            with _alone(files):
+                # Another process may have built it since.
+                arrays, outdated = _look(files, identity, stats)
                 if arrays is None:
                     digests = _digests(tables)
                     for arrays in outdated:
@@ -324,8 +324,8 @@ def _write(files: list[Path], arrays: _Arrays) -> None:
 
 
 @contextmanager
-def _alone(files: list[Path]) -> Iterator[bool]:
-    """Wait while another process is in here for the same dataset. Yields whether it was so.
+def _alone(files: list[Path]) -> Iterator[None]:
+    """Wait while another process is in here for the same dataset.
 
     By a lock, which ends with its process, on a file beside the first of `files` whose place can be
     written; where there is no such place nobody waits, since nothing could be found after it.
@@ -338,22 +338,16 @@ def _alone(files: list[Path]) -> Iterator[bool]:
         except OSError:
             continue
         with lock:
-            waited = False
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waited = True
+            with suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:  # a file system without locks
-                pass
             try:
-                yield waited
+                yield
             finally:  # those who wait hold it still; who comes later finds the index
                 with suppress(OSError):
                     path.unlink()
                     path.parent.rmdir()  # where no index came of it
         return
-    yield False
+    yield
 
 
 def _build(nusc: NuScenes, sweeps: int) -> _Arrays:

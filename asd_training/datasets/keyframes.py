@@ -113,7 +113,10 @@ class KeyframeDataset(Dataset[TrainingSample]):
         cloud = np.zeros((0, 5))
         if self.sweeps:
             cloud = np.concatenate([seen.points, points[:, 3:]], axis=1)
-        pixels, objects = PixelTargets(*_NO_TARGETS[:2]), DetectionTargets(*_NO_TARGETS)
+        pixels, objects = (
+            PixelTargets(torch.zeros(0), torch.zeros(0)),
+            DetectionTargets(*_NO_TARGETS),
+        )
         if self.targets:
             objects = detection_targets(seen.objects, self.config.bev)
         if self.targets and self.cameras:

@@ -233,7 +233,7 @@ def read_lidar(path: Path) -> NDArray[np.float32]:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; the dataset is incomplete") from error
-    if len(content) % 20:
+    if not content or len(content) % 20:
         raise UserError(
             f"{path} has {len(content)} bytes, not a multiple of 20 (5 floats a point); "
             "it is damaged: copy it again"
