@@ -37,6 +37,9 @@ ROSDEP_KEY = {
     "yaml": "python3-yaml",
 }
 
+STARTED = {"rviz2"}
+"""By the launch files, as programs."""
+
 
 def imported_modules() -> set[str]:
     """Top-level names of what the installed code imports, without our own and Python's."""
@@ -59,7 +62,7 @@ def test_package_xml_names_every_dependency():
     needed = {ROSDEP_KEY.get(module, module) for module in imported_modules()} - {None}
     assert {"rclpy", "vision_msgs", "python3-torch"} <= needed
     assert needed - declared == set(), "imported, but not in package.xml"
-    assert declared - needed == set(), "in package.xml, but not imported"
+    assert declared - needed == STARTED, "in package.xml, but not imported"
 
 
 @pytest.fixture(scope="module")

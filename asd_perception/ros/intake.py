@@ -38,6 +38,7 @@ class Intake(Generic[T]):
         self._prepare = prepare
         self._sweep = sweep_ns
         self._line: deque[T] = deque()
+        self._at_work: list[T] = []
         self._closed = False
         self._changed = threading.Condition()
         self.dropped = dict.fromkeys(cameras, 0)
@@ -60,6 +61,11 @@ class Intake(Generic[T]):
             self._line.append(image)
             self._changed.notify()
 
+    def oldest(self) -> T | None:
+        """The image that has been here longest, in line or at work; None if all are prepared."""
+        with self._changed:
+            return next(iter([*self._at_work, *self._line]), None)
+
     def close(self) -> None:
         """Finish the images at work, forget those that wait, and end the threads."""
         with self._changed:
@@ -75,4 +81,7 @@ class Intake(Generic[T]):
                 if self._closed:
                     return
                 image = self._line.popleft()
+                self._at_work.append(image)
             self._prepare(image)
+            with self._changed:
+                self._at_work.remove(image)

@@ -230,6 +230,9 @@ class Pipeline:
             return
         simulated = self.settings.use_sim_time
         now = self._ros_time() * 1e-9 if simulated else time.monotonic()
+        # An image that came in time but is still being decoded is no missing one.
+        if self._intake is not None and (unready := self._intake.oldest()) is not None:
+            now = min(now, unready.now)
         with self._frames:
             while (frame := self.synchronizer.poll(now)) is not None:
                 self._take(frame)
