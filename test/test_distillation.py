@@ -541,7 +541,7 @@ def _distillation_gradient(student: torch.Tensor, frames: slice) -> torch.Tensor
     ]
     theirs, ours = (HeadOutput(*(maps[frames] for maps in head)) for head in heads)
     teacher_bev = noise(5, 4, 6, GRID.size, GRID.size)[frames]
-    objective = DistillationObjective(DistillConfig(ramp_steps=0), GRID, 6, 6)
+    objective = DistillationObjective(FULL, GRID, 6, 6)
     terms = objective(
         SimpleNamespace(head=theirs, lidar_bev=teacher_bev, fused_bev=teacher_bev),
         SimpleNamespace(

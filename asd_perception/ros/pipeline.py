@@ -269,7 +269,8 @@ class Pipeline:
         if isinstance(msg, Image):
             image, reduction = image_from_msg(msg), 1
         else:
-            image, reduction = image_from_compressed(msg, self.detector.config.image_size)
+            # In full: at reduced scale (jpeg_reduction) boxes are not those of the offline run.
+            image, reduction = image_from_compressed(msg)
         width, height = image.shape[1] * reduction, image.shape[0] * reduction
         if (width, height) != (model.width, model.height):
             raise UserError(
