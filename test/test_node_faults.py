@@ -311,6 +311,8 @@ def test_missing_cameras_are_waited_for_in_simulated_time(start, robot, sweep, s
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.03])
 def test_sigterm_during_inference_ends_the_node_cleanly(start, robot, sweep, small_model, delay):
     process = start(model=small_model, image_transport="compressed", score_threshold=0.0)
+    # This node, not the one that the module's other tests share.
+    robot.until(lambda: "active: waiting" in process.log.read_text(), "an active node")
     robot.await_subscriptions(CompressedImage)
     robot.calibrate()
     robot.detect(sweep())
