@@ -2,7 +2,7 @@
 """Promise: what the networks are told about real data, they can learn, and the evaluator agrees.
 
 Nothing else proves geometry, targets, decoding and nuScenes' conventions together. The student's
-run takes an hour on a CPU: docs/training.md has its command and docs/results its figures.
+run takes half an hour on a CPU: docs/training.md has its command.
 """
 
 import json
