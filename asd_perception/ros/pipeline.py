@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from asd_perception.detector import CameraInput, Detector
 
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
+PREPARATION_WAIT = 0.5  # s that frames wait for an image that is slow to decode
 CALIBRATION_WAIT = 1.0  # s that images and frames wait for their calibration
 FUTURE_NS = 1_000_000_000  # a stamp so far ahead of the node's clock is reported
 
@@ -232,7 +233,7 @@ class Pipeline:
         now = self._ros_time() * 1e-9 if simulated else time.monotonic()
         # An image that came in time but is still being decoded is no missing one.
         if self._intake is not None and (unready := self._intake.oldest()) is not None:
-            now = min(now, unready.now)
+            now = min(now, max(unready.now, now - PREPARATION_WAIT))
         with self._frames:
             while (frame := self.synchronizer.poll(now)) is not None:
                 self._take(frame)
