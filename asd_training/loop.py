@@ -156,7 +156,8 @@ class DetectorTraining(LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         config = self.config
-        decayed, free = [], []
+        decayed: list[Tensor] = []
+        free: list[Tensor] = []
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:  # biases (Swin's are tables) and norms' scales are free
                 (free if parameter.ndim <= 1 or "bias" in name else decayed).append(parameter)
