@@ -122,11 +122,11 @@ class KeyframeIndex:
         # Stats and digests are taken before the tables are read: a change meanwhile is seen at the
         # next start.
         stats = np.array([(s.st_size, s.st_mtime_ns) for s in map(os.stat, tables)], np.int64)
-        arrays, _ = _look(files, identity, stats)
+        arrays, _ = _look(files, identity, stats, tell=False)
         if arrays is None:
             with _alone(files):
                 # Another process may have built it since.
-                arrays, outdated = _look(files, identity, stats)
+                arrays, outdated = _look(files, identity, stats, tell=True)
                 if arrays is None:
                     digests = _digests(tables)
                     for arrays in outdated:
@@ -281,7 +281,7 @@ def _digests(tables: list[Path]) -> NDArray[np.uint8]:
     return np.stack(digests)
 
 
-def _read(file: Path, identity: bytes) -> _Arrays | None:
+def _read(file: Path, identity: bytes, tell: bool) -> _Arrays | None:
     """The arrays of an index file; None, and a line on stderr, if it is not a sound one."""
     try:
         with np.load(file, allow_pickle=False) as content:
@@ -293,17 +293,21 @@ def _read(file: Path, identity: bytes) -> _Arrays | None:
         return None
     except Exception as error:  # a damaged archive fails in too many ways to list
         reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"{file} is no usable index and is left out ({reason})", file=sys.stderr)
+        if tell:
+            print(f"{file} is no usable index and is left out ({reason})", file=sys.stderr)
         return None
 
 
 def _look(
-    files: list[Path], identity: bytes, stats: NDArray[np.int64]
+    files: list[Path], identity: bytes, stats: NDArray[np.int64], tell: bool
 ) -> tuple[_Arrays | None, list[_Arrays]]:
-    """The index of tables with these stats, or None and the indices of tables with others."""
+    """The index of tables with these stats, or None and the indices of tables with others.
+
+    tell: say which files are unusable.
+    """
     outdated = []
     for file in files:
-        arrays = _read(file, identity)
+        arrays = _read(file, identity, tell)
         if arrays is not None:
             if np.array_equal(arrays["table_stats"], stats):
                 return arrays, []
