@@ -20,7 +20,7 @@ from asd_perception.config import StudentConfig
 from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
-from asd_perception.geometry import Array, scale_intrinsics
+from asd_perception.geometry import Array
 from asd_perception.inference import InferenceStudent
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
@@ -92,15 +92,12 @@ class Detector:
         return self.detect_inputs(inputs, _poses(rig), score_threshold)
 
     def camera_input(
-        self, image: NDArray[np.uint8], intrinsics: Array, distortion: Array, reduction: int = 1
+        self, image: NDArray[np.uint8], intrinsics: Array, distortion: Array
     ) -> CameraInput:
         """One camera's part of the input: undistorted, cropped, resized, and on the device.
 
         image (height, width, 3) uint8 RGB; intrinsics (3, 3) and distortion (8,) of the camera.
-        reduction: how many pixels of the camera make one of the image (`decode_image`).
         """
-        if reduction != 1:
-            intrinsics = scale_intrinsics(intrinsics, 1 / reduction)
         size = self.config.image_size
         pixels = torch.from_numpy(preprocess(image, size, intrinsics, distortion))
         to_input = input_from_image(image.shape[1], image.shape[0], size)

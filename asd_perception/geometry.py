@@ -131,11 +131,3 @@ def project(points: ArrayLike, intrinsics: ArrayLike) -> tuple[Array, Array]:
     depth = points[..., 2]
     safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
     return homogeneous[..., :2] / safe[..., None], depth
-
-
-def scale_intrinsics(intrinsics: ArrayLike, scale: float) -> Array:
-    """The pinhole matrix (3, 3) of an image resized by `scale`, pixel centres at integers."""
-    result = np.array(intrinsics, dtype=np.float64)
-    result[:2] *= scale
-    result[:2, 2] += 0.5 * scale - 0.5
-    return result

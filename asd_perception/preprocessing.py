@@ -16,13 +16,6 @@ from numpy.typing import NDArray
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 
-_REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
-
 
 def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
     """Raise UserError for bytes that are no JPEG or PNG image, or one that is cut short.
@@ -43,47 +36,17 @@ def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
         raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
 
 
-def decode_image(data: bytes | NDArray[np.uint8], reduction: int = 1) -> NDArray[np.uint8]:
+def decode_image(data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB of a JPEG or PNG file's bytes.
 
-    reduction: 1, 2, 4 or 8: a JPEG image is averaged over so many pixels a side, in its cosine
-    transform, and costs less to decode (`jpeg_reduction`).
     Raises UserError for other bytes and for an image that is cut short.
     """
     check_encoded(data)
     encoded = np.frombuffer(data, np.uint8)
-    image = cv2.imdecode(encoded, _REDUCED[reduction])
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def jpeg_reduction(data: bytes | NDArray[np.uint8], input_size: tuple[int, int]) -> int:
-    """The largest reduction of `decode_image` that leaves the network's input nearly the same.
-
-    input_size: (rows, columns). Three pixels of the reduced image or more make one of the input,
-    so that the averaging of `preprocess` still decides: on nuScenes images the input then differs
-    by 0.3 grey levels on average. Both sides must divide, for the geometry to stay exact.
-    """
-    width, height = _jpeg_size(np.frombuffer(data, np.uint8)) or (0, 0)
-    for reduction in (8, 4, 2):
-        divides = width % reduction == 0 and height % reduction == 0
-        if divides and width // reduction >= 3 * input_size[1]:
-            return reduction
-    return 1
-
-
-def _jpeg_size(data: NDArray[np.uint8]) -> tuple[int, int] | None:
-    """Width and height from a JPEG's start-of-frame segment (ITU T.81, B.2.2), if it has one."""
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = int(data[at + 1])
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = data[at + 5 : at + 9].view(">u2").tolist()
-            return width, height
-        length = (int(data[at + 2]) << 8) + int(data[at + 3])
-        at += 1 if marker == 0xFF else 2 + length  # 0xFF may be repeated before a marker
-    return None
 
 
 def input_from_image(width: int, height: int, input_size: tuple[int, int]) -> Array:

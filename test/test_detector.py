@@ -3,7 +3,6 @@
 
 import dataclasses
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -109,20 +108,6 @@ def test_absent_cameras_change_nothing_in_what_the_others_find(detector, there):
     expected = detections_of(decoded, 0, 0.0)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     np.testing.assert_allclose(found.simulated_points, output.simulated_points[0], atol=1e-3)
-
-
-def test_a_reduced_image_is_the_same_camera(detector):
-    """Same input, but for averaging: its geometry and its pixels, also through a lens."""
-    rng = np.random.default_rng(0)
-    image = cv2.resize(rng.integers(0, 255, (23, 40, 3), dtype=np.uint8), (1600, 900))
-    half = cv2.resize(image, (800, 450), interpolation=cv2.INTER_AREA)
-    intrinsics = np.array([[1264.0, 0, 800], [0, 1264.0, 448], [0, 0, 1]])
-    for distortion in (np.zeros(8), np.array([-0.2, 0.05, 0, 0, 0, 0, 0, 0])):
-        full = detector.camera_input(image, intrinsics, distortion)
-        reduced = detector.camera_input(half, intrinsics, distortion, reduction=2)
-        np.testing.assert_allclose(full.intrinsics, reduced.intrinsics, atol=0.3)
-        difference = (full.pixels.float() - reduced.pixels.float()).abs()
-        assert difference.mean() < 0.5
 
 
 def test_wrong_inputs_are_named(detector):

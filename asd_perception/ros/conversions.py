@@ -24,7 +24,7 @@ from asd_perception.constants import ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, transform_from
-from asd_perception.preprocessing import check_encoded, decode_image, jpeg_reduction
+from asd_perception.preprocessing import check_encoded, decode_image
 
 # -- stamps and poses --------------------------------------------------------------------------
 
@@ -112,17 +112,9 @@ def _image_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def image_from_compressed(
-    msg: CompressedImage, input_size: tuple[int, int] | None = None
-) -> tuple[NDArray[np.uint8], int]:
-    """(height, width, 3) uint8 RGB of a JPEG or PNG image, and its reduction.
-
-    input_size: (rows, columns) of the network's input; if it is given, a JPEG image is decoded at
-    the scale that this needs (`preprocessing.jpeg_reduction`).
-    """
-    data = np.frombuffer(msg.data, np.uint8)
-    reduction = jpeg_reduction(data, input_size) if input_size is not None else 1
-    return decode_image(data, reduction), reduction
+def image_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB of a JPEG or PNG image."""
+    return decode_image(np.frombuffer(msg.data, np.uint8))
 
 
 # -- calibration -------------------------------------------------------------------------------

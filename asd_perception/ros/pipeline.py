@@ -267,17 +267,14 @@ class Pipeline:
 
     def _input(self, msg: Image | CompressedImage, model: CameraModel) -> CameraInput:
         """The network's input from an image, if it has the size that its calibration says."""
-        if isinstance(msg, Image):
-            image, reduction = image_from_msg(msg), 1
-        else:
-            # In full: at reduced scale (jpeg_reduction) boxes are not those of the offline run.
-            image, reduction = image_from_compressed(msg)
-        width, height = image.shape[1] * reduction, image.shape[0] * reduction
+        # In full: a JPEG image decoded at reduced scale gives other boxes than the offline run's.
+        image = image_from_msg(msg) if isinstance(msg, Image) else image_from_compressed(msg)
+        height, width = image.shape[:2]
         if (width, height) != (model.width, model.height):
             raise UserError(
                 f"image is {width}x{height}, its camera_info says {model.width}x{model.height}"
             )
-        return self.detector.camera_input(image, model.intrinsics, model.distortion, reduction)
+        return self.detector.camera_input(image, model.intrinsics, model.distortion)
 
     # -- frames, in any thread that holds the lock -----------------------------------------------
 
