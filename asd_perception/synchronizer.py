@@ -143,17 +143,19 @@ class FrameSynchronizer(Generic[T]):
             ),
             key=lambda entry: entry[0],
         )
-        needed = max(self.min_cameras, len(self.live(now)) // 2 + 1)
         for i, (sweep, *_) in enumerate(images):
             found: dict[str, _Image[T]] = {}
             for time, camera, image in images[i:]:
                 if time <= sweep + self._tolerance // 2:
                     found.setdefault(camera, image)
             stamps = [image.stamp for image in found.values()]
+            arrival = min(image.arrival for image in found.values())
+            # Of those that were live then: a pause of all of them gives no wrong clock a majority.
             if (
-                len(found) >= needed
+                len(found) > len(self.live(arrival)) // 2
+                and len(found) >= self.min_cameras
                 and max(stamps) - min(stamps) <= self._tolerance
-                and now - min(image.arrival for image in found.values()) >= self.max_wait
+                and now - arrival >= self.max_wait
             ):
                 return self._emit(found, now)
         return None

@@ -85,13 +85,9 @@ class StudentRun(LoopConfig):
 
 @dataclass(frozen=True)
 class TeacherRun(LoopConfig):
-    """A training run of the LiDAR (+ camera) teacher.
-
-    sweeps: LiDAR sweeps put together for one keyframe.
-    """
+    """A training run of the LiDAR (+ camera) teacher."""
 
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    sweeps: int = 10
 
 
 Run = TypeVar("Run", StudentRun, TeacherRun)

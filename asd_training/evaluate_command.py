@@ -19,7 +19,7 @@ from asd_training.error_analysis import analyse
 from asd_training.evaluation import detect_samples, evaluate, evaluate_submission, format_metrics
 from asd_training.metrics_file import Setting, write_metrics
 from asd_training.report import write_report
-from asd_training.teacher.detection import detect_keyframes, load_teacher, trained_sweeps
+from asd_training.teacher.detection import detect_keyframes, load_teacher
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> None:
         provenance = document.get("provenance") or {}
         if "teacher" in document:
             teacher = load_teacher(args.model)
-            index = KeyframeIndex.open(args.data, nusc.version, trained_sweeps(args.model))
+            index = KeyframeIndex.open(args.data, nusc.version)
             found = detect_keyframes(
-                teacher, index, index.split(args.split), index.sweeps, find_device(args.device)
+                teacher, index, index.split(args.split), find_device(args.device)
             )
             evaluation = evaluate(nusc, found, args.output, teacher.config.modality.split("_"))
         else:

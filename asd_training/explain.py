@@ -112,14 +112,14 @@ def run(args: argparse.Namespace) -> None:
     teacher = load_teacher(config, student.config)
     objective = trained_adapters(args.run, config, student, teacher)
 
-    index = KeyframeIndex.open(args.data, args.version, teacher.sweeps)
+    index = KeyframeIndex.open(args.data, args.version)
     keyframes = index.split(args.split)
     if not 0 <= args.keyframe < len(keyframes):
         raise UserError(
             f"--keyframe is {args.keyframe}; the split {args.split} has {len(keyframes)}, from 0 on"
         )
     keyframe = int(keyframes[args.keyframe])
-    dataset = KeyframeDataset(index, student.config, None, teacher.sweeps)
+    dataset = KeyframeDataset(index, student.config, None, teacher.network.config.sweeps)
     explanation = explain(student, teacher, objective, collate([dataset[keyframe]]))
     frame = index.frame(keyframe)
     found = explanation.found

@@ -52,10 +52,12 @@ class DetectorTraining(LightningModule):
     """A network in training: its data, its optimiser, its averaged weights and its validation.
 
     `network` is trained, `average` (of its weights) is validated and exported. `kind` names both
-    the network and the key of its architecture in the configuration.
+    the network and the key of its architecture in the configuration; `sees_lidar`, whether the
+    network itself, and not only its objective, is shown points.
     """
 
     kind: str
+    sees_lidar: bool
 
     def __init__(
         self,
@@ -211,8 +213,9 @@ class DetectorTraining(LightningModule):
         share = chosen[self.global_rank :: self.trainer.world_size]
         if not len(share):  # Lightning wants a batch of every process; a keyframe counts once
             share = chosen[:1]
+        sweeps = self.sweeps if self.sees_lidar else 0
         dataset = KeyframeDataset(
-            self.index, self.network_config, None, self.sweeps, self.cameras, targets=False
+            self.index, self.network_config, None, sweeps, self.cameras, targets=False
         )
         return self._loader(
             torch.utils.data.Subset(dataset, share.tolist()), batch_size=self.config.batch_size
@@ -402,7 +405,13 @@ def prepare(config: LoopConfig) -> None:
     """Before a network is built: the seed of its weights, and quiet libraries.
 
     Lightning's progress bar stays, without its advertisements and warnings about its own insides.
+    Raises UserError where several processes were started that do not know of each other.
     """
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "RANK" not in os.environ:
+        raise UserError(
+            "SLURM has started several tasks that would each train alone; start each node's with "
+            "torchrun (docs/training.md)"
+        )
     seed_everything(config.seed, workers=True, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (

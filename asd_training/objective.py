@@ -68,25 +68,33 @@ def student_objective(
 
 def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str, Tensor]:
     """Losses of the centre head, each a scalar normalised by the number of objects."""
-    count = mean_over_processes(targets.valid.sum()).clamp(min=1)
+    count = shared_count(targets.valid.sum())
     boxes = at_cells(output.boxes, targets.cells)  # (B, M, 8)
     velocity = at_cells(output.velocity, targets.cells)  # (B, M, 2)
     attribute = at_cells(output.attribute, targets.cells)  # (B, M, 8)
 
+    # Masks, and no selections: on a GPU, those would wait for the number of what is selected.
     known = targets.valid & torch.isfinite(targets.velocities).all(-1)
-    has_attribute = targets.valid & (targets.attributes != NO_ATTRIBUTE)
+    velocities = targets.velocities.nan_to_num()
+    attributes = torch.where(targets.valid, targets.attributes, NO_ATTRIBUTE)
     return {
         "heatmap": heatmap_loss(output.heatmap, targets.heatmap) / count,
-        "boxes": BOX_WEIGHT * (boxes - targets.boxes).abs()[targets.valid].sum() / count,
-        "velocity": VELOCITY_WEIGHT
-        * (velocity[known] - targets.velocities[known]).abs().sum()
-        / count,
+        "boxes": BOX_WEIGHT * l1_loss(boxes, targets.boxes, targets.valid) / count,
+        "velocity": VELOCITY_WEIGHT * l1_loss(velocity, velocities, known) / count,
         "attribute": ATTRIBUTE_WEIGHT
         * F.cross_entropy(
-            attribute[has_attribute], targets.attributes[has_attribute], reduction="sum"
+            attribute.flatten(0, 1),
+            attributes.flatten(),
+            ignore_index=NO_ATTRIBUTE,
+            reduction="sum",
         )
         / count,
     }
+
+
+def l1_loss(found: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """The sum of |found - wanted|, both (B, M, C), where the mask (B, M) holds."""
+    return torch.where(mask[..., None], (found - wanted).abs(), 0).sum()
 
 
 def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -110,20 +118,22 @@ def pixel_loss(logits: Tensor, target: Tensor, classes: Tensor) -> Tensor:
     loss = F.cross_entropy(
         logits.flatten(0, 1).float(), target.flatten(0, 1), ignore_index=UNKNOWN, reduction="none"
     )
-    return (weight.flatten(0, 1) * loss).sum() / mean_over_processes(weight.sum()).clamp(min=1)
+    return (weight.flatten(0, 1) * loss).sum() / shared_count(weight.sum())
 
 
-def mean_over_processes(count: Tensor) -> Tensor:
-    """The mean of a scalar over the processes of a distributed run, in float32.
+def shared_count(count: Tensor, minimum: float = 1) -> Tensor:
+    """What a sum over this process's `count` things is divided by to be their mean, in float32.
 
-    Data-parallel training averages the processes' gradients; losses that are sums divided by this
-    mean then have the gradient that one process with the whole batch would have.
+    The count, but at least `minimum`. In a distributed run it is a process's share of the count of
+    all: data-parallel training averages the processes' gradients, and losses divided by this have
+    the gradient that one process with the whole batch would have.
     """
     count = count.detach().float()
+    processes = 1
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(count)
-        count = count / torch.distributed.get_world_size()
-    return count
+        processes = torch.distributed.get_world_size()
+    return count.clamp(min=minimum) / processes
 
 
 def at_cells(maps: Tensor, cells: Tensor) -> Tensor:

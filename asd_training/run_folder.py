@@ -31,6 +31,7 @@ from asd_perception.files import atomic_file
 from asd_training.checkpoints import BEST, LAST
 from asd_training.config import LoopConfig, Run, read_config
 from asd_training.datasets.index import KeyframeIndex
+from asd_training.results_file import machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +128,7 @@ def origin(index: KeyframeIndex, config: LoopConfig) -> dict[str, Any]:
         },
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "training": {key: v for key, v in settings.items() if key not in ("student", "teacher")},
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{machine()}, {torch.get_num_threads()} threads",
         "versions": {
             "asd_perception": __version__,
             "commit": _commit(),

@@ -22,7 +22,6 @@ from asd_training.distillation.teacher import FrozenTeacher, load_teacher
 from asd_training.loop import DetectorTraining, run_training
 from asd_training.objective import student_objective
 from asd_training.run_folder import add_arguments, open_run
-from asd_training.teacher.detection import trained_sweeps
 
 
 class StudentTraining(DetectorTraining):
@@ -33,6 +32,7 @@ class StudentTraining(DetectorTraining):
     """
 
     kind = "student"
+    sees_lidar = False
 
     def __init__(self, config: StudentRun, index: KeyframeIndex) -> None:
         distillation = config.distillation
@@ -46,7 +46,7 @@ class StudentTraining(DetectorTraining):
             teacher = load_teacher(distillation, config.student)
             if distillation.initialise:
                 teacher.initialise(student)
-        sweeps = teacher.sweeps if teacher and distillation.asks_teacher else 0
+        sweeps = teacher.network.config.sweeps if teacher and distillation.asks_teacher else 0
         super().__init__(config, student, config.student, index, sweeps)
         self.supervision = config.supervision
         self.semantics = semantics
@@ -98,14 +98,13 @@ def run(args: argparse.Namespace) -> None:
     distillation = config.distillation
     if args.teacher and not distillation.needs_teacher:
         raise UserError("--teacher has nothing to teach; say what with --distill or --set")
-    sweeps, method = 1, "student on ground truth"
+    method = "student on ground truth"
     if distillation.needs_teacher and distillation.teacher:
-        sweeps = trained_sweeps(Path(distillation.teacher))
         method += f", taught by {distillation.teacher}"
     run_training(
         args,
         config,
-        KeyframeIndex.open(args.data, args.version, sweeps),
+        KeyframeIndex.open(args.data, args.version),
         StudentTraining,
         method=method,
     )

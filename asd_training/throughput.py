@@ -33,7 +33,10 @@ from asd_training.run_folder import add_config_arguments
 from asd_training.student import StudentTraining
 from asd_training.teacher.training import TeacherTraining
 
-WARM_UP = 5  # batches that do not count: first allocations, filled queues
+WARM_UP = 5
+"""Batches for each of the loader's processes that do not count: first allocations, and what was
+made before the clock started and lies ready."""
+
 SAMPLES = 40  # of which the core time of one is taken
 
 
@@ -43,7 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
     add_config_arguments(parser)
     parser.add_argument(
-        "--steps", type=int, default=30, help="steps that are timed (default: %(default)s)"
+        "--steps",
+        type=int,
+        default=30,
+        help="steps that are timed, rounded up to as many for each of the loader's processes "
+        "(default: %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
 
@@ -55,8 +62,17 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         check_output_file(args.json)
     load = os.getloadavg()[0]
-    module = _module(args)
-    config = module.config
+    run: Any
+    run, training = {
+        "student": (StudentRun, StudentTraining),
+        "teacher": (TeacherRun, TeacherTraining),
+    }[args.kind]
+    config = read_config(run, args.config, args.set)
+    config = dataclasses.replace(config, accumulate=1, steps=10**6)  # the loader must not end first
+    index = KeyframeIndex.open(args.data, args.version)
+    check_splits(config, index)
+    prepare(config)
+    module = training(config, index)
     figures = {
         "data": str(args.data),
         "kind": args.kind,
@@ -73,41 +89,30 @@ def run(args: argparse.Namespace) -> None:
         write_results(args.json, shlex.join(["asd-train", *sys.argv[1:]]), **figures)
 
 
-def _module(args: argparse.Namespace) -> DetectorTraining:
-    """The training of the arguments, one batch a step."""
-    config: StudentRun | TeacherRun
-    short = {"steps": WARM_UP + args.steps + 1, "accumulate": 1}
-    if args.kind == "student":
-        config = dataclasses.replace(read_config(StudentRun, args.config, args.set), **short)
-        index = KeyframeIndex.open(args.data, args.version, sweeps=1)
-        check_splits(config, index)
-        prepare(config)
-        return StudentTraining(config, index)
-    config = dataclasses.replace(read_config(TeacherRun, args.config, args.set), **short)
-    index = KeyframeIndex.open(args.data, args.version, config.sweeps)
-    check_splits(config, index)
-    prepare(config)
-    return TeacherTraining(config, index)
-
-
 def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
     """Time `steps` batches of the loader alone, of the step alone, and of both together.
 
+    `steps` is rounded up to a whole number of batches for each of the loader's processes.
     sample_core_ms: CPU time of one sample on one core, the median of several; other programs do
     not count. Everything else is by the clock. A step is Lightning's, with optimiser and averaged
     weights; alone, it takes the same batch again and again, which lies on the device. Together,
     `data_share` is the share of the time between the end of a step and the start of the next one:
     the wait for the loader, the copy to the device, and Lightning's own bookkeeping.
     """
-    trainer, _ = _trainer(module)
+    workers = max(1, module.config.loader_workers)
+    steps = -(-steps // workers) * workers  # batches come in bursts of so many
+    warm_up = WARM_UP * workers
+    trainer, _ = _trainer(module, warm_up + steps)
     module.trainer = trainer
+    device = trainer.strategy.root_device
+    module.to(device)  # the loader pins its memory for it, as in a run
     loader = module.train_dataloader()
     cores_ms = _core_ms_of_samples(loader.dataset)
     size = module.config.batch_size
 
     batches = iter(loader)
     first = next(batches)
-    for _ in range(WARM_UP - 1):
+    for _ in range(warm_up - 1):
         next(batches)
     start = time.perf_counter()
     for _ in tqdm(islice(batches, steps), desc="loader alone", total=steps, unit="batch"):
@@ -115,10 +120,9 @@ def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
     loader_s = (time.perf_counter() - start) / steps
     del batches  # its processes, too
 
-    device = trainer.strategy.root_device
     on_device = move_data_to_device(first, device)
-    alone = _fit(module, DataLoader([on_device] * (WARM_UP + steps), batch_size=None))
-    together = _fit(module, None)
+    same = DataLoader([on_device] * (warm_up + steps), batch_size=None)
+    alone, together = (_fit(module, data, warm_up + steps) for data in (same, None))
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "timed_batches": steps,
@@ -127,13 +131,13 @@ def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
             "sample_core_ms": round(cores_ms, 1),
         },
         "step": {
-            "samples_per_s": round(size / alone.seconds(), 2),
-            "batch_ms": round(1e3 * alone.seconds(), 1),
+            "samples_per_s": round(size / alone.seconds(steps), 2),
+            "batch_ms": round(1e3 * alone.seconds(steps), 1),
         },
         "together": {
-            "samples_per_s": round(size / together.seconds(), 2),
-            "batch_ms": round(1e3 * together.seconds(), 1),
-            "data_share": round(together.share_between_steps(), 4),
+            "samples_per_s": round(size / together.seconds(steps), 2),
+            "batch_ms": round(1e3 * together.seconds(steps), 1),
+            "data_share": round(together.share_between_steps(steps), 4),
         },
     }
 
@@ -151,15 +155,15 @@ class _Clock(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self.ends.append(_now(trainer.strategy.root_device))
 
-    def seconds(self) -> float:
-        """From the end of a step to the end of the next, on average."""
-        return (self.ends[-1] - self.ends[WARM_UP - 1]) / (len(self.ends) - WARM_UP)
+    def seconds(self, steps: int) -> float:
+        """From the end of a step to the end of the next, on average over the last `steps`."""
+        return (self.ends[-1] - self.ends[-steps - 1]) / steps
 
-    def share_between_steps(self) -> float:
+    def share_between_steps(self, steps: int) -> float:
         """The share of that time in which no step is under way."""
-        pairs = zip(self.ends[WARM_UP - 1 : -1], self.starts[WARM_UP:], strict=True)
+        pairs = zip(self.ends[-steps - 1 : -1], self.starts[-steps:], strict=True)
         between = sum(start - end for end, start in pairs)
-        return between / (self.ends[-1] - self.ends[WARM_UP - 1])
+        return between / steps / self.seconds(steps)
 
 
 def _now(device: torch.device) -> float:
@@ -168,21 +172,21 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _fit(module: LightningModule, loader: DataLoader[TrainingSample] | None) -> _Clock:
+def _fit(module: LightningModule, loader: DataLoader[TrainingSample] | None, steps: int) -> _Clock:
     """Train on a loader's batches; None: the module's own loader's."""
-    trainer, clock = _trainer(module)
+    trainer, clock = _trainer(module, steps)
     trainer.fit(module, loader)
     return clock
 
 
-def _trainer(module: LightningModule) -> tuple[Trainer, _Clock]:
+def _trainer(module: LightningModule, steps: int) -> tuple[Trainer, _Clock]:
     """A trainer of one process like that of `loop.train`, without its files."""
     clock = _Clock()
     trainer = Trainer(
         accelerator="auto",
         devices=1,
         precision=module.config.precision,
-        max_steps=module.config.steps - 1,
+        max_steps=steps,
         limit_val_batches=0,
         logger=False,
         callbacks=[clock],

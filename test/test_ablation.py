@@ -34,8 +34,8 @@ def small_ablation(folder: Path, **changes: object) -> Path:
     short = {"steps": 2, "batch_size": 1, "loader_workers": 0, "warmup_steps": 1}
     network = to_dict(SMALL)
     (folder / "base.yaml").write_text(yaml.safe_dump({**short, "student": network}))
-    teacher = {"modality": "lidar", "network": network}
-    (folder / "teacher.yaml").write_text(yaml.safe_dump({**short, "sweeps": 1, "teacher": teacher}))
+    teacher = {"modality": "lidar", "sweeps": 1, "network": network}
+    (folder / "teacher.yaml").write_text(yaml.safe_dump({**short, "teacher": teacher}))
     values = {
         "name": "small",
         "title": "A small ablation",

@@ -88,7 +88,7 @@ def run(synthetic_root, tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     (run / "config.yaml").write_text(yaml.safe_dump(to_dict(SMALL)))
     torch.manual_seed(0)
-    train(StudentTraining(SMALL, KeyframeIndex.open(synthetic_root, sweeps=1)), run, resume=False)
+    train(StudentTraining(SMALL, KeyframeIndex.open(synthetic_root)), run, resume=False)
     return run
 
 

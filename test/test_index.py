@@ -20,7 +20,7 @@ from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import inverse, transform_points
 from asd_training.datasets import index as index_module
-from asd_training.datasets.index import KeyframeIndex, index_files
+from asd_training.datasets.index import SWEEPS, KeyframeIndex, index_files
 from asd_training.datasets.index_benchmark import measure
 from asd_training.datasets.nuscenes import (
     annotated_objects,
@@ -149,7 +149,7 @@ def test_a_keyframe_out_of_range_is_no_other_keyframe(root):
 @pytest.mark.parametrize("source", ["sweeps_root", "keyframe_root"])
 def test_lidar_points_are_those_of_the_devkits_multisweep(source, request, tmp_path):
     root = copy_of(request.getfixturevalue(source), tmp_path / "data")
-    index, nusc = KeyframeIndex.open(root, sweeps=10), open_dataset(root)
+    index, nusc = KeyframeIndex.open(root), open_dataset(root)
     for i in range(len(index)):
         frame = index.frame(i)
         sample = nusc.get("sample", frame.sample_token)
@@ -171,21 +171,23 @@ def test_lidar_points_are_those_of_the_devkits_multisweep(source, request, tmp_p
 def test_sweeps_are_those_at_hand_each_once(sweeps_root, tmp_path):
     root = copy_of(sweeps_root, tmp_path / "data")
     nusc = open_dataset(root)
-    for sweeps, counts in ((1, [1, 1]), (10, [1, 10]), (20, [1, 11])):
-        index = KeyframeIndex.open(root, sweeps=sweeps)
-        chains = [index.lidar_sweeps(i) for i in range(2)]
-        assert [len(chain) for chain in chains] == counts
-        assert [len({sweep.path for sweep in chain}) for chain in chains] == counts
-        assert "samples" in chains[1][0].path.parts
-        lags = [sweep.time_lag for sweep in chains[1]]
-        np.testing.assert_allclose(lags, 0.05 * np.arange(len(lags)), atol=2e-3)
-        assert len(np.unique(index.lidar(1)[:, 4])) == len(lags)
+    index = KeyframeIndex.open(root)
+    chains = [index.lidar_sweeps(i) for i in range(2)]
+    assert [len(chain) for chain in chains] == [1, SWEEPS]  # of the 11 that there are
+    assert [len({sweep.path for sweep in chain}) for chain in chains] == [1, SWEEPS]
+    assert "samples" in chains[1][0].path.parts
+    lags = [sweep.time_lag for sweep in chains[1]]
+    np.testing.assert_allclose(lags, 0.05 * np.arange(SWEEPS), atol=2e-3)
+    for count in (1, 3, SWEEPS):
+        assert len(np.unique(index.lidar(1, count)[:, 4])) == count
     # Ego motion: the sensor at the oldest sweep, in the global frame, is where the tables say.
     oldest, frame = chains[1][-1], index.frame(1)
-    first = nusc.get("sample_data", nusc.sample[0]["data"]["LIDAR_TOP"])
-    expected = reference_from_sensor(nusc, first, np.eye(4))
+    record = nusc.get("sample_data", nusc.sample[1]["data"]["LIDAR_TOP"])
+    for _ in range(SWEEPS - 1):
+        record = nusc.get("sample_data", record["prev"])
+    expected = reference_from_sensor(nusc, record, np.eye(4))
     np.testing.assert_allclose(frame.global_from_ego @ oldest.ego_from_lidar, expected, atol=1e-9)
-    assert np.linalg.norm((global_from_ego(nusc, first) - frame.global_from_ego)[:3, 3]) > 0.5
+    assert np.linalg.norm((global_from_ego(nusc, record) - frame.global_from_ego)[:3, 3]) > 0.5
 
 
 def own_lidar_file(index: KeyframeIndex, i: int) -> Path:
@@ -210,9 +212,10 @@ def test_points_on_the_own_vehicle_are_left_out(root):
 def test_a_missing_or_damaged_lidar_file_is_named(root):
     index = KeyframeIndex.open(root)
     path = own_lidar_file(index, 0)
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match=f"{path.name} has .* bytes, not a multiple of 20"):
-        index.lidar(0)
+    for content in (path.read_bytes()[:-4], b""):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"{path.name} has {len(content)} bytes, not a mult"):
+            index.lidar(0)
     path.unlink()
     with pytest.raises(UserError, match=f"{path.name} is missing"):
         index.lidar(0)
@@ -248,7 +251,7 @@ def test_it_is_built_once_and_again_when_a_table_changes(root, builds, capsys):
     KeyframeIndex.open(root)
     first = KeyframeIndex.open(root)
     assert len(builds) == 1
-    assert index_files(root, first.version, 10)[0].is_file()
+    assert index_files(root, first.version)[0].is_file()
     table = root / first.version / "sample_annotation.json"
 
     os.utime(table, ns=(1, 1))  # another time, the same content: as after a copy
@@ -259,8 +262,6 @@ def test_it_is_built_once_and_again_when_a_table_changes(root, builds, capsys):
     changed = KeyframeIndex.open(root)
     assert len(builds) == 2
     assert (changed.object_lidar_points > first.object_lidar_points).all()
-    KeyframeIndex.open(root, sweeps=3)
-    assert len(builds) == 3
     assert "no usable index" not in capsys.readouterr().err
 
 
@@ -297,7 +298,7 @@ def test_a_root_that_cannot_be_written_uses_the_users_cache(root, builds, tmp_pa
     assert_same_index(KeyframeIndex.open(root), first)
     assert len(builds) == 1
     (kept,) = (tmp_path / "cache" / "asd_perception").iterdir()
-    assert kept.name.endswith(f"-{first.version}-sweeps10.npz")
+    assert kept.name.endswith(f"-{first.version}.npz")
 
 
 def test_without_any_place_for_its_file_it_is_there_and_says_so(
@@ -313,7 +314,7 @@ def test_without_any_place_for_its_file_it_is_there_and_says_so(
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "npy", "pickle", "format", "lacking"])
 def test_a_file_that_is_no_index_is_replaced_with_one_line(root, builds, capsys, damage):
     first = KeyframeIndex.open(root)
-    file = index_files(root, first.version, 10)[0]
+    file = index_files(root, first.version)[0]
     content = file.read_bytes()
     arrays = dict(np.load(file))
     with file.open("wb") as stream:
@@ -348,7 +349,7 @@ def module_root(synthetic_root, tmp_path_factory):
 @given(st.data())
 def test_no_changed_byte_of_the_file_changes_the_index(module_root, data):
     first = KeyframeIndex.open(module_root)
-    file = index_files(module_root, first.version, 10)[0]
+    file = index_files(module_root, first.version)[0]
     content = bytearray(file.read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
@@ -372,8 +373,6 @@ def test_builders_at_the_same_time_do_not_disturb_each_other(root, builds):
 def test_wrong_arguments_and_tables_are_told(root, tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         KeyframeIndex.open(tmp_path / "absent")
-    with pytest.raises(UserError, match="sweeps 0: must be at least 1"):
-        KeyframeIndex.open(root, sweeps=0)
     table = next(root.glob("v1.0*")) / "ego_pose.json"
     poses = table.read_text()
     table.write_text("[]")
@@ -387,7 +386,7 @@ def test_wrong_arguments_and_tables_are_told(root, tmp_path):
 
 
 def test_the_benchmark_measures_and_leaves_the_dataset_alone(root):
-    result = measure(root, None, sweeps=10, repeat_to=20)
+    result = measure(root, None, repeat_to=20)
     assert result["keyframes"] == 6
     assert result["projected"]["keyframes"] == 20
     assert result["projected"]["index_bytes"] > 2 * (result["index_bytes"] - 10_000)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,9 @@ from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import KeyframeDataset, collate
 
 assert_same = partial(torch.testing.assert_close, rtol=0, atol=0, equal_nan=True)
-ALL_CHANGES = AugmentationConfig(camera_dropout=0.5)
+ALL_CHANGES = AugmentationConfig(
+    resize=(0.8, 1.2), rotation=10.0, bev_flip=True, bev_rotation=45.0, camera_dropout=0.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def root(synthetic_root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def index(root):
-    return KeyframeIndex.open(root, sweeps=1)
+    return KeyframeIndex.open(root)
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,14 @@ def test_every_choice_makes_batches_augmented_or_not(index, sweeps, cameras, tar
     assert bool(batch.objects.valid.any()) == targets
     assert bool(batch.pixels.depth_bins.numel()) == (cameras and targets)
     assert batch.keyframe.tolist() == [0, 1]
+
+
+def test_an_image_of_another_size_than_the_tables_say_is_named(root, index):
+    path = index.frame(0).image_paths[2]
+    content = path.read_bytes()
+    path.write_bytes(cv2.imencode(".jpg", np.zeros((9, 16, 3), np.uint8))[1].tobytes())
+    try:
+        with pytest.raises(UserError, match=f"{path.name} is 16x9, but the tables say 320x180"):
+            KeyframeDataset(index, StudentConfig())[0]
+    finally:
+        path.write_bytes(content)

@@ -161,7 +161,6 @@ def test_contradictory_calibration_is_named(node, robot, sweep):
     time.sleep(0.3)
 
 
-@pytest.mark.xfail(reason="open fault: the frame of the other five cameras often stays out")
 def test_a_stamp_in_the_future_costs_its_own_image_only(node, robot, sweep, expected):
     robot.detect(sweep())
     messages, stamps = sweep(), robot.next_stamps()

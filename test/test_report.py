@@ -25,7 +25,6 @@ from test_network import SMALL
 from asd_perception import model_directory
 from asd_perception.constants import CLASSES
 from asd_perception.detections import Detections
-from asd_perception.errors import UserError
 from asd_training.datasets.nuscenes import (
     annotated_objects,
     camera_frame,
@@ -46,7 +45,6 @@ from asd_training.error_analysis import (
 from asd_training.evaluation import Evaluation, Metrics, evaluate, write_submission
 from asd_training.metrics_file import Setting, write_metrics
 from asd_training.report import write_report
-from asd_training.teacher.detection import trained_sweeps
 from asd_training.teacher.network import Teacher, TeacherConfig
 
 CAR, TRUCK, PEDESTRIAN = (CLASSES.index(name) for name in ("car", "truck", "pedestrian"))
@@ -426,9 +424,8 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root
 
 
 def test_the_command_scores_a_teacher_with_its_own_sweeps(samples, synthetic_root, tmp_path):
-    teacher = Teacher(TeacherConfig(modality="lidar", network=SMALL))
-    provenance = {"training": {"sweeps": 1}}
-    model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, provenance)
+    teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
+    model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
     done = asd_train_evaluate(
         tmp_path / "t", synthetic_root, "--output", tmp_path / "s.json",
         "--report", tmp_path / "r.html", "--metrics", tmp_path / "m.json",
@@ -439,10 +436,3 @@ def test_the_command_scores_a_teacher_with_its_own_sweeps(samples, synthetic_roo
     assert submission["meta"]["use_lidar"] and not submission["meta"]["use_camera"]
     assert json.loads((tmp_path / "m.json").read_text())["samples"] == len(samples)
     assert Page((tmp_path / "r.html").read_text()).open == []
-
-
-def test_a_teacher_that_does_not_say_its_sweeps_is_refused(tmp_path):
-    teacher = Teacher(TeacherConfig(modality="lidar", network=SMALL))
-    model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
-    with pytest.raises(UserError, match="training.sweeps does not say"):
-        trained_sweeps(tmp_path / "t")

@@ -233,6 +233,22 @@ def test_frames_go_on_without_dead_cameras_and_wait_only_while_these_may_come_ba
     assert all(by_sweep[sweep][0].cameras == CAMERAS for sweep in range(41, 60))
 
 
+@pytest.mark.parametrize("ahead", [1.0, 3600.0])
+@pytest.mark.parametrize("max_wait", [0.1, 1.0])
+def test_an_image_with_a_wrong_clock_is_no_frame_even_when_all_cameras_pause(max_wait, ahead):
+    images = [*sweep_images(0), *sweep_images(1)]
+    images = [
+        (camera, stamp + int(ahead * 1e9), "wrong") if camera == "CAM_BACK" and sweep == 1 else i
+        for i in images
+        for camera, stamp, sweep in [i]
+    ]
+    arrivals = list(zip([image[1] - START for image in sweep_images(0) * 2], images, strict=True))
+    synchronizer = FrameSynchronizer(CAMERAS, TOLERANCE, max_wait)
+    frames = [frame for frame, _ in play(synchronizer, arrivals, until=5.0)]
+    assert sweeps_of(frames) == [0, 1]
+    assert len(frames[1].cameras) == 5
+
+
 def test_too_few_cameras_make_no_frame():
     images = [*sweep_images(0)]
     for sweep in range(1, 40):

@@ -49,7 +49,7 @@ def asd_train(*arguments):
 
 @pytest.fixture(scope="module")
 def index(synthetic_root):
-    return KeyframeIndex.open(synthetic_root, sweeps=1)
+    return KeyframeIndex.open(synthetic_root)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,14 @@ def test_training_ends_in_a_model_directory_with_provenance(synthetic_root, tmp_
 def test_a_teacher_is_trained_and_saved(synthetic_root, tmp_path):
     done = asd_train(
         *("teacher", synthetic_root, tmp_path / "run", "--set", "steps=2", "--set", "batch_size=1"),
-        *("--set", "loader_workers=0", "--set", "sweeps=2", "--set", "teacher.modality=lidar"),
+        *(
+            "--set",
+            "loader_workers=0",
+            "--set",
+            "teacher.sweeps=2",
+            "--set",
+            "teacher.modality=lidar",
+        ),
     )
     assert done.returncode == 0, done.stderr
     teacher = model_directory.load_network(
@@ -309,49 +316,53 @@ def test_a_loss_that_is_not_finite_is_told(index):
         module.training_step(batch, 0)
 
 
-_ONE_OF_TWO = """
-import sys, torch
-from asd_perception.config import StudentConfig
+_TRAINED_BY_THE_LOOP = """
+import os, sys
+from pathlib import Path
+import torch
 from asd_training.config import StudentRun
 from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, collate
+from asd_training.loop import prepare, train
 from asd_training.student import StudentTraining
 
-root, file = sys.argv[1:]
+class Recorded(StudentTraining):
+    def on_train_batch_start(self, *arguments):
+        super().on_train_batch_start(*arguments)
+        self.network.eval()  # batch statistics differ by nature
+
+    def configure_gradient_clipping(self, *arguments, **keywords):
+        gradients = {name: p.grad for name, p in self.network.named_parameters()}
+        if self.trainer.is_global_zero:
+            torch.save(gradients, Path(self.trainer.default_root_dir) / "gradients")
+        super().configure_gradient_clipping(*arguments, **keywords)
+
+root, run = sys.argv[1:]
 torch.set_num_threads(1)
-torch.distributed.init_process_group("gloo")
-rank = torch.distributed.get_rank()
-index = KeyframeIndex.open(root, sweeps=1)
-torch.manual_seed(0)
-module = StudentTraining(StudentRun(), index).eval()  # batch statistics differ by nature
-batch = collate([KeyframeDataset(index, StudentConfig())[rank]])
-torch.stack(list(module.losses(batch).values())).sum().backward()
-for p in module.network.parameters():
-    torch.distributed.all_reduce(p.grad)
-    p.grad /= torch.distributed.get_world_size()
-if rank == 0:
-    torch.save({n: p.grad for n, p in module.network.named_parameters()}, file)
+processes = int(os.environ.get("WORLD_SIZE", "1"))
+config = StudentRun(
+    steps=1, batch_size=2 // processes, loader_workers=0, val_split="mini_val", augmentation=None
+)
+prepare(config)
+train(Recorded(config, KeyframeIndex.open(root)), Path(run), resume=False)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_gradients_of_one(synthetic_root, index, tmp_path):
-    (tmp_path / "one_of_two.py").write_text(_ONE_OF_TWO)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "--standalone", tmp_path / "one_of_two.py", synthetic_root, tmp_path / "two"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    torch.manual_seed(0)
-    module = StudentTraining(StudentRun(), index).eval()
-    dataset = KeyframeDataset(index, StudentConfig())
-    torch.stack(list(module.losses(collate([dataset[0], dataset[1]])).values())).sum().backward()
-    two = torch.load(tmp_path / "two")
-    for name, parameter in module.network.named_parameters():
-        torch.testing.assert_close(two[name], parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
+def test_two_processes_have_the_gradients_of_one(synthetic_root, tmp_path):
+    script = tmp_path / "trained_by_the_loop.py"
+    script.write_text(_TRAINED_BY_THE_LOOP)
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    for run, launcher in (("one", []), ("two", torchrun)):
+        done = subprocess.run(
+            [sys.executable, *launcher, script, synthetic_root, tmp_path / run],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / run / "gradients") for run in ("one", "two"))
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
 
 
 @pytest.mark.slow

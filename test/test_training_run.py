@@ -4,6 +4,7 @@ goes on from there."""
 
 import dataclasses
 import json
+import re
 import resource
 import shutil
 import signal
@@ -20,12 +21,13 @@ from asd_perception import model_directory
 from asd_perception.bev_grid import BevGrid
 from asd_perception.config import BackboneConfig, DepthConfig, StudentConfig, to_dict
 from asd_perception.errors import UserError
-from asd_training import cli
+from asd_training import cli, run_folder
 from asd_training.checkpoints import AtomicCheckpointIO
-from asd_training.config import StudentRun
+from asd_training.config import StudentRun, TeacherRun
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import KeyframeDataset, collate
 from asd_training.student import StudentTraining
+from asd_training.teacher.training import TeacherTraining
 
 SMALL = StudentRun(
     steps=2,
@@ -75,7 +77,7 @@ def asd_train(monkeypatch, capfd):
 
 @pytest.fixture(scope="module")
 def index(synthetic_root):
-    return KeyframeIndex.open(synthetic_root, sweeps=1)
+    return KeyframeIndex.open(synthetic_root)
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def assert_one_line(outcome, *messages):
     assert "Traceback" not in said
     assert said.count("error:") == 1
     line = said.strip().splitlines()[-1]
-    assert "asd-train student: error: " in line  # behind the progress bar
+    assert re.search("asd-train (student|teacher): error: ", line)  # behind the progress bar
     for message in messages:
         assert message in said
 
@@ -173,6 +175,71 @@ def test_a_learning_rate_that_makes_nan_is_one_line(
     assert_nothing_half_written(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("student", "accumulate=2", "loader_workers=2"),
+        ("student", "precision=bf16-mixed", "balance_classes=true"),
+        ("teacher", "teacher.modality=lidar", "teacher.sweeps=1", "accumulate=2"),
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_a_run_stopped_in_the_middle_of_a_step_ends_as_if_it_had_not_been(
+    synthetic_root, index, tmp_path, small, asd_train, monkeypatch, changes
+):
+    kind, *changes = changes
+    if kind == "teacher":
+        values = {k: v for k, v in to_dict(SMALL).items() if hasattr(TeacherRun(), k)}
+        small.write_text(yaml.safe_dump({**values, "teacher": {"network": to_dict(SMALL.student)}}))
+    arguments = ["--config", small, "--set", "steps=4", *(f"--set={change}" for change in changes)]
+    assert asd_train(kind, synthetic_root, tmp_path / "whole", *arguments)[0] == 0
+
+    training = StudentTraining if kind == "student" else TeacherTraining
+    step = training.training_step
+    with monkeypatch.context() as broken:
+
+        def stop_at_the_last_batch(self, batch, number):
+            if self.global_step == 3 and (number + 1) % self.config.accumulate == 0:
+                raise UserError("stopped")
+            return step(self, batch, number)
+
+        broken.setattr(training, "training_step", stop_at_the_last_batch)
+        assert_one_line(asd_train(kind, synthetic_root, tmp_path / "run", *arguments), "stopped")
+    assert asd_train(kind, synthetic_root, tmp_path / "run", "--resume")[0] == 0
+
+    whole, resumed = (
+        safetensors.torch.load_file(tmp_path / run / "model" / "model.safetensors")
+        for run in ("whole", "run")
+    )
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_a_run_does_not_go_on_with_other_data_or_processes(
+    synthetic_root, index, root, tmp_path, monkeypatch
+):
+    run_folder.begin(tmp_path / "run", SMALL, index)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="began with processes 1, not 2; start as many"):
+        run_folder.begin(tmp_path / "run", SMALL, index)
+    monkeypatch.delenv("WORLD_SIZE")
+    splits = next(root.glob("v1.0*")) / "splits.json"
+    scenes = json.loads(splits.read_text())
+    splits.write_text(json.dumps({**scenes, "synthetic_train": []}))
+    with pytest.raises(UserError, match="began with data .*; give its dataset"):
+        run_folder.begin(tmp_path / "run", SMALL, KeyframeIndex.open(root))
+    assert run_folder.begin(tmp_path / "run", SMALL, index)["processes"] == 1
+
+
+def test_many_slurm_tasks_without_torchrun_are_refused(
+    synthetic_root, tmp_path, small, asd_train, monkeypatch
+):
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    outcome = asd_train("student", synthetic_root, tmp_path / "run", "--config", small)
+    assert_one_line(outcome, "start each node's with torchrun")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture
 def full_disk():
     """A disk on which no file may grow beyond 100 kB, until it is called."""
@@ -206,7 +273,7 @@ def test_a_split_without_annotations_costs_the_metrics_not_the_model(
     root, tmp_path, small, asd_train
 ):
     tables = next(root.glob("v1.0*"))
-    index = KeyframeIndex.open(root, sweeps=1)
+    index = KeyframeIndex.open(root)
     kept = {index.sample_tokens[i].decode() for i in index.split("synthetic_train")}
     annotations = json.loads((tables / "sample_annotation.json").read_text())
     annotations = [row for row in annotations if row["sample_token"] in kept]

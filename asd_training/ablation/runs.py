@@ -82,9 +82,7 @@ def run(args: argparse.Namespace) -> None:
     check_output_file(report)
     if args.jobs < 1:
         raise UserError(f"--jobs is {args.jobs}; it must be at least 1")
-    KeyframeIndex.open(
-        args.data, args.version, sweeps=1
-    )  # wrong data is told, an index built, once
+    KeyframeIndex.open(args.data, args.version)  # wrong data is told, an index built, once
     jobs = plan(ablation, args.config.parent, args.out.resolve(), args.rows, args.seeds)
     options = ["--version", args.version] if args.version else []
     with atomic_file(args.out / "results" / DEFINITION) as path:

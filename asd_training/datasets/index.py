@@ -44,11 +44,14 @@ from asd_training.datasets.nuscenes import (
     split_scene_names,
 )
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the meaning of a stored array changes, be it by a change in nuscenes.py."""
 
 MIN_DISTANCE = 1.0
 """LiDAR points nearer to the sensor than this (m) in both x and y are of the own vehicle."""
+
+SWEEPS = 10
+"""LiDAR sweeps of a keyframe in the index: its own and earlier ones, the lineage's number."""
 
 _Arrays = dict[str, NDArray[Any]]
 
@@ -75,7 +78,6 @@ class KeyframeIndex:
 
     root: Path
     version: str
-    sweeps: int  # at most so many a keyframe
 
     scene_names: NDArray[np.bytes_]  # (S,)
     scene_ids: NDArray[np.int32]  # (K,)
@@ -103,21 +105,19 @@ class KeyframeIndex:
     sweep_ego_from_lidar: Array  # (sweeps, 4, 4)
 
     @classmethod
-    def open(cls, root: str | Path, version: str | None = None, sweeps: int = 10) -> KeyframeIndex:
+    def open(cls, root: str | Path, version: str | None = None) -> KeyframeIndex:
         """The index of a dataset, from its file where that is still true, else built and kept.
 
-        sweeps: the number of LiDAR sweeps a keyframe, its own and earlier ones. The file is true as
-        long as the tables have the size and time of change, or else the content, that they had.
-        Of many processes that find none, one builds it while the others wait.
+        The file is true as long as the tables have the size and time of change, or else the
+        content, that they had. Of many processes that find none, one builds it while the others
+        wait.
 
         Raises UserError if the dataset is incomplete or its tables do not fit together.
         """
         root = Path(root)
         version = dataset_version(root, version)
-        if sweeps < 1:
-            raise UserError(f"sweeps {sweeps}: must be at least 1")
-        identity = _identity(version, sweeps)
-        files = index_files(root, version, sweeps)
+        identity = _identity(version)
+        files = index_files(root, version)
         tables = [root / version / f"{table}.json" for table in TABLES]
         # Stats and digests are taken before the tables are read: a change meanwhile is seen at the
         # next start.
@@ -133,16 +133,16 @@ class KeyframeIndex:
                         if np.array_equal(arrays["table_digests"], digests):
                             break
                     else:
-                        arrays = _build(open_dataset(root, version), sweeps)
+                        arrays = _build(open_dataset(root, version))
                     arrays["identity"] = np.array(identity)
                     arrays["table_stats"] = stats
                     arrays["table_digests"] = digests
                     _write(files, arrays)
-        return cls._of(root, version, sweeps, arrays)
+        return cls._of(root, version, arrays)
 
     @classmethod
-    def _of(cls, root: Path, version: str, sweeps: int, arrays: _Arrays) -> KeyframeIndex:
-        return cls(root, version, sweeps, **{name: arrays[name] for name in _ARRAYS})
+    def _of(cls, root: Path, version: str, arrays: _Arrays) -> KeyframeIndex:
+        return cls(root, version, **{name: arrays[name] for name in _ARRAYS})
 
     def __len__(self) -> int:
         return len(self.sample_tokens)
@@ -202,7 +202,7 @@ class KeyframeIndex:
     def lidar_sweeps(self, i: int) -> list[LidarSweep]:
         """The keyframe's own LiDAR sweep, then earlier ones, latest first.
 
-        There are fewer than `sweeps` at a scene's start, and none without LIDAR_TOP.
+        There are fewer than SWEEPS at a scene's start, and none without LIDAR_TOP.
         """
         i = self._checked(i)
         return [
@@ -245,13 +245,13 @@ class KeyframeIndex:
         return int(i)
 
 
-_ARRAYS = [field.name for field in fields(KeyframeIndex)][3:]  # all but root, version, sweeps
+_ARRAYS = [field.name for field in fields(KeyframeIndex)][2:]  # all but root and version
 
 
-def index_files(root: str | Path, version: str, sweeps: int) -> list[Path]:
+def index_files(root: str | Path, version: str) -> list[Path]:
     """Where the index of a dataset is looked for and kept: in it, or else in the user's cache."""
     root = Path(root)
-    name = f"{version}-sweeps{sweeps}.npz"
+    name = f"{version}.npz"
     files = [root / ".asd_index" / name]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     if cache.is_absolute():  # it is not where the user has no home
@@ -260,9 +260,9 @@ def index_files(root: str | Path, version: str, sweeps: int) -> list[Path]:
     return files
 
 
-def _identity(version: str, sweeps: int) -> bytes:
+def _identity(version: str) -> bytes:
     """What an index file must begin with for its numbers to mean what this program means."""
-    meaning = (FORMAT, version, sweeps, CAMERAS, CLASSES, ATTRIBUTES)
+    meaning = (FORMAT, version, SWEEPS, CAMERAS, CLASSES, ATTRIBUTES)
     return json.dumps(meaning).encode()
 
 
@@ -354,7 +354,7 @@ def _alone(files: list[Path]) -> Iterator[None]:
     yield
 
 
-def _build(nusc: NuScenes, sweeps: int) -> _Arrays:
+def _build(nusc: NuScenes) -> _Arrays:
     """The arrays of KeyframeIndex, from the tables."""
     root = Path(nusc.dataroot)
     scene_names = [scene["name"] for scene in nusc.scene]
@@ -367,7 +367,7 @@ def _build(nusc: NuScenes, sweeps: int) -> _Arrays:
                     frame = camera_frame(nusc, sample)
                     frames.append(frame)
                     objects.append(annotated_objects(nusc, sample, frame.global_from_ego))
-                    chains.append(_sweep_chain(nusc, sample, frame, sweeps))
+                    chains.append(_sweep_chain(nusc, sample, frame))
                     scene_ids.append(scene_id)
                     bar.update()
             except (KeyError, ValueError) as error:
@@ -412,13 +412,11 @@ def _build(nusc: NuScenes, sweeps: int) -> _Arrays:
     }
 
 
-def _sweep_chain(
-    nusc: NuScenes, sample: dict[str, Any], frame: CameraFrame, sweeps: int
-) -> list[LidarSweep]:
-    """The keyframe's LiDAR sweep and up to `sweeps` - 1 earlier ones."""
+def _sweep_chain(nusc: NuScenes, sample: dict[str, Any], frame: CameraFrame) -> list[LidarSweep]:
+    """The keyframe's LiDAR sweep and up to SWEEPS - 1 earlier ones."""
     chain: list[LidarSweep] = []
     token = sample["data"].get("LIDAR_TOP", "")
-    while token and len(chain) < sweeps:
+    while token and len(chain) < SWEEPS:
         record = nusc.get("sample_data", token)
         chain.append(
             LidarSweep(

@@ -32,7 +32,7 @@ LOADS = 5
 READS = 100
 
 
-def measure(root: Path, version: str | None, sweeps: int, repeat_to: int) -> dict[str, Any]:
+def measure(root: Path, version: str | None, repeat_to: int) -> dict[str, Any]:
     """Build, load and read the index of a dataset; load it once more with `repeat_to` keyframes.
 
     Times in seconds, but for those of one keyframe, in milliseconds; medians of several, but for
@@ -50,10 +50,10 @@ def measure(root: Path, version: str | None, sweeps: int, repeat_to: int) -> dic
         for entry in root.iterdir():
             if entry.name != ".asd_index":
                 (linked / entry.name).symlink_to(entry.resolve())
-        file = index_files(linked, version, sweeps)[0]
+        file = index_files(linked, version)[0]
 
         def load() -> KeyframeIndex:
-            return KeyframeIndex.open(linked, version, sweeps)
+            return KeyframeIndex.open(linked, version)
 
         build_s, index = _timed(load)
         load_s = statistics.median(_timed(load)[0] for _ in range(LOADS))
@@ -126,7 +126,6 @@ def main() -> None:
         "roots", metavar="ROOT", type=Path, nargs="+", help="nuScenes-format folder"
     )
     parser.add_argument("--version", help="version folder, where a root holds more than one")
-    parser.add_argument("--sweeps", type=int, default=10, help="default: %(default)s")
     parser.add_argument(
         "--repeat-to", type=int, default=TRAINVAL_KEYFRAMES, metavar="N",
         help="keyframes of the projection (default: %(default)s, nuScenes trainval)",
@@ -139,7 +138,7 @@ def main() -> None:
             raise UserError(f"--repeat-to {args.repeat_to}: must be at least 1")
         datasets = []
         for root in args.roots:
-            datasets.append(measure(root, args.version, args.sweeps, args.repeat_to))
+            datasets.append(measure(root, args.version, args.repeat_to))
             print(json.dumps(datasets[-1], indent=1))
         if args.json is not None:
             command = ["python", "-m", "asd_training.datasets.index_benchmark", *sys.argv[1:]]

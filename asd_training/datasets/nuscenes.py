@@ -212,15 +212,24 @@ def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:
 
 
 def read_images(frame: CameraFrame) -> list[NDArray[np.uint8]]:
-    """The images of a frame, (height, width, 3) uint8 RGB each. Raises UserError."""
+    """The images of a frame, (height, width, 3) uint8 RGB each.
+
+    Raises UserError, which names the file that is missing, damaged or not of the tables' size.
+    """
     images = []
-    for path in frame.image_paths:
+    for path, (width, height) in zip(frame.image_paths, frame.rig.image_sizes, strict=True):
         try:
-            images.append(decode_image(path.read_bytes()))
+            image = decode_image(path.read_bytes())
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; the dataset is incomplete") from error
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
+        if image.shape[:2] != (height, width):
+            raise UserError(
+                f"{path} is {image.shape[1]}x{image.shape[0]}, but the tables say "
+                f"{width}x{height}; copy it again"
+            )
+        images.append(image)
     return images
 
 
@@ -235,7 +244,7 @@ def read_lidar(path: Path) -> NDArray[np.float32]:
         raise UserError(f"{path} is missing; the dataset is incomplete") from error
     if not content or len(content) % 20:
         raise UserError(
-            f"{path} has {len(content)} bytes, not a multiple of 20 (5 floats a point); "
+            f"{path} has {len(content)} bytes, not a multiple of 20 (5 floats a point) above 0; "
             "it is damaged: copy it again"
         )
     return np.frombuffer(content, dtype="<f4").reshape(-1, 5)

@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from asd_training.distillation.features import channel_mean, standardised_difference
-from asd_training.objective import mean_over_processes
+from asd_training.objective import shared_count
 
 
 class AdaptiveSmooth(NamedTuple):
@@ -75,7 +75,7 @@ def adaptive_smooth_loss(
             )
             weight = _block_sums(mask[:, 0] * choice[:, level], error.shape[-2:])
             cost = cost + (weight * channel_mean(error, channels)).sum()
-        loss = cost / mean_over_processes(mask.sum()).clamp(min=1e-6)
+        loss = cost / shared_count(mask.sum(), 1e-6)
     return AdaptiveSmooth(loss, discrepancy, granularity)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from asd_training.distillation.features import channel_mean, standardised_difference
-from asd_training.objective import mean_over_processes
+from asd_training.objective import shared_count
 
 
 def feature_l2_loss(teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
@@ -24,4 +24,4 @@ def feature_l2_loss(teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
     with torch.autocast(student.device.type, enabled=False):
         difference, channels = standardised_difference(teacher, student)
         cost = channel_mean(difference.square(), channels)
-        return (mask[:, 0] * cost).sum() / mean_over_processes(mask.sum()).clamp(min=1e-6)
+        return (mask[:, 0] * cost).sum() / shared_count(mask.sum(), 1e-6)

@@ -29,7 +29,7 @@ from torch import Tensor
 from asd_perception.bev_grid import BevGrid
 from asd_perception.network.center_head import HeadOutput, decode_boxes
 from asd_training.distillation.rotated_iou import bev_iou
-from asd_training.objective import BOX_WEIGHT, at_cells, mean_over_processes
+from asd_training.objective import BOX_WEIGHT, at_cells, shared_count
 from asd_training.targets import DetectionTargets, gaussian_discs
 
 EMPTY = 0.05
@@ -59,7 +59,7 @@ def response_losses(
                 quality = response_quality(teacher, targets, grid, alpha)
             weight = heatmap_weight(teacher.heatmap, quality, targets, grid)
             wanted_boxes = at_cells(teacher.boxes.float(), targets.cells)  # (B, M, 8)
-        count = mean_over_processes(targets.valid.sum()).clamp(min=1)
+        count = shared_count(targets.valid.sum())
         cost = quality_focal_loss(student.heatmap.float(), teacher.heatmap.detach().float())
         boxes = at_cells(student.boxes.float(), targets.cells)
         return {

@@ -23,12 +23,10 @@ class FrozenTeacher:
     """A teacher that answers and never changes: no gradient, no batch statistics of its own.
 
     It is no module, so that one which holds it neither trains nor saves it.
-    sweeps: LiDAR sweeps that it was trained to see.
     """
 
-    def __init__(self, network: Teacher, sweeps: int) -> None:
+    def __init__(self, network: Teacher) -> None:
         self.network = network.eval().requires_grad_(False)
-        self.sweeps = sweeps
 
     @torch.no_grad()
     def __call__(self, batch: TrainingSample) -> TeacherOutput:
@@ -51,7 +49,7 @@ def load_teacher(config: DistillConfig, student: StudentConfig) -> FrozenTeacher
     faults = misfits(network.config, student, config)
     if faults:
         raise UserError(f"the teacher {path} does not fit the student: {'; '.join(faults)}")
-    return FrozenTeacher(network, detection.trained_sweeps(path))
+    return FrozenTeacher(network)
 
 
 def misfits(teacher: TeacherConfig, student: StudentConfig, config: DistillConfig) -> list[str]:

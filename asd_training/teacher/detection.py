@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from asd_perception import model_directory
-from asd_perception.errors import UserError
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate
 from asd_training.evaluation import Submission, submission_of
@@ -22,20 +22,6 @@ from asd_training.teacher.network import Teacher, TeacherConfig, TeacherOutput
 def load_teacher(path: str | Path) -> Teacher:
     """The teacher of a model directory, on the CPU, in evaluation mode. Raises UserError."""
     return model_directory.load_network(path, "teacher", TeacherConfig, Teacher)
-
-
-def trained_sweeps(path: Path) -> int:
-    """LiDAR sweeps a keyframe with which the teacher of a model directory was trained.
-
-    Raises UserError where its provenance does not say.
-    """
-    try:
-        return int(model_directory.read_config(path)["provenance"]["training"]["sweeps"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path / 'config.yaml'}: provenance.training.sweeps does not say how many LiDAR "
-            "sweeps the teacher was trained with"
-        ) from error
 
 
 def run_teacher(teacher: nn.Module, batch: TrainingSample) -> TeacherOutput:
@@ -54,19 +40,18 @@ def detect_keyframes(
     teacher: Teacher,
     index: KeyframeIndex,
     keyframes: Iterable[int],
-    sweeps: int,
     device: torch.device,
 ) -> Submission:
     """Run a teacher over keyframes of an index, with a progress bar."""
     network = teacher.config.network
     dataset = KeyframeDataset(
-        index, network, None, sweeps, cameras=teacher.uses_cameras, targets=False
+        index, network, None, teacher.config.sweeps, cameras=teacher.uses_cameras, targets=False
     )
     loader = DataLoader(Subset(dataset, list(map(int, keyframes))), collate_fn=collate)
     teacher = teacher.to(device).eval()
     submission: Submission = {}
     for batch in tqdm(loader, desc="detecting", unit="frame"):
-        batch = TrainingSample(*(x.to(device) if torch.is_tensor(x) else x for x in batch))
+        batch = move_data_to_device(batch, device)
         with torch.inference_mode():
             output = run_teacher(teacher, batch).head
         submission |= submission_of(output, batch.keyframe.tolist(), index, network)

@@ -15,6 +15,7 @@ from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
 from asd_perception.network.fusion import SymmetricFusion
 from asd_perception.network.view_transform import LiftSplat, frame_geometry
+from asd_training.datasets.index import SWEEPS
 from asd_training.teacher.pillars import PillarEncoder
 
 MODALITIES = ("lidar", "lidar_camera")
@@ -25,6 +26,7 @@ class TeacherConfig:
     """Architecture of the teacher.
 
     modality: "lidar_camera", or "lidar" alone.
+    sweeps: LiDAR sweeps that it sees of a keyframe: its own, and the latest before it.
     pillar_cells: pillars along one side of a BEV cell.
     pillar_channels: channels of a pillar's feature.
     network: all that the teacher has in common with the student: image size, backbone, depth bins,
@@ -32,6 +34,7 @@ class TeacherConfig:
     """
 
     modality: str = "lidar_camera"
+    sweeps: int = SWEEPS
     pillar_cells: int = 2
     pillar_channels: int = 32
     network: StudentConfig = field(default_factory=StudentConfig)
@@ -42,6 +45,8 @@ class TeacherConfig:
         for name in ("pillar_cells", "pillar_channels"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 1 <= self.sweeps <= SWEEPS:
+            raise UserError(f"sweeps is {self.sweeps}; it must be in 1 ... {SWEEPS}")
 
 
 class TeacherOutput(NamedTuple):

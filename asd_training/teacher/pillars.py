@@ -63,11 +63,10 @@ class PillarEncoder(nn.Module):
         with torch.autocast(points.device.type, enabled=False):
             points = points.float()
             finite = points.isfinite().all(dim=1)
-            points, sample_index = points[finite], sample_index[finite]
-            cells = cells_of(points, self.pillar_grid)
-            inside = cells < drop_cell((size, size))
-            points = points[inside]
-            pillar = sample_index[inside] * size * size + cells[inside]  # counted through the batch
+            cells = cells_of(points.nan_to_num(), self.pillar_grid)
+            kept = (finite & (cells < drop_cell((size, size)))).nonzero()[:, 0]
+            points = points[kept]
+            pillar = sample_index[kept] * size * size + cells[kept]  # counted through the batch
 
             features = point_features(points, pillar, batch_size, self.pillar_grid)
             for layer in self.layers:

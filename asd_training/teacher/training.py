@@ -22,11 +22,13 @@ class TeacherTraining(DetectorTraining):
     """The teacher and its objective on ground truth."""
 
     kind = "teacher"
+    sees_lidar = True
 
     def __init__(self, config: TeacherRun, index: KeyframeIndex) -> None:
         network = config.teacher.network
         teacher = Teacher(config.teacher)
-        super().__init__(config, teacher, network, index, config.sweeps, teacher.uses_cameras)
+        sweeps, cameras = config.teacher.sweeps, teacher.uses_cameras
+        super().__init__(config, teacher, network, index, sweeps, cameras)
 
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
         output = run_teacher(self.network, batch)
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     run_training(
         args,
         config,
-        KeyframeIndex.open(args.data, args.version, config.sweeps),
+        KeyframeIndex.open(args.data, args.version),
         TeacherTraining,
         method=f"{config.teacher.modality} teacher on ground truth",
     )
