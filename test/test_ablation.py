@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from scipy import stats
-from test_student_distillation import SMALL
+from small import SMALL
 
 from asd_perception import model_directory
 from asd_perception.config import to_dict

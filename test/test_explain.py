@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_student_distillation import PROVENANCE, SMALL
+from small import SMALL
 
 from asd_perception import model_directory
 from asd_perception.bev_grid import BevGrid
@@ -26,9 +26,9 @@ from asd_training.teacher.network import Teacher, TeacherConfig
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory) -> Path:
     torch.manual_seed(5)
-    config = TeacherConfig("lidar", network=SMALL)
+    config = TeacherConfig("lidar", sweeps=1, network=SMALL)
     path = tmp_path_factory.mktemp("explain") / "teacher"
-    model_directory.save_network(path, "teacher", Teacher(config), config, PROVENANCE)
+    model_directory.save_network(path, "teacher", Teacher(config), config, {})
     return path
 
 

@@ -12,13 +12,11 @@ import onnxruntime
 import pytest
 import torch
 import yaml
+from small import SMALL
 
 from asd_perception import model_directory
-from asd_perception.bev_grid import BevGrid
 from asd_perception.config import (
     BACKBONES,
-    BackboneConfig,
-    DepthConfig,
     StudentConfig,
     from_dict,
     to_dict,
@@ -48,29 +46,7 @@ from asd_training.export import (
 from asd_training.loop import train
 from asd_training.student import StudentTraining
 
-SMALL = StudentRun(
-    steps=10,
-    batch_size=1,
-    loader_workers=0,
-    student=StudentConfig(
-        image_size=(32, 96),
-        backbone=BackboneConfig(
-            options={
-                "embedding_size": 8,
-                "hidden_sizes": [8, 8, 16, 16],
-                "depths": [1, 1, 1, 1],
-                "layer_type": "basic",
-            },
-            channels=16,
-        ),
-        depth=DepthConfig(1.0, 21.0, 10),
-        bev=BevGrid(half_extent=12.8),
-        bev_channels=8,
-        encoder_channels=(8, 8, 16),
-        head_channels=16,
-        max_objects=30,
-    ),
-)
+RUN = StudentRun(steps=10, batch_size=1, loader_workers=0, student=SMALL)
 
 
 def export(*arguments) -> subprocess.CompletedProcess:
@@ -86,9 +62,9 @@ def export(*arguments) -> subprocess.CompletedProcess:
 def run(synthetic_root, tmp_path_factory):
     """An unfinished run: what Lightning leaves after some steps of `asd-train student`."""
     run = tmp_path_factory.mktemp("run")
-    (run / "config.yaml").write_text(yaml.safe_dump(to_dict(SMALL)))
+    (run / "config.yaml").write_text(yaml.safe_dump(to_dict(RUN)))
     torch.manual_seed(0)
-    train(StudentTraining(SMALL, KeyframeIndex.open(synthetic_root)), run, resume=False)
+    train(StudentTraining(RUN, KeyframeIndex.open(synthetic_root)), run, resume=False)
     return run
 
 
@@ -96,7 +72,7 @@ def run(synthetic_root, tmp_path_factory):
 def model():
     """A student whose every map answers to its inputs, as after training."""
     torch.manual_seed(0)
-    student = Student(SMALL.student).eval()
+    student = Student(SMALL).eval()
     with torch.no_grad():
         for parameter in student.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -154,14 +130,14 @@ def test_onnx_is_written_where_it_answers_as_pytorch(program, model, frames, tmp
     assert [o.name for o in session.get_outputs()] == list(Decoded._fields)
     described = yaml.safe_load(session.get_modelmeta().custom_metadata_map["config.yaml"])
     assert described["classes"] == list(CLASSES)
-    assert from_dict(StudentConfig, described["student"]) == SMALL.student
+    assert from_dict(StudentConfig, described["student"]) == SMALL
 
     parity = check_parity(model, file, frames)
     assert min(p.compared for p in parity.values()) > 5  # it has compared something
 
 
 def test_onnx_of_another_student_is_not_written(program, model, frames, tmp_path):
-    other = OnnxStudent(Student(SMALL.student).eval())
+    other = OnnxStudent(Student(SMALL).eval())
     for student, tolerance in ((model, 0.0), (other, 0.01)):
         with pytest.raises(UserError, match="is not written: ONNX Runtime differs from PyTorch by"):
             write_onnx(program, student, tmp_path / "student.onnx", frames, tolerance)
@@ -214,7 +190,7 @@ def test_a_checkpoint_without_its_own_configuration_is_told(run, tmp_path):
     (tmp_path / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes())
     with pytest.raises(UserError, match=r"config.yaml cannot be read"):
         load_checkpoint(tmp_path / "last.ckpt")
-    config = dataclasses.replace(SMALL.student, head_channels=8)
+    config = dataclasses.replace(SMALL, head_channels=16)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"student": to_dict(config)}))
     with pytest.raises(UserError, match=r"does not fit its config.yaml: head.*has shape"):
         load_checkpoint(tmp_path / "last.ckpt")
@@ -224,7 +200,7 @@ def test_a_checkpoint_without_its_own_configuration_is_told(run, tmp_path):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_named_backbone_exports(name, frames, tmp_path):
     torch.manual_seed(0)
-    net = Student(dataclasses.replace(SMALL.student, backbone=BACKBONES[name])).eval()
+    net = Student(dataclasses.replace(SMALL, backbone=BACKBONES[name])).eval()
     torch.nn.init.normal_(net.head.heatmap.weight, std=0.1)  # else every cell scores the same
     model = OnnxStudent(net).eval()
     program = to_onnx(model, frames["random images"], {})
@@ -233,7 +209,7 @@ def test_every_named_backbone_exports(name, frames, tmp_path):
 
 @pytest.mark.slow
 def test_a_student_that_finds_nothing_is_not_written(frames, tmp_path):
-    untrained = OnnxStudent(Student(SMALL.student).eval()).eval()  # every cell scores the same
+    untrained = OnnxStudent(Student(SMALL).eval()).eval()  # every cell scores the same
     program = to_onnx(untrained, frames["random images"], {})
     with pytest.raises(UserError, match="there are no objects to compare; train the student first"):
         write_onnx(program, untrained, tmp_path / "student.onnx", frames, tolerance=0.01)

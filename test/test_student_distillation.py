@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from small import SMALL
 
 from asd_perception import model_directory
 from asd_perception.bev_grid import BevGrid
-from asd_perception.config import BackboneConfig, DepthConfig, StudentConfig, to_dict
+from asd_perception.config import to_dict
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.network.student import Student
@@ -29,23 +30,6 @@ from asd_training.objective import PixelSupervision
 from asd_training.student import StudentTraining
 from asd_training.teacher.network import Teacher, TeacherConfig
 
-SMALL = StudentConfig(
-    image_size=(32, 96),
-    backbone=BackboneConfig(
-        options={
-            "embedding_size": 8,
-            "hidden_sizes": [8, 16, 16, 16],
-            "depths": [1, 1, 1, 1],
-            "layer_type": "basic",
-        },
-        channels=16,
-    ),
-    depth=DepthConfig(bins=12),
-    bev=BevGrid(half_extent=25.6, cell=1.6),
-    bev_channels=8,
-    encoder_channels=(8, 8, 8),
-    head_channels=8,
-)
 BY_LIDAR = PixelSupervision()
 
 

@@ -16,10 +16,10 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from small import SMALL
 
 from asd_perception import model_directory
-from asd_perception.bev_grid import BevGrid
-from asd_perception.config import BackboneConfig, DepthConfig, StudentConfig, to_dict
+from asd_perception.config import to_dict
 from asd_perception.errors import UserError
 from asd_training import cli, run_folder
 from asd_training.checkpoints import AtomicCheckpointIO
@@ -29,35 +29,12 @@ from asd_training.datasets.keyframes import KeyframeDataset, collate
 from asd_training.student import StudentTraining
 from asd_training.teacher.training import TeacherTraining
 
-SMALL = StudentRun(
-    steps=2,
-    batch_size=1,
-    warmup_steps=0,
-    checkpoint_every=1,
-    student=StudentConfig(
-        image_size=(32, 96),
-        backbone=BackboneConfig(
-            options={
-                "embedding_size": 8,
-                "hidden_sizes": [8, 8, 16, 16],
-                "depths": [1, 1, 1, 1],
-                "layer_type": "basic",
-            },
-            channels=16,
-        ),
-        depth=DepthConfig(1.0, 21.0, 10),
-        bev=BevGrid(half_extent=12.8),
-        bev_channels=8,
-        encoder_channels=(8, 8, 16),
-        head_channels=16,
-        max_objects=30,
-    ),
-)
+RUN = StudentRun(steps=2, batch_size=1, warmup_steps=0, checkpoint_every=1, student=SMALL)
 
 
 @pytest.fixture
 def small(tmp_path):
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(to_dict(SMALL)))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(to_dict(RUN)))
     return tmp_path / "small.yaml"
 
 
@@ -189,8 +166,8 @@ def test_a_run_stopped_in_the_middle_of_a_step_ends_as_if_it_had_not_been(
 ):
     kind, *changes = changes
     if kind == "teacher":
-        values = {k: v for k, v in to_dict(SMALL).items() if hasattr(TeacherRun(), k)}
-        small.write_text(yaml.safe_dump({**values, "teacher": {"network": to_dict(SMALL.student)}}))
+        values = {k: v for k, v in to_dict(RUN).items() if hasattr(TeacherRun(), k)}
+        small.write_text(yaml.safe_dump({**values, "teacher": {"network": to_dict(SMALL)}}))
     arguments = ["--config", small, "--set", "steps=4", *(f"--set={change}" for change in changes)]
     assert asd_train(kind, synthetic_root, tmp_path / "whole", *arguments)[0] == 0
 
@@ -218,17 +195,17 @@ def test_a_run_stopped_in_the_middle_of_a_step_ends_as_if_it_had_not_been(
 def test_a_run_does_not_go_on_with_other_data_or_processes(
     synthetic_root, index, root, tmp_path, monkeypatch
 ):
-    run_folder.begin(tmp_path / "run", SMALL, index)
+    run_folder.begin(tmp_path / "run", RUN, index)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="began with processes 1, not 2; start as many"):
-        run_folder.begin(tmp_path / "run", SMALL, index)
+        run_folder.begin(tmp_path / "run", RUN, index)
     monkeypatch.delenv("WORLD_SIZE")
     splits = next(root.glob("v1.0*")) / "splits.json"
     scenes = json.loads(splits.read_text())
     splits.write_text(json.dumps({**scenes, "synthetic_train": []}))
     with pytest.raises(UserError, match="began with data .*; give its dataset"):
-        run_folder.begin(tmp_path / "run", SMALL, KeyframeIndex.open(root))
-    assert run_folder.begin(tmp_path / "run", SMALL, index)["processes"] == 1
+        run_folder.begin(tmp_path / "run", RUN, KeyframeIndex.open(root))
+    assert run_folder.begin(tmp_path / "run", RUN, index)["processes"] == 1
 
 
 def test_many_slurm_tasks_without_torchrun_are_refused(
@@ -314,7 +291,7 @@ def test_ctrl_c_says_where_the_run_stands(synthetic_root, index, tmp_path, small
 
 
 def test_a_gradient_that_is_not_finite_is_told(index):
-    module = StudentTraining(SMALL, index)
+    module = StudentTraining(RUN, index)
     optimizer = module.configure_optimizers()["optimizer"]
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -324,19 +301,19 @@ def test_a_gradient_that_is_not_finite_is_told(index):
 
 
 def test_weight_decay_pulls_at_weights_not_at_norms_and_biases(index):
-    module = StudentTraining(SMALL, index)
+    module = StudentTraining(RUN, index)
     groups = module.configure_optimizers()["optimizer"].param_groups
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
     assert len(decay) == len(trained) == sum(len(group["params"]) for group in groups)
     for name, parameter in trained.items():
-        assert decay[id(parameter)] == (SMALL.weight_decay if parameter.ndim > 1 else 0), name
+        assert decay[id(parameter)] == (RUN.weight_decay if parameter.ndim > 1 else 0), name
 
 
 def test_validation_is_in_float32_whatever_training_is_in(index):
     torch.manual_seed(0)
-    module = StudentTraining(SMALL, index).eval()
-    batch = collate([KeyframeDataset(index, SMALL.student)[0]])
+    module = StudentTraining(RUN, index).eval()
+    batch = collate([KeyframeDataset(index, SMALL)[0]])
     submissions = []
     for mixed in (False, True):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
@@ -348,10 +325,10 @@ def test_validation_is_in_float32_whatever_training_is_in(index):
 
 
 def test_batches_and_seeds_draw_random_numbers_of_their_own(index):
-    module = StudentTraining(SMALL, index)
+    module = StudentTraining(RUN, index)
     seeds = set()
     for seed in (0, 1, 1 << 16):
-        module.config = dataclasses.replace(SMALL, seed=seed)
+        module.config = dataclasses.replace(RUN, seed=seed)
         for batch in (0, 1, 2):
             module.on_train_batch_start(None, batch)
             seeds.add(torch.initial_seed())
