@@ -19,7 +19,10 @@ import cv2
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from asd_perception.errors import UserError
@@ -121,10 +124,13 @@ def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
     del batches  # its processes, too
 
     on_device = move_data_to_device(first, device)
+    with trainer.precision_plugin.train_step_context():
+        costs = cost(module, on_device)
     same = DataLoader([on_device] * (warm_up + steps), batch_size=None)
     alone, together = (_fit(module, data, warm_up + steps) for data in (same, None))
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "sample": costs,
         "timed_batches": steps,
         "loader": {
             "samples_per_s": round(size / loader_s, 2),
@@ -139,6 +145,32 @@ def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
             "batch_ms": round(1e3 * together.seconds(steps), 1),
             "data_share": round(together.share_between_steps(steps), 4),
         },
+    }
+
+
+def cost(module: DetectorTraining, batch: TrainingSample) -> dict[str, float]:
+    """What a sample of a batch costs, and the size of the network.
+
+    forward_gflop: multiplications and additions of the forward pass; backward takes about twice as
+    many. kept_for_backward_gb: memory that lies between the two.
+    """
+    kept: dict[int, int] = {}  # bytes by storage
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with FlopCounterMode(display=False) as operations, saved_tensors_hooks(note, lambda x: x):
+        terms = module.losses(batch)  # its graph keeps the storages, so that none comes twice
+    for parameter in module.parameters():
+        kept.pop(parameter.untyped_storage().data_ptr(), None)
+    del terms
+    size = len(batch.keyframe)
+    return {
+        "parameters_millions": round(sum(p.numel() for p in module.network.parameters()) / 1e6, 2),
+        "forward_gflop": round(operations.get_total_flops() / size / 1e9, 1),
+        "kept_for_backward_gb": round(sum(kept.values()) / size / 1e9, 3),
     }
 
 

@@ -28,6 +28,7 @@ def test_figures_are_consistent_and_the_only_trace(synthetic_root, tmp_path, mon
     assert figures.items() >= json.loads(printed[printed.index("{") :]).items()
     assert {"command", "machine", "date", "seed", "load_average_before"} < set(figures)
     assert figures["timed_batches"] == 2
+    assert all(value > 0 for value in figures["sample"].values())
     step, together = figures["step"], figures["together"]
     assert step["batch_ms"] == pytest.approx(1e3 / step["samples_per_s"], rel=0.05)
     # Without processes of its own, the loader's time is a part of the whole.
