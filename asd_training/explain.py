@@ -37,7 +37,7 @@ from asd_training.config import StudentRun, read_config
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate
 from asd_training.datasets.nuscenes import read_images
-from asd_training.distillation.adaptive_smooth import AdaptiveSmooth, adaptive_smooth_loss
+from asd_training.distillation.adaptive_smooth import AdaptiveSmooth
 from asd_training.distillation.features import object_mask, standardised_pair
 from asd_training.distillation.objective import DistillationObjective, DistillConfig
 from asd_training.distillation.response import response_quality
@@ -170,12 +170,7 @@ def explain(
 
     def alignment(name: str, theirs: Tensor, ours: Tensor) -> Alignment:
         adapted = objective.adapters[name](ours)
-        asked = adaptive_smooth_loss(
-            *(theirs, adapted, mask),
-            delta=config.delta,
-            levels=config.levels,
-            tau=config.tau,
-        )
+        asked = objective.adaptive_smooth(theirs, adapted, mask)
         teacher_maps, student_maps, _ = standardised_pair(theirs, adapted)
         return Alignment(teacher_maps[0], student_maps[0], asked)
 

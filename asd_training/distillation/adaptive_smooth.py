@@ -8,7 +8,8 @@ this project's own reading of that (Zhao et al., AAAI 2026, of which only the ab
 With T' and S' the teacher's and the adapted student's features, standardised per sample and
 channel over the grid, and D = S' - T':
 
-    d(x) = mean_c D(x)^2, averaged over 3x3 cells, no gradient   (0: equal, 2: uncorrelated)
+    e(X)(x) = mean_c X(x)^2, averaged over 3x3 cells             energy of maps X around a cell
+    d(x) = e(D) / max((e(S') + e(T')) / 2, floor), no gradient   (0: equal, 2: uncorrelated)
     r(x) = d / (d + delta)                                       relative discrepancy in [0, 1)
     g(x) = r K                                                   granularity, in levels 0 ... K
     w_k(x) = softmax_k(-(k - g(x))^2 / tau)                      soft choice of a level
@@ -17,6 +18,12 @@ channel over the grid, and D = S' - T':
 G_k smooths by a Gaussian of sigma_k cells (by default 0, 1, 2, 4), and being linear it is applied
 to the difference. Where the two agree the alignment is cell by cell; where they are far apart only
 the structure of a region is asked for; and the demand sharpens by itself as the student learns.
+
+Most cells of a BEV grid are empty, so that after standardising the energy is 0.04 in the median
+cell and 11 at objects. There e(D) alone is 13 for a student that was not distilled: every object
+would be asked for at the coarsest level, whether the features agree or not. Seen against the energy
+that lies there, d means at objects what it means elsewhere. `discrepancy="grid"` is d = e(D), to
+compare with.
 
 What a Gaussian of sigma_k leaves varies little within sigma_k cells (of what is too fine for that
 step, less than 1 % of the amplitude), so level k is evaluated once in each block of sigma_k x
@@ -34,8 +41,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from asd_training.distillation.features import channel_mean, standardised_difference
+from asd_training.distillation.features import channel_mean, standardised_pair
 from asd_training.objective import shared_count
+
+ENERGY_FLOOR = 0.1
+"""Energy, of 1 in the mean over the grid, below which a cell holds nothing that could differ."""
 
 
 class AdaptiveSmooth(NamedTuple):
@@ -55,16 +65,21 @@ def adaptive_smooth_loss(
     delta: float = 1.0,
     levels: Sequence[float] = (0.0, 1.0, 2.0, 4.0),
     tau: float = 0.5,
+    discrepancy: str = "local",
 ) -> AdaptiveSmooth:
     """The loss of teacher T (no gradient goes there) and adapted student S (B, C, H, W).
 
-    mask: m (B, 1, H, W). levels: sigma_k in cells, finest first. Computed in float32, or wider if
-    the inputs are.
+    mask: m (B, 1, H, W). levels: sigma_k in cells, finest first. discrepancy: "local", or "grid"
+    for d(x) = e(D). Computed in float32, or wider if the inputs are.
     """
     with torch.autocast(student.device.type, enabled=False):
-        difference, channels = standardised_difference(teacher, student)
-        discrepancy = _discrepancy(difference.detach(), channels)
-        granularity = (len(levels) - 1) * discrepancy / (discrepancy + delta)
+        teacher, student, channels = standardised_pair(teacher, student)
+        difference = student - teacher
+        d = energy(difference, channels)
+        if discrepancy == "local":
+            both = energy(student, channels) + energy(teacher, channels)
+            d = d / (both / 2).clamp(min=ENERGY_FLOOR)
+        granularity = (len(levels) - 1) * d / (d + delta)
         choice = _soft_choice(granularity, len(levels), tau)  # (B, K + 1, H, W)
 
         cost = difference.new_zeros(())
@@ -76,7 +91,7 @@ def adaptive_smooth_loss(
             weight = _block_sums(mask[:, 0] * choice[:, level], error.shape[-2:])
             cost = cost + (weight * channel_mean(error, channels)).sum()
         loss = cost / shared_count(mask.sum(), 1e-6)
-    return AdaptiveSmooth(loss, discrepancy, granularity)
+    return AdaptiveSmooth(loss, d, granularity)
 
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:
@@ -102,10 +117,11 @@ def _gaussian(size: int, sigma: float, like: Tensor) -> Tensor:
     return (-((centres[:, None] - cells) ** 2) / (2 * sigma**2)).softmax(dim=1)
 
 
-def _discrepancy(difference: Tensor, channels: Tensor) -> Tensor:
-    """d (B, H, W): mean square over the channels, averaged over the 3x3 cells that exist."""
-    d = channel_mean(difference.square(), channels)
-    return F.avg_pool2d(d, 3, stride=1, padding=1, count_include_pad=False)
+@torch.no_grad()
+def energy(maps: Tensor, channels: Tensor) -> Tensor:
+    """e (B, H, W): mean square over the channels, averaged over the 3x3 cells that exist."""
+    e = channel_mean(maps.square(), channels)
+    return F.avg_pool2d(e, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def _soft_choice(granularity: Tensor, levels: int, tau: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from asd_perception.bev_grid import BevGrid
 from asd_perception.errors import UserError
 from asd_perception.network.student import StudentOutput
-from asd_training.distillation.adaptive_smooth import adaptive_smooth_loss
+from asd_training.distillation.adaptive_smooth import AdaptiveSmooth, adaptive_smooth_loss
 from asd_training.distillation.feature_l2 import feature_l2_loss
 from asd_training.distillation.features import Adapter, object_mask
 from asd_training.distillation.response import response_losses
@@ -20,6 +20,7 @@ from asd_training.teacher.network import TeacherOutput
 TERMS = ("cross_modal", "multi_modal", "response")
 METHODS = ("none", "l2", "adaptive")
 RESPONSES = ("none", "unweighted", "soft")
+DISCREPANCIES = ("local", "grid")
 
 PRESETS: dict[str, dict[str, str | float | bool]] = {
     "none": {
@@ -63,6 +64,8 @@ class DistillConfig:
     "soft" by their quality, "unweighted", or "none". `..._weight`: of each in the loss.
     initialise: begin with the teacher's BEV encoder and head.
     alpha: in [0, 1), how far the teacher's probability, and not its box, tells its quality.
+    discrepancy: what d is taken relative to: the features' energy around the cell ("local"), or
+    over the whole grid ("grid").
     delta: discrepancy at which half of the granularity's range is used. levels: sigma_k in cells,
     finest first. tau: softness of the choice among them.
     background_floor: in [0, 1], weight of the features where there is no object.
@@ -78,6 +81,7 @@ class DistillConfig:
     response_weight: float = 1.0
     initialise: bool = False
     alpha: float = 0.5
+    discrepancy: str = "local"
     delta: float = 1.0
     levels: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
     tau: float = 0.5
@@ -95,7 +99,12 @@ class DistillConfig:
         return self.asks_teacher or self.initialise
 
     def __post_init__(self) -> None:
-        for name, known in zip(TERMS, (METHODS, METHODS, RESPONSES), strict=True):
+        for name, known in (
+            ("cross_modal", METHODS),
+            ("multi_modal", METHODS),
+            ("response", RESPONSES),
+            ("discrepancy", DISCREPANCIES),
+        ):
             if getattr(self, name) not in known:
                 raise UserError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}"
@@ -162,9 +171,17 @@ class DistillationObjective(nn.Module):
         return {name: ramp * term for name, term in terms.items()}
 
     def _feature_loss(self, method: str, teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
-        config = self.config
         if method == "l2":
             return feature_l2_loss(teacher, student, mask)
+        return self.adaptive_smooth(teacher, student, mask).loss
+
+    def adaptive_smooth(self, teacher: Tensor, student: Tensor, mask: Tensor) -> AdaptiveSmooth:
+        """The adaptive-smooth loss of teacher and adapted student, as it is configured."""
+        config = self.config
         return adaptive_smooth_loss(
-            teacher, student, mask, delta=config.delta, levels=config.levels, tau=config.tau
-        ).loss
+            *(teacher, student, mask),
+            delta=config.delta,
+            levels=config.levels,
+            tau=config.tau,
+            discrepancy=config.discrepancy,
+        )
