@@ -235,9 +235,9 @@ def _core_ms_of_samples(stream: Any) -> float:
     one_thread(0)
     seconds = []
     for place in tqdm(range(SAMPLES), desc="samples", unit="sample"):
-        start = time.process_time()
+        start = time.thread_time()
         stream[place]
-        seconds.append(time.process_time() - start)
+        seconds.append(time.thread_time() - start)
     torch.set_num_threads(threads)
     cv2.setNumThreads(cv2_threads)
     return 1e3 * statistics.median(seconds)
