@@ -9,6 +9,8 @@ normalises them itself.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +85,7 @@ def preprocess(
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise UserError(f"image is {image.dtype} {image.shape}; expected uint8 (height, width, 3)")
     if distortion is not None and np.any(distortion):
-        image = cv2.undistort(image, intrinsics, distortion)
+        image = _undistort(image, np.asarray(intrinsics, float), np.asarray(distortion, float))
     height, width = image.shape[:2]
     top = height - _crop_height(width, input_size)
     if top < 0:  # wider than the network's input: the missing sky is black
@@ -94,6 +96,24 @@ def preprocess(
     return cv2.resize(
         image[top:], (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
+
+
+def _undistort(image: NDArray[np.uint8], intrinsics: Array, distortion: Array) -> NDArray[np.uint8]:
+    """What cv2.undistort gives, without working out anew for each image where its pixels go."""
+    size = (image.shape[1], image.shape[0])
+    maps = _undistortion_maps(intrinsics.tobytes(), distortion.tobytes(), size)
+    return cv2.remap(image, *maps, interpolation=cv2.INTER_LINEAR)
+
+
+@lru_cache(maxsize=16)  # a rig's cameras, and those of a calibration that has just changed
+def _undistortion_maps(
+    intrinsics: bytes, distortion: bytes, size: tuple[int, int]
+) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+    matrix = np.frombuffer(intrinsics).reshape(3, 3)
+    maps = cv2.initUndistortRectifyMap(
+        matrix, np.frombuffer(distortion), None, matrix, size, cv2.CV_16SC2
+    )
+    return maps[0], maps[1]
 
 
 def _crop_height(width: int, input_size: tuple[int, int]) -> int:

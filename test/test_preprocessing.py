@@ -3,6 +3,7 @@
 
 import contextlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,6 +63,17 @@ def test_distortion_is_removed():
     np.testing.assert_array_equal(flat, preprocess(image, (128, 352)))
     # k1 < 0 pulls points inwards, so undistortion moves the spot outwards.
     assert np.argmax(barrel[..., 0].max(0)) > np.argmax(flat[..., 0].max(0))
+
+
+def test_distortion_is_removed_as_by_opencv_also_when_the_calibration_changes():
+    image = np.random.default_rng(0).integers(0, 256, (225, 400, 3), dtype=np.uint8)
+    for focal in (300.0, 310.0, 300.0):
+        intrinsics = np.array([[focal, 0, 200], [0, focal, 112], [0, 0, 1]])
+        for k1 in (-0.3, 0.1):
+            distortion = np.array([k1, 0.05, 0.001, -0.002, 0.01, 0.02, 0.03, 0.001])
+            expected = preprocess(cv2.undistort(image, intrinsics, distortion), (128, 352))
+            found = preprocess(image, (128, 352), intrinsics, distortion)
+            np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
