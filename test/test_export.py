@@ -172,6 +172,23 @@ def test_the_order_of_equal_scores_is_no_difference_but_all_else_is():
         assert compare(expected, expected._replace(**{field: value})).worst > 0.04, field
 
 
+def test_one_simulated_point_that_jumps_is_no_other_model():
+    random = np.random.default_rng(0)
+    scores = np.sort(random.uniform(0.1, 0.9, 200))[::-1]
+    expected = Decoded(
+        random.uniform(-50, 50, (200, 7)),
+        scores,
+        np.zeros(200, int),
+        random.normal(size=(200, 2)),
+        np.zeros(200, int),
+    )
+    boxes = expected.boxes.copy()
+    boxes[10:13] += 0.05
+    assert compare(expected, expected._replace(boxes=boxes)).worst < 1e-9
+    boxes[10:20] += 0.05
+    assert compare(expected, expected._replace(boxes=boxes)).worst > 0.04
+
+
 def test_what_cannot_be_exported_is_told_in_one_line(run, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
