@@ -266,10 +266,12 @@ def compare(expected: Decoded, found: Decoded) -> Parity:
 
 def _largest(differences: NDArray[Any]) -> float:
     """The largest magnitude of objects (K, ...) but for TIPPED; infinite if one is not a number."""
+    if not len(differences):
+        return 0.0
     magnitudes = np.nan_to_num(np.abs(differences.astype(np.float64)), nan=np.inf, posinf=np.inf)
-    by_object = np.sort(magnitudes.reshape(len(magnitudes), -1).max(axis=1, initial=0.0))
+    by_object = np.sort(magnitudes.reshape(len(magnitudes), -1).max(axis=1))
     kept = len(by_object) - int(TIPPED * len(by_object))
-    return float(by_object[:kept].max(initial=0.0))
+    return float(by_object[:kept].max())
 
 
 def parity_frames(student: Student) -> dict[str, Frame]:
