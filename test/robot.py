@@ -4,6 +4,7 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -197,11 +198,15 @@ class Robot:
 
     def send(self, messages, stamps):
         """One sweep; None for a camera that gives no image."""
-        for camera, message, stamp in zip(CAMERAS, messages, stamps, strict=True):
-            if message is None:
-                continue
-            message.header = Header(stamp=time_from_ns(stamp), frame_id=camera)
-            self.images[type(message), camera].publish(message)
+        for index, (message, stamp) in enumerate(zip(messages, stamps, strict=True)):
+            if message is not None:
+                self.send_one(index, message, stamp)
+
+    def send_one(self, index, message, stamp):
+        """One image of the camera with this index."""
+        camera = CAMERAS[index]
+        message.header = Header(stamp=time_from_ns(stamp), frame_id=camera)
+        self.images[type(message), camera].publish(message)
 
     def next_stamps(self):
         self.sweep += 1
@@ -234,6 +239,11 @@ class Robot:
         messages = [m for m in self.received[topic] if stamp_ns(m.header.stamp) == reference]
         return messages[0] if messages else None
 
+    def count(self, first, last):
+        """How many answers have a reference stamp from first to last."""
+        heard = [stamp_ns(m.header.stamp) for m in self.received["detector/detections"]]
+        return sum(first <= stamp <= last for stamp in heard)
+
     def diagnosis(self, name, text):
         """Wait for a warning or an error about `name` whose message contains the text."""
 
@@ -247,6 +257,14 @@ class Robot:
             )
 
         self.until(found, f"{name}: {text!r} in /diagnostics")
+
+
+def resources(pid):
+    """Resident MiB, threads, open files."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    resident = int(fields["VmRSS"].split()[0]) / 1024
+    return resident, int(fields["Threads"]), len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def wait_for_exit(process):

@@ -22,6 +22,7 @@ from robot import (
     decoded,
     fill_pose,
     jpeg,
+    resources,
     scene,
     wait_for_exit,
 )
@@ -36,6 +37,7 @@ from asd_perception.rig import CameraRig
 from asd_perception.ros.conversions import stamp_ns, time_from_ns
 
 BACK = CAMERAS.index("CAM_BACK")
+RECOVERY = 2.0  # s of good input after which a node is back to normal
 
 
 def part_of(rig, there):
@@ -103,8 +105,15 @@ def the_next_good_frame_is_detected(request):
         return
     robot, sweep, expected = map(request.getfixturevalue, ("robot", "sweep", "expected"))
     yield
-    _, online = robot.detect(sweep())
-    assert_same(online, expected())
+    taken = []
+    for _ in range(3):  # once or twice a busy machine may be the one that is late
+        begin = time.monotonic()
+        _, online = robot.detect(sweep())
+        assert_same(online, expected())
+        taken.append(time.monotonic() - begin)
+        if taken[-1] < RECOVERY:
+            return
+    raise AssertionError(f"good frames are answered after {taken} s")
 
 
 @pytest.mark.parametrize("lost", [("CAM_BACK",), ("CAM_FRONT_LEFT", "CAM_BACK_LEFT")])
@@ -126,6 +135,49 @@ def test_a_dead_camera_costs_no_frame_and_comes_back(node, robot, sweep, expecte
         _, online = robot.detect(sweep("CAM_BACK"))
         assert_same(online, expected(part_of(RIG, there)))
     robot.diagnosis("CAM_BACK", "no image on CAM_BACK/image_raw/compressed")
+
+
+def test_a_camera_at_half_rate_is_in_every_second_frame(node, robot, sweep, expected):
+    robot.detect(sweep())
+    there = [camera for camera in CAMERAS if camera != "CAM_BACK"]
+    for _ in range(3):
+        _, online = robot.detect(sweep("CAM_BACK"))
+        assert_same(online, expected(part_of(RIG, there)))
+        _, online = robot.detect(sweep())
+        assert_same(online, expected())
+
+
+def test_disorder_jitter_and_duplicates_make_the_same_frames(node, robot, sweep, expected):
+    """Stamps 4 ms off their trigger, every image twice, in any order, 45 ms apart at most."""
+    random = np.random.default_rng(0)
+    robot.detect(sweep())
+    for _ in range(4):
+        stamps = [s + int(random.uniform(-4, 4) * MS) for s in robot.next_stamps()]
+        messages = sweep()
+        for i in random.permutation(np.repeat(np.arange(6), 2)):
+            robot.send_one(i, messages[i], stamps[i])
+            time.sleep(random.uniform(0.0, 0.008))
+        _, online = robot.answer(max(stamps))
+        assert_same(online, expected())
+        assert robot.count(min(stamps), max(stamps)) == 1
+
+
+def test_late_and_early_images_cost_their_own_frame_only(node, robot, sweep, expected):
+    """The back camera's image comes when its frame has left; then one of the next sweep, early."""
+    robot.detect(sweep())
+    messages, stamps = sweep(), robot.next_stamps()
+    robot.send([None if i == BACK else m for i, m in enumerate(messages)], stamps)
+    there = [camera for camera in CAMERAS if camera != "CAM_BACK"]
+    _, online = robot.answer(robot.reference(sweep("CAM_BACK"), stamps))
+    assert_same(online, expected(part_of(RIG, there)))
+    robot.send_one(BACK, messages[BACK], stamps[BACK])
+    following = robot.next_stamps()
+    robot.send_one(BACK, sweep()[BACK], following[BACK])
+    time.sleep(0.4)
+    robot.send(sweep("CAM_BACK"), following)
+    _, online = robot.answer(max(following))
+    assert_same(online, expected())
+    assert robot.count(min(stamps), max(stamps)) == 1
 
 
 def test_a_changed_calibration_acts_on_the_next_frame(node, robot, sweep, expected):
@@ -244,6 +296,24 @@ def test_a_broken_model_is_named_and_a_good_one_mends_it(node, robot, sweep, sma
     robot.await_subscriptions(CompressedImage)
     robot.calibrate()
     time.sleep(0.5)
+
+
+def test_configured_again_and_again_the_node_keeps_nothing(node, robot, sweep, expected):
+    """No thread, no file, and no model's worth of memory a cycle."""
+    found = []
+    for _ in range(6):
+        for transition in ("DEACTIVATE", "CLEANUP", "CONFIGURE", "ACTIVATE"):
+            assert robot.transition(getattr(Transition, f"TRANSITION_{transition}"))
+        robot.await_subscriptions(CompressedImage)
+        robot.calibrate()
+        time.sleep(0.3)
+        _, online = robot.detect(sweep())
+        assert_same(online, expected())
+        found.append(resources(node.pid))
+    resident, threads, files = np.array(found[1:]).T
+    assert np.ptp(threads) == 0, found
+    assert np.ptp(files) <= 2, found
+    assert np.median(resident[-2:]) - np.median(resident[:2]) < 15, found
 
 
 def test_frames_wait_for_transforms_that_come_last(node, robot, sweep, expected):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from robot import MS, START, TRIGGERS, jpeg, scene
+from robot import MS, START, TRIGGERS, jpeg, resources, scene
 from sensor_msgs.msg import CompressedImage
 
 from asd_perception.constants import CAMERAS
@@ -23,14 +23,6 @@ SECONDS = float(os.environ.get("ASD_SOAK_SECONDS", "60"))
 RATE = 12.0
 WARM_UP = 0.3  # share of the time after which nothing may grow any more
 GROWTH = 8.0  # MiB that noise may add after the warm-up
-
-
-def resources(pid):
-    """Resident MiB, threads, open files."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    resident = int(fields["VmRSS"].split()[0]) / 1024
-    return resident, int(fields["Threads"]), len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def faulty_sweep(images, stamps, dead):
