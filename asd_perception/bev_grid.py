@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+
+from asd_perception.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -14,13 +17,17 @@ class BevGrid:
     Cell (row, column) covers y in [-half_extent + row * cell, ... + cell), x likewise.
 
     half_extent: half the side in m. cell: side of a cell in m.
-    z_min, z_max: heights in m between which points are kept.
+    z_min, z_max: heights in m between which points are kept. Raises UserError for no grid at all.
     """
 
     half_extent: float = 51.2
     cell: float = 0.8
     z_min: float = -3.0
     z_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.cell <= self.half_extent < inf and self.z_min < self.z_max):
+            raise UserError(f"bev {self}: needs 0 < cell <= half_extent and z_min < z_max")
 
     @property
     def size(self) -> int:

@@ -150,6 +150,14 @@ class StudentConfig:
             raise UserError(f"depth {self.depth}: needs 0 < near < far and at least 2 bins")
         if self.fusion not in FUSIONS:
             raise UserError(f"fusion is {self.fusion!r}; it must be one of {', '.join(FUSIONS)}")
+        for name, counts in (
+            ("bev_channels", [self.bev_channels]),
+            ("encoder_channels", self.encoder_channels),
+            ("encoder_blocks", [self.encoder_blocks]),
+            ("head_channels", [self.head_channels]),
+        ):
+            if min(counts) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 1 <= self.max_objects <= 500:
             raise UserError(
                 f"max_objects is {self.max_objects}; nuScenes' evaluator takes 1 to 500 a frame"
@@ -175,6 +183,18 @@ def from_dict(cls: type[T], values: Any, where: str = "") -> T:
     )
 
 
+def as_backbone(value: Any, where: str = "backbone") -> BackboneConfig:
+    """A backbone from its name in BACKBONES or from plain YAML values; raises UserError."""
+    if not isinstance(value, str):
+        return from_dict(BackboneConfig, value, f"{where}.")
+    if value not in BACKBONES:
+        raise UserError(
+            f"{where} is {value!r}; known names are {', '.join(BACKBONES)} "
+            "(or give model_type, options, ...)"
+        )
+    return BACKBONES[value]
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain values of a configuration, ready for YAML."""
     return _plain(dataclasses.asdict(config))
@@ -191,13 +211,8 @@ def _plain(value: Any) -> Any:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """`value` as the type `hint`, for the few types that configurations use."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is BackboneConfig and isinstance(value, str):
-        if value not in BACKBONES:
-            raise UserError(
-                f"{where} is {value!r}; known names are {', '.join(BACKBONES)} "
-                "(or give model_type, options, ...)"
-            )
-        return BACKBONES[value]
+    if hint is BackboneConfig:
+        return as_backbone(value, where)
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, f"{where}.")
     if origin in (types.UnionType, typing.Union):

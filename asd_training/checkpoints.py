@@ -64,7 +64,7 @@ class RunCheckpoints(Callback):
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.state.fn != "fit":
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         mean_ap = float(trainer.callback_metrics["val/mean_ap"])
         if mean_ap > self.best_ap:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from asd_perception.config import BACKBONES, StudentConfig, from_dict, to_dict
+from asd_perception.config import StudentConfig, as_backbone, from_dict, to_dict
 from asd_perception.errors import UserError
 from asd_training.datasets.augmentation import AugmentationConfig
 from asd_training.distillation.objective import DistillConfig
@@ -67,6 +67,8 @@ class LoopConfig:
         for key in ("seed", "warmup_steps", "validate_every", "loader_workers", "weight_decay"):
             if not getattr(self, key) >= 0:
                 raise UserError(f"{key} is {getattr(self, key)}; it must not be negative")
+        if self.seed >= 2**32:
+            raise UserError(f"seed is {self.seed}; it must be below 2^32")
         for key in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, key) < math.inf:
                 raise UserError(f"{key} is {getattr(self, key)}; it must be above 0, and finite")
@@ -127,8 +129,8 @@ def _apply(values: Any, change: str) -> None:
     for parent in parents:
         if isinstance(values, dict):
             child = values.setdefault(parent, {})
-            if parent == "backbone" and child in list(BACKBONES):  # a name for a whole mapping
-                child = values[parent] = to_dict(BACKBONES[child])
+            if parent == "backbone":  # in full, and not by a name, before a part of it is changed
+                child = values[parent] = to_dict(as_backbone(child))
             values = child
     if not isinstance(values, dict):
         raise UserError(f"--set {change}: there is no key {key}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import logging
 import shlex
 import sys
@@ -26,25 +25,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from asd_perception import __version__, model_directory
-from asd_perception.config import to_dict
+from asd_perception import model_directory
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import wrap_angle
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
+from asd_perception.network.view_transform import depth_bin_centres
 from asd_training.checkpoints import LAST
 from asd_training.config import StudentRun, read_config
 from asd_training.datasets.nuscenes import camera_frame, open_dataset, read_images
 from asd_training.pretrained import load_pickle
+from asd_training.run_folder import read_origin
 from asd_training.synthetic.generate import synthesize
 
 INPUTS = ("images", "intrinsics", "ego_from_camera")
 Frame = tuple[Tensor, Tensor, Tensor]
 
-TIPPED = 0.02
-"""Share of the objects that a simulated point which jumps may change."""
+TIE = 1e-4
+"""Difference of two depth bins' logits that rounding may turn round, so that a point jumps."""
+
+REACH = 10.0
+"""Metres from a point within which objects are not compared when that point may jump."""
+
+
+NOWHERE = np.zeros((0, 2))
 
 
 class OnnxStudent(nn.Module):
@@ -65,15 +71,15 @@ class OnnxStudent(nn.Module):
 class Parity:
     """The largest differences between PyTorch and ONNX Runtime on one frame.
 
-    compared: objects compared. scores: by rank. boxes: m and rad, velocities: m/s, attributes: 0 or
-    1; of each PyTorch object and the nearest one of its class. Objects whose score is as good as
-    the last one's are not compared: the other list may have ended before them.
-
-    The objects that differ most, TIPPED of all, are left out: where two depth bins are likely to
-    1e-6 the same, rounding decides which one is the mode, and a simulated point jumps.
+    compared: objects compared. left_out: others, within REACH of a simulated point whose depth has
+    two bins that are to TIE equally likely: rounding decides which one is the mode. scores, boxes
+    (m and rad), velocities (m/s), attributes (0 or 1): of each PyTorch object and the nearest one
+    of its class. Objects whose score is as good as the last one's are not compared: the other list
+    may have ended before them.
     """
 
     compared: int
+    left_out: int
     scores: float
     boxes: float
     velocities: float
@@ -150,26 +156,27 @@ def load_checkpoint(file: Path) -> tuple[Student, dict[str, Any]]:
         if name.startswith(prefix)
     }
     model_directory.load_weights(student, weights, file)
+    step = checkpoint.get("global_step", 0)
     provenance = {
-        "method": "student of a training checkpoint, not scored",
-        "command": shlex.join(["asd-train", *sys.argv[1:]]),
-        "steps": checkpoint.get("global_step"),
-        "last_log": _last_log(file.parent),
-        "training": {key: v for key, v in to_dict(config).items() if key != "student"},
-        "versions": {"asd_perception": __version__, "torch": str(torch.__version__)},
-        "date": datetime.date.today().isoformat(),
+        **read_origin(file.parent),
+        "method": "student of a training checkpoint",
+        "exported": shlex.join(["asd-train", *sys.argv[1:]]),
+        "steps": step,
+        "log": _log_until(file.parent, step),
     }
     return student.eval(), provenance
 
 
-def _last_log(run: Path) -> dict[str, float]:
-    """The last value of each column of the run's newest metrics.csv, if it wrote one."""
-    files = sorted(run.glob("log/version_*/metrics.csv"), key=lambda file: file.stat().st_mtime)
-    if not files:
-        return {}
-    with files[-1].open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return {name: float(value) for row in rows for name, value in row.items() if value}
+def _log_until(run: Path, step: int) -> dict[str, float]:
+    """The last value of each column of the run's metrics.csv files, up to a step."""
+    values: dict[int, dict[str, float]] = {}
+    for file in sorted(run.glob("log/version_*/metrics.csv"), key=lambda f: f.stat().st_mtime):
+        with file.open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                found = {name: float(value) for name, value in row.items() if value}
+                values.setdefault(int(found.get("step", 0)), {}).update(found)
+    # Lightning counts the steps of a log from 0, those of a checkpoint from 1.
+    return {name: v for at in sorted(values) if at < step for name, v in values[at].items()}
 
 
 def to_onnx(model: OnnxStudent, frame: Frame, provenance: dict[str, Any]) -> torch.onnx.ONNXProgram:
@@ -207,11 +214,18 @@ def write_onnx(
         program.save(temporary)
         results = check_parity(model, temporary, frames)
         print("largest difference between PyTorch and ONNX Runtime:")
-        print(f"{'':<16}{'objects':>8}{'score':>10}{'box m, rad':>12}{'m/s':>10}{'attributes':>12}")
+        print(
+            f"{'':<16}{'objects':>8}{'left out':>10}{'score':>10}{'box m, rad':>12}{'m/s':>10}"
+            f"{'attributes':>12}"
+        )
         for name, p in results.items():
             print(
-                f"{name:<16}{p.compared:>8}{p.scores:>10.1e}{p.boxes:>12.1e}{p.velocities:>10.1e}"
-                f"{p.attributes:>12.0f}"
+                f"{name:<16}{p.compared:>8}{p.left_out:>10}{p.scores:>10.1e}{p.boxes:>12.1e}"
+                f"{p.velocities:>10.1e}{p.attributes:>12.0f}"
+            )
+        if any(p.left_out for p in results.values()):
+            print(
+                f"left out: objects within {REACH:g} m of a simulated point that rounding may move"
             )
         worst = max(parity.worst for parity in results.values())
         if not worst <= tolerance:
@@ -238,15 +252,36 @@ def check_parity(
             expected = Decoded(*(tensor[0].numpy() for tensor in model(*frame)))
         feed = {key: tensor.numpy() for key, tensor in zip(INPUTS, frame, strict=True)}
         found = Decoded(*(array[0] for array in session.run(None, feed)))
-        result[name] = compare(expected, found)
+        result[name] = compare(expected, found, unsteady_points(model.student, frame))
     return result
 
 
-def compare(expected: Decoded, found: Decoded) -> Parity:
-    """The differences of two lists of objects, best first, in arrays without a batch axis."""
-    scores = _largest(expected.scores - found.scores)
-    cut = max(expected.scores[-1], found.scores[-1]) + 2 * scores
-    kept = np.flatnonzero(expected.scores > cut)
+def unsteady_points(student: Student, frame: Frame) -> NDArray[np.float64]:
+    """Where simulated points may be, x and y (P, 2) in m: those whose mode is a tie, both ways."""
+    with torch.inference_mode():
+        output = student(*frame)
+    if output.point_depth is None or output.simulated_points is None:
+        return np.zeros((0, 2))
+    best, bins = output.point_depth[0].movedim(1, -1).topk(2, dim=-1)  # (N, h, w, 2)
+    tied = best[..., 0] - best[..., 1] < TIE
+    depth = depth_bin_centres(student.config.depth, bins.device)[bins]
+    camera = frame[2][0, :, None, None, :2, 3]  # (N, 1, 1, 2)
+    one = output.simulated_points[0, :, :2].view(*tied.shape, 2)
+    other = camera + (one - camera) * (depth[..., 1:] / depth[..., :1])
+    return torch.cat([one[tied], other[tied]]).double().numpy()
+
+
+def compare(expected: Decoded, found: Decoded, unsteady: NDArray[np.float64] = NOWHERE) -> Parity:
+    """The differences of two lists of objects, best first, in arrays without a batch axis.
+
+    unsteady (P, 2): x and y in m, near which objects are left out.
+    """
+    by_rank = _largest(expected.scores - found.scores)
+    cut = max(expected.scores[-1], found.scores[-1]) + 2 * by_rank
+    away = np.linalg.norm(expected.boxes[:, None, :2] - unsteady, axis=-1)
+    steady = away.min(axis=1, initial=np.inf) > REACH
+    compared = expected.scores > cut
+    kept = np.flatnonzero(compared & steady)
     distance = np.linalg.norm(
         expected.boxes[kept, None, :3].astype(np.float64) - found.boxes[None, :, :3], axis=-1
     )
@@ -257,7 +292,8 @@ def compare(expected: Decoded, found: Decoded) -> Parity:
     boxes[~np.isfinite(distance.min(axis=1))] = np.inf
     return Parity(
         compared=len(kept),
-        scores=scores,
+        left_out=int((compared & ~steady).sum()),
+        scores=_largest(expected.scores[kept] - found.scores[partner]) if len(kept) else by_rank,
         boxes=_largest(boxes),
         velocities=_largest(expected.velocities[kept] - found.velocities[partner]),
         attributes=_largest(expected.attributes[kept] != found.attributes[partner]),
@@ -265,13 +301,9 @@ def compare(expected: Decoded, found: Decoded) -> Parity:
 
 
 def _largest(differences: NDArray[Any]) -> float:
-    """The largest magnitude of objects (K, ...) but for TIPPED; infinite if one is not a number."""
-    if not len(differences):
-        return 0.0
+    """The largest magnitude; infinite if one is not a number."""
     magnitudes = np.nan_to_num(np.abs(differences.astype(np.float64)), nan=np.inf, posinf=np.inf)
-    by_object = np.sort(magnitudes.reshape(len(magnitudes), -1).max(axis=1))
-    kept = len(by_object) - int(TIPPED * len(by_object))
-    return float(by_object[:kept].max())
+    return float(magnitudes.max(initial=0.0))
 
 
 def parity_frames(student: Student) -> dict[str, Frame]:

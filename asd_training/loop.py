@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import logging
 import math
 import os
@@ -44,7 +45,7 @@ from asd_training.datasets.sampling import class_balanced_weights
 from asd_training.datasets.stream import StepBatches, TrainingStream
 from asd_training.evaluation import Metrics, Submission, format_metrics, score, submission_of
 from asd_training.moving_average import MovingAverage
-from asd_training.pretrained import load_pretrained_backbone
+from asd_training.pretrained import load_pickle, load_pretrained_backbone
 from asd_training.run_folder import begin, finish, is_first_process
 
 
@@ -99,7 +100,9 @@ class DetectorTraining(LightningModule):
     @cached_property
     def _tables(self) -> NuScenes:
         """The dataset's tables, which the official evaluator reads; slow to open where large."""
-        return open_dataset(self.index.root, self.index.version)
+        tables = open_dataset(self.index.root, self.index.version)
+        gc.freeze()  # or each loader process, forked from this one, would come to copy them
+        return tables
 
     def training_step(self, batch: TrainingSample, _: int) -> Tensor:
         terms = self.losses(batch)
@@ -110,10 +113,10 @@ class DetectorTraining(LightningModule):
             )
             raise UserError(
                 f"the loss is not finite at step {self.global_step} ({values}); "
-                "lower learning_rate or gradient_clip"
+                "lower learning_rate or gradient_clip in a new run"
             )
         self.log("loss", loss, prog_bar=True)
-        self.log_dict({f"loss/{name}": value for name, value in terms.items()})
+        self.log_dict({f"loss/{name}": value for name, value in terms.items()}, prog_bar=True)
         return loss
 
     def on_train_batch_start(self, batch: TrainingSample, batch_idx: int) -> None:
@@ -147,7 +150,7 @@ class DetectorTraining(LightningModule):
         if self.config.precision != "16-mixed" and not torch.isfinite(norm):
             raise UserError(
                 f"the gradient is not finite at step {self.global_step} (norm {float(norm)}), "
-                "though the loss is; lower learning_rate"
+                "though the loss is; lower learning_rate in a new run"
             )
         self.log("gradient_norm", norm)
         self.log("learning_rate", optimizer.param_groups[0]["lr"])
@@ -189,7 +192,12 @@ class DetectorTraining(LightningModule):
         if config.balance_classes:
             weights = class_balanced_weights(self.index.class_counts()[keyframes])
         dataset = KeyframeDataset(
-            self.index, self.network_config, config.augmentation, self.sweeps, self.cameras
+            self.index,
+            self.network_config,
+            config.augmentation,
+            self.sweeps,
+            self.cameras,
+            sees_lidar=self.sees_lidar,
         )
         stream = TrainingStream(dataset, keyframes, config.seed, weights)
         batches = StepBatches(
@@ -257,6 +265,8 @@ class DetectorTraining(LightningModule):
             self.refusal = outcome
             raise outcome
         assert outcome is not None
+        if self.trainer.sanity_checking:
+            return
         self.metrics = outcome
         self.log("val/mean_ap", outcome.mean_ap, prog_bar=True)
         self.log("val/nds", outcome.nds)
@@ -274,13 +284,7 @@ def run_training(
 
     args: of `add_arguments`. method: for the provenance. Raises UserError.
     """
-    check_splits(config, index)
-    prepare(config)
-    try:
-        module = build(config, index)
-    except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
-        reason = " ".join(str(error).split())
-        raise UserError(f"no network can be built of this configuration: {reason}") from error
+    module = prepare(config, index, build)
     fresh = not (args.resume and (args.run / LAST).is_file())
     if config.pretrained and module.cameras and fresh:
         load_pretrained_backbone(module.network.image_encoder, config.pretrained)
@@ -319,7 +323,8 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     timer = Timer()  # counts through resumed runs
     checkpoints = RunCheckpoints(run, config)
-    csv = CSVLogger(run, name="log")  # a resumed run writes the next version_N
+    # A resumed run writes the next version_N.
+    csv = CSVLogger(run, name="log", flush_logs_every_n_steps=1)
     trainer = Trainer(
         default_root_dir=run,
         accelerator="auto",
@@ -334,7 +339,8 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         accumulate_grad_batches=config.accumulate,
         check_val_every_n_epoch=None,
         val_check_interval=(config.validate_every or config.steps + 1) * config.accumulate,
-        num_sanity_val_steps=0,
+        # What would stop the first validation, hours later, stops the run before its first step.
+        num_sanity_val_steps=1 if config.validate_every else 0,
         logger=[csv, TensorBoardLogger(run, name="log", version=csv.version)],
         callbacks=[timer, checkpoints],
         enable_checkpointing=False,  # `checkpoints` does it
@@ -342,6 +348,8 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         log_every_n_steps=10,
     )
     begun = run / LAST if resume and (run / LAST).is_file() else None
+    if begun:
+        load_pickle(begun)  # a damaged one is told before Lightning trips over it
     with _one_line(trainer, checkpoints):
         trainer.fit(module, ckpt_path=begun, weights_only=True)
 
@@ -367,6 +375,11 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
             results["validation"] = {"split": config.val_split, **values}
             if trainer.is_global_zero:
                 print(format_metrics(module.metrics))
+    else:
+        reason = "the dataset has no keyframe of this split"
+        results["validation"] = {"split": config.val_split, "failed": reason}
+        if trainer.is_global_zero:
+            print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
     return results
 
 
@@ -389,6 +402,18 @@ def _one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]:
         else:
             raise
         raise UserError(text + _GO_ON) from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU's memory is too small ({str(error).splitlines()[0]}); begin a new run with a "
+            "smaller batch_size and a larger accumulate, or with recompute_images=true"
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"a loader process was killed ({str(error).splitlines()[0]}), perhaps for want of "
+            f"memory{_GO_ON}"
+        ) from error
     except SystemExit as stop:  # Lightning's answer to Ctrl-C (with status 1) and SIGTERM (with 0)
         if is_first_process():
             step, saved = trainer.global_step, checkpoints.saved_step
@@ -401,12 +426,16 @@ def _one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]:
         raise SystemExit(130 if stop.code == 1 else 143) from stop
 
 
-def prepare(config: LoopConfig) -> None:
-    """Before a network is built: the seed of its weights, and quiet libraries.
+def prepare(
+    config: Run, index: KeyframeIndex, build: Callable[[Run, KeyframeIndex], DetectorTraining]
+) -> DetectorTraining:
+    """What `build` makes, after a look at the splits, from the run's seed, with quiet libraries.
 
     Lightning's progress bar stays, without its advertisements and warnings about its own insides.
-    Raises UserError where several processes were started that do not know of each other.
+    Raises UserError where nothing can be built, and where several processes were started that do
+    not know of each other.
     """
+    check_splits(config, index)
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "RANK" not in os.environ:
         raise UserError(
             "SLURM has started several tasks that would each train alone; start each node's with "
@@ -421,3 +450,8 @@ def prepare(config: LoopConfig) -> None:
         ".*dataloader is not resumable.*",  # StepBatches is
     ):
         warnings.filterwarnings("ignore", message)
+    try:
+        return build(config, index)
+    except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
+        reason = " ".join(str(error).split())
+        raise UserError(f"no network can be built of this configuration: {reason}") from error

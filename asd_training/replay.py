@@ -31,11 +31,7 @@ def replay_to_detector(
     stays on this machine, on the ROS domain of the environment or else one of this process's own.
     Raises UserError if a process fails.
     """
-    environment = {
-        **os.environ,
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID") or str(1 + os.getpid() % 100),
-    }
+    environment = local_ros_environment()
     scripts = Path(sysconfig.get_path("scripts"))
     detector_command = [scripts / "detector", "--ros-args"]
     for name, value in (
@@ -50,15 +46,15 @@ def replay_to_detector(
     recorder_command = [scripts / "asd-bag", "record", published, *RECORDED]
     with (
         log.open("w") as output,
-        _process(detector_command, environment, output) as detector,
-        _process(recorder_command, environment, output) as recorder,
+        running(detector_command, environment, output) as detector,
+        running(recorder_command, environment, output) as recorder,
     ):
         for process, sign in (
             (detector, "active: waiting for images"),
             (recorder, f"recording {RECORDED[0]}"),
             (recorder, f"recording {RECORDED[1]}"),
         ):
-            _wait_for_line(sign, log, process)
+            wait_for_line(sign, log, process)
         for bag in bags:
             play = [scripts / "asd-bag", "play", bag, "--wait-for", *map(image_topic, CAMERAS)]
             played = subprocess.run(list(map(str, play)), env=environment, check=False)
@@ -72,7 +68,16 @@ def replay_to_detector(
         raise UserError(f"nothing was recorded; see {log}")
 
 
-def _wait_for_line(sign: str, log: Path, process: subprocess.Popen[bytes]) -> None:
+def local_ros_environment() -> dict[str, str]:
+    """Variables for processes whose traffic stays here, on a domain that others do not use."""
+    return {
+        **os.environ,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID") or str(1 + os.getpid() % 100),
+    }
+
+
+def wait_for_line(sign: str, log: Path, process: subprocess.Popen[bytes]) -> None:
     """Wait until a process has logged what shows that it is ready. Raises UserError."""
     deadline = time.monotonic() + START_TIMEOUT
     while sign not in log.read_text(errors="replace"):
@@ -82,7 +87,7 @@ def _wait_for_line(sign: str, log: Path, process: subprocess.Popen[bytes]) -> No
 
 
 @contextmanager
-def _process(
+def running(
     command: Sequence[object], environment: dict[str, str], output: IO[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is asked to stop (SIGINT) at the end, and killed if it does not listen."""

@@ -120,7 +120,7 @@ def _setting_section(setting: Setting, evaluation: Evaluation) -> str:
         rows["Method"] = str(provenance.get("method", "unknown"))
         rows["Training data"] = ", ".join(trained)
         rows["Training commit"] = str(versions.get("commit") or "unknown")
-        rows["Trained on"] = str(provenance.get("date", "unknown"))
+        rows["Training date"] = str(provenance.get("date", "unknown"))
     rows["Dataset"] = f"{setting.dataset}, version {setting.version}"
     rows["Split"] = (
         f"{setting.split}: {setting.scenes} scenes, {evaluation.metrics.samples} keyframes"

@@ -74,9 +74,20 @@ def open_run(args: argparse.Namespace, cls: type[Run]) -> Run:
             )
         return begun
     config = read_config(cls, args.config, args.set)
-    if is_first_process() and args.run.is_dir() and any(args.run.iterdir()):
-        raise UserError(f"{args.run} is not empty; go on with --resume or choose another folder")
+    if is_first_process() and args.run.is_dir():
+        if (args.run / "config.yaml").is_file():
+            raise UserError(f"{args.run} holds a run; go on with --resume or choose another folder")
+        if any(not _is_leftover(file) for file in args.run.iterdir()):
+            raise UserError(f"{args.run} is not empty; choose another folder")
     return config
+
+
+_WRITTEN = ("config.yaml", "origin.json", LAST, BEST, "metrics.json", "model")
+
+
+def _is_leftover(file: Path) -> bool:
+    """Whether this is what a process that was killed had been writing (asd_perception.files)."""
+    return file.name.startswith(tuple(f".{name}." for name in _WRITTEN))
 
 
 def begin(run: Path, config: LoopConfig, index: KeyframeIndex) -> dict[str, Any]:
@@ -88,14 +99,12 @@ def begin(run: Path, config: LoopConfig, index: KeyframeIndex) -> dict[str, Any]
     """
     found = origin(index, config)
     if is_first_process():
-        for pattern in (f".{LAST}.*", f".{BEST}.*", ".model.*"):
-            for leftover in run.glob(pattern):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for file in filter(_is_leftover, run.glob(".*")):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
         with atomic_file(run / "config.yaml") as path:
             path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         file = run / "origin.json"
-        if file.is_file():
-            begun = json.loads(file.read_text())
+        if begun := read_origin(run):
             for key, mend in (("data", "give its dataset"), ("processes", "start as many")):
                 if found[key] != begun.get(key):
                     raise UserError(
@@ -114,6 +123,12 @@ def finish(run: Path, provenance: dict[str, Any]) -> None:
     """Write the run's results."""
     with atomic_file(run / "metrics.json") as path:
         path.write_text(json.dumps(provenance, indent=1) + "\n")
+
+
+def read_origin(run: Path) -> dict[str, Any]:
+    """What `begin` wrote of the run; empty if this is no run's folder."""
+    file = run / "origin.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def origin(index: KeyframeIndex, config: LoopConfig) -> dict[str, Any]:
@@ -152,9 +167,17 @@ def synthesis_settings(root: Path) -> dict[str, Any] | None:
 
 
 def _commit() -> str | None:
-    """The git commit of this program, "-dirty" if it was changed since; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    """The git commit of this program, "-dirty" if it was changed since; None outside a checkout.
+
+    An environment may lie inside the checkout of another project, which does not track this file.
+    """
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+        for command in (
+            ["ls-files", "--error-unmatch", __file__],
+            ["describe", "--always", "--dirty"],
+        ):
+            done = subprocess.run([*git, *command], capture_output=True, check=True, text=True)
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

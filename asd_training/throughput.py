@@ -30,7 +30,7 @@ from asd_perception.files import check_output_file
 from asd_training.config import StudentRun, TeacherRun, read_config
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import TrainingSample, one_thread
-from asd_training.loop import DetectorTraining, check_splits, prepare
+from asd_training.loop import DetectorTraining, prepare
 from asd_training.results_file import write_results
 from asd_training.run_folder import add_config_arguments
 from asd_training.student import StudentTraining
@@ -73,9 +73,7 @@ def run(args: argparse.Namespace) -> None:
     config = read_config(run, args.config, args.set)
     config = dataclasses.replace(config, accumulate=1, steps=10**6)  # the loader must not end first
     index = KeyframeIndex.open(args.data, args.version)
-    check_splits(config, index)
-    prepare(config)
-    module = training(config, index)
+    module = prepare(config, index, training)
     figures = {
         "data": str(args.data),
         "kind": args.kind,

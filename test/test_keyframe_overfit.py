@@ -22,6 +22,7 @@ CHANGES = (
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # 4 minutes on two quiet cores
 def test_the_teacher_learns_the_real_keyframe_by_heart(keyframe_root, tmp_path):
     """With nuScenes' configuration, to an AP of 0.9 over the five classes that it holds.
 

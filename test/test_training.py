@@ -320,12 +320,18 @@ _TRAINED_BY_THE_LOOP = """
 import os, sys
 from pathlib import Path
 import torch
-from asd_training.config import StudentRun
+from asd_training.config import StudentRun, TeacherRun, read_config
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.loop import prepare, train
 from asd_training.student import StudentTraining
+from asd_training.teacher.training import TeacherTraining
 
-class Recorded(StudentTraining):
+root, run, kind, *changes = sys.argv[1:]
+cls, training = {
+    "student": (StudentRun, StudentTraining), "teacher": (TeacherRun, TeacherTraining)
+}[kind]
+
+class Recorded(training):
     def on_train_batch_start(self, *arguments):
         super().on_train_batch_start(*arguments)
         self.network.eval()  # batch statistics differ by nature
@@ -336,25 +342,25 @@ class Recorded(StudentTraining):
             torch.save(gradients, Path(self.trainer.default_root_dir) / "gradients")
         super().configure_gradient_clipping(*arguments, **keywords)
 
-root, run = sys.argv[1:]
 torch.set_num_threads(1)
 processes = int(os.environ.get("WORLD_SIZE", "1"))
-config = StudentRun(
-    steps=1, batch_size=2 // processes, loader_workers=0, val_split="mini_val", augmentation=None
-)
-prepare(config)
-train(Recorded(config, KeyframeIndex.open(root)), Path(run), resume=False)
+changes += ["steps=1", f"batch_size={2 // processes}", "loader_workers=0", "augmentation=null"]
+config = read_config(cls, None, [*changes, "val_split=mini_val"])
+train(prepare(config, KeyframeIndex.open(root), Recorded), Path(run), resume=False)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_gradients_of_one(synthetic_root, tmp_path):
+@pytest.mark.parametrize(
+    "what", [["student"], ["teacher", "teacher.modality=lidar_camera", "teacher.sweeps=1"]]
+)
+def test_two_processes_have_the_gradients_of_one(synthetic_root, tmp_path, what):
     script = tmp_path / "trained_by_the_loop.py"
     script.write_text(_TRAINED_BY_THE_LOOP)
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     for run, launcher in (("one", []), ("two", torchrun)):
         done = subprocess.run(
-            [sys.executable, *launcher, script, synthetic_root, tmp_path / run],
+            [sys.executable, *launcher, script, synthetic_root, tmp_path / run, *what],
             capture_output=True,
             text=True,
             check=False,

@@ -22,7 +22,8 @@ class ImageEncoder(nn.Module):
     """Images to one feature map an image, at the backbone's stride; it normalises them itself.
 
     The architecture comes from transformers with random weights: nothing is downloaded.
-    Raises UserError where the configured stride is not that of the finest stage used.
+    Raises UserError for an unknown option, and where the configured stride is not that of the
+    finest stage used.
     """
 
     mean: Tensor
@@ -34,6 +35,10 @@ class ImageEncoder(nn.Module):
         self.config = config = network.backbone
         for name, value in (("mean", network.image_mean), ("std", network.image_std)):
             self.register_buffer(name, torch.tensor(value)[:, None, None], persistent=False)
+        known = AutoConfig.for_model(config.model_type)
+        for name in config.options:
+            if not hasattr(known, name):  # transformers would keep it, and build without it
+                raise UserError(f"backbone.options.{name} is no option of {config.model_type}")
         options = AutoConfig.for_model(
             config.model_type, **config.options, out_features=list(config.out_features)
         )

@@ -165,9 +165,14 @@ def splat_reference(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tenso
     """
     dtype = _sum_dtype(weights, features)
     products = weights.to(dtype)[..., None] * features.to(dtype)[:, :, None]  # (B, S, K, C)
-    cells = len(plan.cells) * drop_cell(plan.size)
-    pooled = products.new_zeros(cells + 1, features.shape[-1])
-    pooled = pooled.index_add(0, plan.cells.flatten().long(), products.flatten(0, 2))
+    products, cells = products.flatten(0, 2), plan.cells.flatten().long()
+    pooled = products.new_zeros(len(plan.cells) * drop_cell(plan.size) + 1, features.shape[-1])
+    if torch.compiler.is_exporting():
+        # In ONNX index_add is a ScatterND, in which ONNX Runtime's CPU threads add to one place at
+        # once and lose sums (microsoft/onnxruntime#18048). This is a ScatterElements: one thread.
+        pooled = pooled.scatter_add(0, cells[:, None].expand_as(products), products)
+    else:
+        pooled = pooled.index_add(0, cells, products)
     return _as_grid(pooled[:-1], plan)
 
 

@@ -173,13 +173,14 @@ def apply(
     objects: Annotations,
     points: Array,
     input_size: tuple[int, int],
+    sees_lidar: bool = False,
 ) -> NetworkFrame:
     """The network's input from a keyframe's rectified images, augmented.
 
     images: one (height, width, 3) uint8 RGB a camera; points (P, 3) and objects in base_link;
     input_size: (rows, columns). A dropped camera keeps its image, so that batch statistics stay
     those of real images, but stands where it sees nothing of the world (ABSENT_CAMERA); objects
-    that no other camera sees are left out.
+    that no other camera sees are left out, unless the network sees the points on them (sees_lidar).
     Raises UserError where an image has not the size that its calibration says.
     """
     flips = augmentation.image_flips ^ augmentation.bev_flip
@@ -207,9 +208,10 @@ def apply(
 
     objects = _transform_objects(objects, similarity, augmentation)
     if augmentation.dropped.any():
-        seen = _in_view(objects.boxes, intrinsics, ego_from_camera, input_size)
-        lost = seen.any(axis=0) & ~seen[~augmentation.dropped].any(axis=0)
-        objects = _select(objects, ~lost)
+        if not sees_lidar:
+            seen = _in_view(objects.boxes, intrinsics, ego_from_camera, input_size)
+            lost = seen.any(axis=0) & ~seen[~augmentation.dropped].any(axis=0)
+            objects = _select(objects, ~lost)
         ego_from_camera[augmentation.dropped] = ABSENT_CAMERA
     return NetworkFrame(
         jitter_colour(pixels, augmentation.colour_gain, augmentation.colour_offset),
@@ -270,7 +272,7 @@ def jitter_colour(
 ) -> NDArray[np.uint8]:
     """Images (N, H, W, 3) with another exposure: gain a colour channel (3,), one offset."""
     levels = np.arange(256)[:, None] * gain + offset
-    table = np.clip(levels, 0, 255).astype(np.uint8)  # (256, 3)
+    table = np.clip(levels.round(), 0, 255).astype(np.uint8)  # (256, 3)
     if not len(images):
         return images
     rows = images.reshape(-1, *images.shape[2:])  # OpenCV takes one image

@@ -63,6 +63,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
 
     What a sample holds, and nothing else is read: sweeps, LiDAR sweeps put into `points`; cameras,
     images and their calibration; targets, of the objects and, with cameras, of the pixels.
+    sees_lidar: whether the network itself is shown the points.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
         sweeps: int = 0,
         cameras: bool = True,
         targets: bool = True,
+        sees_lidar: bool = False,
     ) -> None:
         self.index = index
         self.config = config
@@ -80,6 +82,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
         self.sweeps = sweeps
         self.cameras = cameras
         self.targets = targets
+        self.sees_lidar = sees_lidar
 
     def __len__(self) -> int:
         return len(self.index)
@@ -108,6 +111,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
             self.index.objects(keyframe),
             points[:, :3].astype(np.float64),
             size,
+            self.sees_lidar,
         )
 
         cloud = np.zeros((0, 5))
