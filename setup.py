@@ -14,6 +14,7 @@ SHARED = [
     *glob("launch/*.launch.py"),
     *glob("config/**/*.yaml", recursive=True),
     "config/detector.rviz",
+    "config/fastdds.xml",
     "config/foxglove_layout.json",
 ]
 

@@ -298,6 +298,8 @@ def test_a_dropped_camera_sees_nothing_and_takes_what_only_it_saw_with_it():
     assert result.objects.tokens == ("0", "1")
     assert len(result.objects.boxes) == len(result.objects.velocities) == 2
     np.testing.assert_array_equal(result.ego_from_camera, [rig.ego_from_camera[0], ABSENT_CAMERA])
+    by_lidar = apply(dropped, black(rig), rig, objects, points, INPUT, sees_lidar=True)
+    assert by_lidar.objects.tokens == ("0", "1", "2")
     config = StudentConfig(image_size=INPUT)
 
     def targets(frame):

@@ -27,6 +27,11 @@ def test_round_trip_through_yaml(config):
         ({"image_size": [100, 352]}, "multiple of 32"),
         ({"depth": {"near": 10.0, "far": 5.0}}, "near < far"),
         ("resnet", "expected keys and values"),
+        ({"bev": {"cell": 0}}, r"bev .*cell=0.*needs 0 < cell <= half_extent"),
+        ({"bev": {"half_extent": -51.2}}, "needs 0 < cell <= half_extent"),
+        ({"bev": {"z_min": 9}}, "z_min < z_max"),
+        ({"encoder_blocks": -1}, "encoder_blocks is -1; it must be at least 1"),
+        ({"encoder_channels": [32, 0, 64]}, "encoder_channels is .*at least 1"),
     ],
 )
 def test_a_wrong_value_is_named(values, message):

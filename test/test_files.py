@@ -2,13 +2,14 @@
 """Promise: an output stands under its name complete or not at all, whatever interrupts it."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from asd_perception.errors import UserError
+from asd_perception.errors import UserError, describe_os_error
 from asd_perception.files import atomic_directory, atomic_file, check_output_file
 
 
@@ -88,3 +89,18 @@ def test_a_parent_that_cannot_be_made_is_named(tmp_path):
         atomic_file(tmp_path / "file" / "x" / "a"),
     ):
         pass
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with (
+            pytest.raises(OSError, match=r"a\.txt") as error,
+            atomic_file(tmp_path / "a.txt") as path,
+        ):
+            path.write_text("x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert describe_os_error(error.value) == f"{tmp_path / 'a.txt'}: File too large"
+    assert not list(tmp_path.iterdir())

@@ -126,6 +126,13 @@ def test_a_key_of_a_named_backbone_can_be_changed(tmp_path):
     assert config.student.backbone == dataclasses.replace(BACKBONES["resnet50"], channels=64)
 
 
+def test_an_option_of_the_default_backbone_can_be_changed(tmp_path):
+    default = StudentRun().student.backbone
+    config = read_config(StudentRun, None, ["student.backbone.options.depths=[1, 1, 1, 1]"])
+    changed = {**default.options, "depths": [1, 1, 1, 1]}
+    assert config.student.backbone == dataclasses.replace(default, options=changed)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

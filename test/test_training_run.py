@@ -4,6 +4,7 @@ goes on from there."""
 
 import dataclasses
 import json
+import os
 import re
 import resource
 import shutil
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -88,6 +90,8 @@ def assert_nothing_half_written(run):
         ("train_split: nowhere", "no split 'nowhere'"),
         ("val_split: nowhere", "no split 'nowhere'"),
         ("validate_every: 5\nval_split: mini_val", "mini_val holds no annotated keyframe"),
+        ("student: {backbone: {options: {depthz: 1}}}", "options.depthz is no option of resnet"),
+        ("seed: 99999999999", "seed is 99999999999; it must be below 2^32"),
         ("pretrained: nowhere", "pretrained weights nowhere do not exist, and are not downloaded"),
     ],
 )
@@ -264,6 +268,67 @@ def test_a_split_without_annotations_costs_the_metrics_not_the_model(
     assert "Traceback" not in said
     model_directory.load(run / "model")
     assert "no annotated" in json.loads((run / "metrics.json").read_text())["validation"]["failed"]
+
+
+def test_a_split_without_keyframes_is_said_to_have_no_metrics(
+    synthetic_root, index, tmp_path, small, asd_train
+):
+    run = tmp_path / "run"
+    mini = ("--config", small, "--set", "val_split=mini_val")
+    code, said = asd_train("student", synthetic_root, run, *mini)
+    assert code == 0
+    assert "no metrics on mini_val: the dataset has no keyframe of this split" in said
+    assert "no keyframe" in json.loads((run / "metrics.json").read_text())["validation"]["failed"]
+
+
+def test_a_validation_that_cannot_be_done_stops_the_run_before_its_first_step(
+    root, index, tmp_path, small, asd_train
+):
+    for keyframe in index.split("synthetic_val"):
+        for path in index.frame(keyframe).image_paths:
+            (root / Path(path).relative_to(index.root)).write_bytes(b"")
+    run = tmp_path / "run"
+    outcome = asd_train("student", root, run, "--config", small, "--set", "validate_every=2")
+    assert_one_line(outcome, str(root / "samples"), "go on with --resume")
+    assert not (run / "last.ckpt").exists()
+
+
+def test_a_killed_loader_process_is_one_line(synthetic_root, index, tmp_path, small):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "asd_training.cli", "student", synthetic_root, run]
+    with subprocess.Popen(
+        [*command, "--config", small, "--set", "steps=100000", "--set", "loader_workers=1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            while not (run / "last.ckpt").is_file() and process.poll() is None:
+                time.sleep(0.05)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            for child in children:
+                os.kill(int(child), signal.SIGKILL)
+            said = process.communicate(timeout=120)[1]
+        finally:
+            process.kill()
+    assert len(children) >= 1
+    assert_one_line((process.returncode, said), "a loader process was killed", "--resume")
+
+
+@pytest.mark.parametrize("leftover", [".config.yaml.x1.yaml", ".origin.json.x1.json"])
+def test_what_a_killed_start_leaves_is_in_nobodys_way(
+    synthetic_root, index, tmp_path, small, asd_train, leftover
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / leftover).write_text("half")
+    code, said = asd_train("student", synthetic_root, run, "--config", small)
+    assert code == 0, said
+    assert not (run / leftover).exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.txt").touch()
+    outcome = asd_train("student", synthetic_root, tmp_path / "other", "--config", small)
+    assert_one_line(outcome, "is not empty; choose another folder")
 
 
 @pytest.mark.slow
