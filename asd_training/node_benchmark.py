@@ -84,21 +84,20 @@ class Robot:
             camera: node.create_publisher(CameraInfo, f"/{camera}/camera_info", sensor)
             for camera in self.rig.names
         }
+        self.calibration = {
+            camera: camera_info(0, camera, k, WIDTH, HEIGHT)
+            for camera, k in zip(self.rig.names, self.rig.intrinsics, strict=True)
+        }
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.transforms = node.create_publisher(TFMessage, "/tf_static", latched)
+        poses = zip(self.rig.names, self.rig.ego_from_camera, strict=True)
+        mountings = [transform(0, "base_link", camera, pose) for camera, pose in poses]
+        self.transforms.publish(TFMessage(transforms=mountings))
         self.sent: dict[int, float] = {}  # when a sweep's last image was sent, by its stamp
         self.heard: dict[int, float] = {}  # when detections came, by their stamp
         self.statuses: dict[str, DiagnosticStatus] = {}
         node.create_subscription(Detection3DArray, "/detector/detections", self._on_detections, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-
-    def calibrate(self) -> None:
-        """Publish calibration and mounting of every camera."""
-        poses = zip(self.rig.names, self.rig.ego_from_camera, strict=True)
-        mountings = [transform(0, "base_link", camera, pose) for camera, pose in poses]
-        self.transforms.publish(TFMessage(transforms=mountings))
-        for camera, k in zip(self.rig.names, self.rig.intrinsics, strict=True):
-            self.infos[camera].publish(camera_info(0, camera, k, WIDTH, HEIGHT))
 
     def connected(self) -> bool:
         """Whether the detector listens to all of it."""
@@ -115,8 +114,9 @@ class Robot:
                 time.sleep(max(0.0, due - time.monotonic()))
                 late = time.monotonic() - due
                 stamp_us = time.time_ns() // 1000
-                message = self.messages[camera]
-                message.header = header(stamp_us, camera)
+                message, info = self.messages[camera], self.calibration[camera]
+                message.header = info.header = header(stamp_us, camera)
+                self.infos[camera].publish(info)  # beside every image, as drivers do
                 if camera == order[-1]:
                     self.sent[stamp_us * 1000] = time.monotonic()
                 self.images[camera].publish(message)
@@ -188,7 +188,6 @@ def run(args: argparse.Namespace) -> None:
             spinning.start()
             try:
                 _wait_for(robot.connected, "the detector does not listen")
-                robot.calibrate()
                 late = robot.play(args.rate, args.seconds)
                 time.sleep(LAST_FRAME)
             finally:

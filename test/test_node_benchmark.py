@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: the node's benchmark plays real cameras to the real node and counts what comes back."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def benchmark(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "asd_training.node_benchmark", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["compressed", "raw"])
+def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monkeypatch, transport):
+    profile = Path(__file__).parents[1] / "config/fastdds.xml"
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+    file = tmp_path / "figures.json"
+    options = ("--transport", transport, "--rate", 2, "--seconds", 6, "--json", file)
+    done = benchmark("--model", small_model, *options)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    assert figures["sweeps"] == 6  # of 12, half are the warm-up
+    assert 1 <= figures["detected"] <= 6
+    assert 0 < figures["received_ms"]["p50"] <= figures["received_ms"]["p99"]
+    assert "ms" in figures["node"]["total (last image's arrival to published detections)"]
+    assert f"{figures['detected']} of 6 sweeps detected" in done.stdout
+
+
+def test_a_wrong_argument_is_one_line(tmp_path):
+    done = benchmark("--rate", 0)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--rate 0 must be in (0, 100]" in done.stderr
