@@ -116,7 +116,8 @@ class DetectorTraining(LightningModule):
                 "lower learning_rate or gradient_clip in a new run"
             )
         self.log("loss", loss, prog_bar=True)
-        self.log_dict({f"loss/{name}": value for name, value in terms.items()}, prog_bar=True)
+        for name, value in terms.items():  # a bar with all of them fills a terminal
+            self.log(f"loss/{name}", value, prog_bar=name in ("heatmap", "boxes"))
         return loss
 
     def on_train_batch_start(self, batch: TrainingSample, batch_idx: int) -> None:
