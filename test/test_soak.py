@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage
 
 from asd_perception.constants import CAMERAS
 from asd_perception.ros.conversions import stamp_ns
+from asd_training.results_file import write_results
 
 SECONDS = float(os.environ.get("ASD_SOAK_SECONDS", "60"))
 RATE = 12.0
@@ -104,7 +105,7 @@ def test_nothing_grows(start, robot, small_model):
     }
     print(json.dumps(report, indent=1))
     if path := os.environ.get("ASD_SOAK_JSON"):
-        Path(path).write_text(json.dumps(report, indent=1) + "\n")
+        write_results(Path(path), f"ASD_SOAK_SECONDS={SECONDS:g} pytest -m soak", **report)
     assert detected > 0.5 * sweep
     assert grown < GROWTH, report
     assert np.ptp(threads[warm]) == 0, report
