@@ -49,7 +49,6 @@ TIE = 1e-4
 REACH = 10.0
 """Metres from a point within which objects are not compared when that point may jump."""
 
-
 NOWHERE = np.zeros((0, 2))
 
 
@@ -261,7 +260,7 @@ def unsteady_points(student: Student, frame: Frame) -> NDArray[np.float64]:
     with torch.inference_mode():
         output = student(*frame)
     if output.point_depth is None or output.simulated_points is None:
-        return np.zeros((0, 2))
+        return NOWHERE
     best, bins = output.point_depth[0].movedim(1, -1).topk(2, dim=-1)  # (N, h, w, 2)
     tied = best[..., 0] - best[..., 1] < TIE
     depth = depth_bin_centres(student.config.depth, bins.device)[bins]

@@ -45,7 +45,7 @@ from asd_training.datasets.sampling import class_balanced_weights
 from asd_training.datasets.stream import StepBatches, TrainingStream
 from asd_training.evaluation import Metrics, Submission, format_metrics, score, submission_of
 from asd_training.moving_average import MovingAverage
-from asd_training.pretrained import load_pickle, load_pretrained_backbone
+from asd_training.pretrained import load_pretrained_backbone
 from asd_training.run_folder import begin, finish, is_first_process
 
 
@@ -349,8 +349,6 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         log_every_n_steps=10,
     )
     begun = run / LAST if resume and (run / LAST).is_file() else None
-    if begun:
-        load_pickle(begun)  # a damaged one is told before Lightning trips over it
     with _one_line(trainer, checkpoints):
         trainer.fit(module, ckpt_path=begun, weights_only=True)
 
@@ -449,6 +447,7 @@ def prepare(
         ".*does not have many workers.*",
         ".*exists and is not empty.*",
         ".*dataloader is not resumable.*",  # StepBatches is
+        ".*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)
     try:

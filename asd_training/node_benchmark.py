@@ -54,6 +54,7 @@ TRIGGERS = {
 """When each camera of a sweep exposes, in s: those of a nuScenes keyframe."""
 
 WARM_UP = 3.0  # s that do not count: discovery, first allocations
+DISCOVERY = 30.0  # s in which the detector must have found the cameras
 LAST_FRAME = 2.0  # s for the last frame's detections
 
 
@@ -64,21 +65,23 @@ class Robot:
         """quality: of the JPEG images."""
         self.node = node
         self.rig = example_rig()
-        kind = Image if transport == "raw" else CompressedImage
+        raw = transport == "raw"
         self.messages: dict[str, Any] = {}
         for camera, image in zip(self.rig.names, example_images(), strict=True):
-            if transport == "raw":
+            if raw:
                 self.messages[camera] = raw_image(camera, image)
             else:
                 parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
                 jpeg = cv2.imencode(".jpg", image, parameters)[1].tobytes()
                 self.messages[camera] = compressed_image(0, camera, jpeg)
-        topic = {camera: image_topic(camera) for camera in self.rig.names}
-        if transport == "raw":
-            topic = {camera: name.removesuffix("/compressed") for camera, name in topic.items()}
         sensor = QoSProfile(depth=5)
         self.images = {
-            camera: node.create_publisher(kind, topic[camera], sensor) for camera in self.rig.names
+            camera: node.create_publisher(
+                Image if raw else CompressedImage,
+                f"/{camera}/image_raw" if raw else image_topic(camera),
+                sensor,
+            )
+            for camera in self.rig.names
         }
         self.infos = {
             camera: node.create_publisher(CameraInfo, f"/{camera}/camera_info", sensor)
@@ -99,10 +102,14 @@ class Robot:
         node.create_subscription(Detection3DArray, "/detector/detections", self._on_detections, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
-    def connected(self) -> bool:
-        """Whether the detector listens to all of it."""
+    def await_detector(self) -> None:
+        """Wait until the detector listens to all of it. Raises UserError if it does not."""
         publishers = [*self.images.values(), *self.infos.values(), self.transforms]
-        return all(publisher.get_subscription_count() for publisher in publishers)
+        deadline = time.monotonic() + DISCOVERY
+        while not all(publisher.get_subscription_count() for publisher in publishers):
+            if time.monotonic() > deadline:
+                raise UserError(f"the detector does not listen after {DISCOVERY:g} s")
+            time.sleep(0.05)
 
     def play(self, rate: float, seconds: float) -> float:
         """Play the cameras; returns by how many seconds the last sweep was late."""
@@ -187,7 +194,7 @@ def run(args: argparse.Namespace) -> None:
             spinning = threading.Thread(target=executor.spin, daemon=True)
             spinning.start()
             try:
-                _wait_for(robot.connected, "the detector does not listen")
+                robot.await_detector()
                 late = robot.play(args.rate, args.seconds)
                 time.sleep(LAST_FRAME)
             finally:
@@ -247,14 +254,6 @@ def table(figures: dict[str, Any]) -> str:
             "cannot play them that fast, and the rate was lower"
         )
     return "\n".join(lines)
-
-
-def _wait_for(condition: Any, fault: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise UserError(f"{fault} after {seconds:g} s")
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":

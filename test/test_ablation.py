@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from commands import asd_train
 from scipy import stats
 from small import SMALL
 
@@ -60,15 +61,6 @@ def small_ablation(folder: Path, **changes: object) -> Path:
     file = folder / "ablation.yaml"
     file.write_text(yaml.safe_dump(values))
     return file
-
-
-def asd_train(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "asd_training.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_the_shipped_ablation_has_every_row_of_the_method(tmp_path):

@@ -6,14 +6,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-import subprocess
-import sys
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 import yaml
+from commands import asd_train
 from small import SMALL
 
 from asd_perception import model_directory
@@ -55,15 +54,6 @@ from asd_training.student import StudentTraining
 RUN = StudentRun(steps=10, batch_size=1, loader_workers=0, student=SMALL)
 
 
-def export(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "asd_training.cli", "export", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def run(synthetic_root, tmp_path_factory):
     """An unfinished run: what Lightning leaves after some steps of `asd-train student`."""
@@ -101,7 +91,7 @@ def program(model, frames):
 
 
 def test_a_checkpoint_becomes_a_model_directory(run, tmp_path):
-    done = export(run, tmp_path / "model")
+    done = asd_train("export", run, tmp_path / "model")
     assert done.returncode == 0, done.stderr
     student = model_directory.load(tmp_path / "model")
     trained = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
@@ -279,7 +269,7 @@ def test_a_student_that_finds_nothing_is_not_written(frames, tmp_path):
 
 @pytest.mark.slow
 def test_the_shipped_model_exports_from_the_command_line(tmp_path):
-    done = export(model_directory.TINY, tmp_path / "tiny.onnx")
+    done = asd_train("export", model_directory.TINY, tmp_path / "tiny.onnx")
     assert done.returncode == 0, done.stderr
     assert "parity holds" in done.stdout
     assert (tmp_path / "tiny.onnx").stat().st_size < 12e6

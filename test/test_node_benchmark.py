@@ -2,20 +2,12 @@
 """Promise: the node's benchmark plays real cameras to the real node and counts what comes back."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import run_module
 
-
-def benchmark(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "asd_training.node_benchmark", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+BENCHMARK = "asd_training.node_benchmark"
 
 
 @pytest.mark.slow
@@ -25,7 +17,7 @@ def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monke
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
     file = tmp_path / "figures.json"
     options = ("--transport", transport, "--rate", 2, "--seconds", 6, "--json", file)
-    done = benchmark("--model", small_model, *options)
+    done = run_module(BENCHMARK, "--model", small_model, *options)
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_text())
     assert figures["sweeps"] == 6  # of 12, half are the warm-up
@@ -36,7 +28,7 @@ def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monke
 
 
 def test_a_wrong_argument_is_one_line(tmp_path):
-    done = benchmark("--rate", 0)
+    done = run_module(BENCHMARK, "--rate", 0)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "--rate 0 must be in (0, 100]" in done.stderr

@@ -40,14 +40,16 @@ BACK = CAMERAS.index("CAM_BACK")
 RECOVERY = 2.0  # s of good input after which a node is back to normal
 
 
-def part_of(rig, there):
+def rig_without(*lost):
+    """What is left of the rig when these cameras are lost."""
+    there = [camera for camera in CAMERAS if camera not in lost]
     indices = [CAMERAS.index(name) for name in there]
     return CameraRig(
         tuple(there),
-        rig.intrinsics[indices],
-        rig.ego_from_camera[indices],
-        rig.image_sizes[indices],
-        rig.distortion[indices],
+        RIG.intrinsics[indices],
+        RIG.ego_from_camera[indices],
+        RIG.image_sizes[indices],
+        RIG.distortion[indices],
     )
 
 
@@ -122,27 +124,24 @@ def test_a_frame_with_missing_cameras_is_detected_with_those_that_are_there(
 ):
     robot.detect(sweep())
     _, online = robot.detect(sweep(*lost))
-    there = [camera for camera in CAMERAS if camera not in lost]
-    assert_same(online, expected(part_of(RIG, there)))
+    assert_same(online, expected(rig_without(*lost)))
     robot.diagnosis("frames", f"detected without {', '.join(lost)}")
 
 
 def test_a_dead_camera_costs_no_frame_and_comes_back(node, robot, sweep, expected):
     """Each sweep is answered, soon without waiting for it; then it is called silent."""
     robot.detect(sweep())
-    there = [camera for camera in CAMERAS if camera != "CAM_BACK"]
     for _ in range(6):
         _, online = robot.detect(sweep("CAM_BACK"))
-        assert_same(online, expected(part_of(RIG, there)))
+        assert_same(online, expected(rig_without("CAM_BACK")))
     robot.diagnosis("CAM_BACK", "no image on CAM_BACK/image_raw/compressed")
 
 
 def test_a_camera_at_half_rate_is_in_every_second_frame(node, robot, sweep, expected):
     robot.detect(sweep())
-    there = [camera for camera in CAMERAS if camera != "CAM_BACK"]
     for _ in range(3):
         _, online = robot.detect(sweep("CAM_BACK"))
-        assert_same(online, expected(part_of(RIG, there)))
+        assert_same(online, expected(rig_without("CAM_BACK")))
         _, online = robot.detect(sweep())
         assert_same(online, expected())
 
@@ -167,9 +166,8 @@ def test_late_and_early_images_cost_their_own_frame_only(node, robot, sweep, exp
     robot.detect(sweep())
     messages, stamps = sweep(), robot.next_stamps()
     robot.send([None if i == BACK else m for i, m in enumerate(messages)], stamps)
-    there = [camera for camera in CAMERAS if camera != "CAM_BACK"]
     _, online = robot.answer(robot.reference(sweep("CAM_BACK"), stamps))
-    assert_same(online, expected(part_of(RIG, there)))
+    assert_same(online, expected(rig_without("CAM_BACK")))
     robot.send_one(BACK, messages[BACK], stamps[BACK])
     following = robot.next_stamps()
     robot.send_one(BACK, sweep()[BACK], following[BACK])
@@ -218,9 +216,8 @@ def test_a_stamp_in_the_future_costs_its_own_image_only(node, robot, sweep, expe
     messages, stamps = sweep(), robot.next_stamps()
     stamps[BACK] = time.time_ns() + 3600 * 10**9  # an hour; a ROS stamp ends in 2038
     robot.send(messages, stamps)
-    there = [camera for camera in CAMERAS if camera != "CAM_BACK"]
     _, online = robot.answer(max(s for i, s in enumerate(stamps) if i != BACK))
-    assert_same(online, expected(part_of(RIG, there)))
+    assert_same(online, expected(rig_without("CAM_BACK")))
     robot.diagnosis("CAM_BACK", "ahead of the node's clock; synchronise the clocks")
 
 

@@ -3,12 +3,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from commands import asd_train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nuscenes.eval.common.config import config_factory
@@ -389,20 +388,12 @@ def test_boxes_come_back_from_a_submission(nusc, samples):
 # The command
 
 
-def asd_train_evaluate(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "asd_training.cli", "evaluate", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_command_writes_report_and_metrics_of_a_submission(
     nusc, samples, synthetic_root, tmp_path
 ):
     write_submission(noisy_truth(nusc, samples), tmp_path / "found.json")
-    done = asd_train_evaluate(
+    done = asd_train(
+        "evaluate",
         tmp_path / "found.json", synthetic_root,
         "--report", tmp_path / "new" / "r.html", "--metrics", tmp_path / "m.json",
     )  # fmt: skip
@@ -416,8 +407,8 @@ def test_the_command_writes_report_and_metrics_of_a_submission(
 
 def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root, tmp_path):
     (tmp_path / "file").touch()
-    done = asd_train_evaluate(
-        tmp_path / "no-model", synthetic_root, "--report", tmp_path / "file" / "r.html"
+    done = asd_train(
+        "evaluate", tmp_path / "no-model", synthetic_root, "--report", tmp_path / "file" / "r.html"
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "file is a file" in done.stderr
@@ -426,7 +417,8 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root
 def test_the_command_scores_a_teacher_with_its_own_sweeps(samples, synthetic_root, tmp_path):
     teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
     model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
-    done = asd_train_evaluate(
+    done = asd_train(
+        "evaluate",
         tmp_path / "t", synthetic_root, "--output", tmp_path / "s.json",
         "--report", tmp_path / "r.html", "--metrics", tmp_path / "m.json",
     )  # fmt: skip

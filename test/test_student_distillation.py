@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from commands import asd_train
 from small import SMALL
 
 from asd_perception import model_directory
@@ -192,15 +191,6 @@ def test_a_missing_teacher_is_one_clear_line(teacher, tmp_path):
     model_directory.save(tmp_path / "student", Student(SMALL), {})
     with pytest.raises(UserError, match="holds no teacher"):
         load_teacher(DistillConfig(teacher=str(tmp_path / "student"), **FULL), SMALL)
-
-
-def asd_train(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "asd_training.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def small_run(folder: Path, steps: int = 2) -> Path:

@@ -17,6 +17,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from commands import asd_train
 
 from asd_perception import model_directory
 from asd_perception.config import BACKBONES, StudentConfig
@@ -36,15 +37,6 @@ from asd_training.teacher.network import Teacher, TeacherConfig
 from asd_training.teacher.training import TeacherTraining
 
 SHORT = "steps: 10\nbatch_size: 1\nwarmup_steps: 1\nloader_workers: 0\n"
-
-
-def asd_train(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "asd_training.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

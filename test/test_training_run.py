@@ -250,6 +250,15 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, full_disk):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_damaged_checkpoint_is_one_line(synthetic_root, index, tmp_path, small, asd_train):
+    run = tmp_path / "run"
+    assert asd_train("student", synthetic_root, run, "--config", small)[0] == 0
+    shutil.rmtree(run / "model")
+    (run / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes()[:1000])
+    outcome = asd_train("student", synthetic_root, run, "--resume")
+    assert_one_line(outcome, f"{run / 'last.ckpt'} cannot be read as a file of tensors")
+
+
 def test_a_split_without_annotations_costs_the_metrics_not_the_model(
     root, tmp_path, small, asd_train
 ):

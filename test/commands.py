@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package's commands as processes of their own, for the tests of what a user sees of them."""
+
+import subprocess
+import sys
+
+
+def run_module(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """`python -m module arguments`, with what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def asd_train(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return run_module("asd_training.cli", *arguments)
