@@ -390,29 +390,11 @@ def _one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]:
     """What lies outside the program ends a run in one line that says how to go on."""
     try:
         yield
-    except (UserError, OSError) as error:
-        # One from a loader's process carries that process's traceback, the error in its last line.
-        _, from_loader, text = str(error).partition("\nOriginal Traceback")
-        if from_loader:
-            text = text.strip().splitlines()[-1].partition(": ")[2]
-        elif isinstance(error, OSError):
-            where = "" if error.filename else f"{checkpoints.run}: "
-            text = where + describe_os_error(error)
-        else:
+    except Exception as error:
+        reason = outside_reason(error, checkpoints.run)
+        if reason is None:
             raise
-        raise UserError(text + _GO_ON) from error
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"the GPU's memory is too small ({str(error).splitlines()[0]}); begin a new run with a "
-            "smaller batch_size and a larger accumulate, or with recompute_images=true"
-        ) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(
-            f"a loader process was killed ({str(error).splitlines()[0]}), perhaps for want of "
-            f"memory{_GO_ON}"
-        ) from error
+        raise UserError(reason) from error
     except SystemExit as stop:  # Lightning's answer to Ctrl-C (with status 1) and SIGTERM (with 0)
         if is_first_process():
             step, saved = trainer.global_step, checkpoints.saved_step
@@ -423,6 +405,32 @@ def _one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]:
                 file=sys.stderr,
             )
         raise SystemExit(130 if stop.code == 1 else 143) from stop
+
+
+def outside_reason(error: Exception, run: Path) -> str | None:
+    """The line that says what outside the program raised the error; None if nothing did."""
+    # The death of a loader process is raised wherever the main thread happens to stand, so that
+    # any library's `except` may have made another error of it.
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RuntimeError) and "DataLoader worker" in str(cause):
+            first = str(cause).splitlines()[0]
+            return f"a loader process was killed ({first}), perhaps for want of memory{_GO_ON}"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"the GPU's memory is too small ({str(error).splitlines()[0]}); begin a new run with a "
+            "smaller batch_size and a larger accumulate, or with recompute_images=true"
+        )
+    if isinstance(error, (UserError, OSError)):
+        # One from a loader's process carries that process's traceback, the error in its last line.
+        _, from_loader, text = str(error).partition("\nOriginal Traceback")
+        if from_loader:
+            return text.strip().splitlines()[-1].partition(": ")[2] + _GO_ON
+    if isinstance(error, OSError):
+        where = "" if error.filename else f"{run}: "
+        return where + describe_os_error(error) + _GO_ON
+    return None
 
 
 def prepare(

@@ -28,6 +28,7 @@ from asd_training.checkpoints import AtomicCheckpointIO
 from asd_training.config import StudentRun, TeacherRun
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.keyframes import KeyframeDataset, collate
+from asd_training.loop import outside_reason
 from asd_training.student import StudentTraining
 from asd_training.teacher.training import TeacherTraining
 
@@ -322,6 +323,17 @@ def test_a_killed_loader_process_is_one_line(synthetic_root, index, tmp_path, sm
             process.kill()
     assert len(children) >= 1
     assert_one_line((process.returncode, said), "a loader process was killed", "--resume")
+
+
+def test_a_killed_loader_process_is_found_under_what_a_library_made_of_it(tmp_path):
+    try:
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nmore")
+        except RuntimeError as killed:
+            raise TypeError("unsupported callable") from killed
+    except TypeError as error:
+        assert "(pid 7) is killed" in outside_reason(error, tmp_path)
+    assert outside_reason(TypeError("unsupported callable"), tmp_path) is None
 
 
 @pytest.mark.parametrize("leftover", [".config.yaml.x1.yaml", ".origin.json.x1.json"])
