@@ -24,7 +24,12 @@ from asd_perception.geometry import Array
 from asd_perception.inference import InferenceStudent
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
-from asd_perception.preprocessing import input_from_image, preprocess
+from asd_perception.preprocessing import (
+    image_from_camera,
+    input_from_image,
+    preprocess,
+    reduction_of,
+)
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
 
 
@@ -82,7 +87,8 @@ class Detector:
     ) -> Detections:
         """Find the objects of one frame.
 
-        images: one (height, width, 3) uint8 RGB array a camera, in the rig's order.
+        images: one (height, width, 3) uint8 RGB array a camera, in the rig's order; reduced ones
+            (asd_perception.preprocessing) serve as well.
         rig: the cameras that gave an image, at the frame's reference time; the others are taken
             to see nothing (`rig.ABSENT_CAMERA`).
         Returns objects of at least `score_threshold`, best first, with the simulated points.
@@ -92,13 +98,20 @@ class Detector:
         return self.detect_inputs(inputs, _poses(rig), score_threshold)
 
     def camera_input(
-        self, image: NDArray[np.uint8], intrinsics: Array, distortion: Array
+        self,
+        image: NDArray[np.uint8],
+        image_size: tuple[int, int],
+        intrinsics: Array,
+        distortion: Array,
     ) -> CameraInput:
         """One camera's part of the input: undistorted, cropped, resized, and on the device.
 
-        image (height, width, 3) uint8 RGB; intrinsics (3, 3) and distortion (8,) of the camera.
+        image (height, width, 3) uint8 RGB, in full or reduced (asd_perception.preprocessing);
+        image_size (width, height), intrinsics (3, 3) and distortion (8,) of the camera.
+        Raises UserError for an image of another size.
         """
         size = self.config.image_size
+        intrinsics = image_from_camera(reduction_of(image, image_size)) @ intrinsics
         pixels = torch.from_numpy(preprocess(image, size, intrinsics, distortion))
         to_input = input_from_image(image.shape[1], image.shape[0], size)
         if self._upload is None:
@@ -162,8 +175,12 @@ class Detector:
             raise UserError(f"{len(images)} images for a rig of {len(rig)} cameras")
         inputs = {}
         for i, (name, image) in enumerate(zip(rig.names, images, strict=True)):
-            rig.check_image(i, image)
-            inputs[name] = self.camera_input(image, rig.intrinsics[i], rig.distortion[i])
+            try:
+                inputs[name] = self.camera_input(
+                    image, tuple(rig.image_sizes[i]), rig.intrinsics[i], rig.distortion[i]
+                )
+            except UserError as error:
+                raise UserError(f"{name}: {error}") from error
         return inputs
 
 

@@ -5,6 +5,11 @@ An image is undistorted if its camera needs it, cropped to the network's aspect 
 lower edge (the upper rows show sky), and resized by area averaging, so that a 1600x900 and a
 400x225 image of one scene give nearly the same input. Values stay uint8 RGB; the network
 normalises them itself.
+
+Most of a large JPEG image's pixels would be averaged away, so they are not decoded: the decoder
+gives 1/2, 1/4 or 1/8 of its sides, where each pixel is the mean of 2x2, 4x4 or 8x8
+(`decode_camera_image`). Such a reduced image is good for a full one everywhere: the ratio of its
+size to its camera's says what it is (`reduction_of`).
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ from numpy.typing import NDArray
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 
+_PNG = b"\x89PNG"  # a file's first bytes
+
 
 def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
     """Raise UserError for bytes that are no JPEG or PNG image, or one that is cut short.
@@ -30,7 +37,7 @@ def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
     ending = encoded[-16:].tobytes().rstrip(b"\0") or encoded.tobytes().rstrip(b"\0")[-16:]
     if start[:2] == b"\xff\xd8":
         complete = ending.endswith(b"\xff\xd9")
-    elif start == b"\x89PNG":
+    elif start == _PNG:
         complete = b"IEND" in ending
     else:
         raise UserError(f"{len(encoded)} bytes that are no JPEG or PNG image")
@@ -38,17 +45,66 @@ def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
         raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
 
 
-def decode_image(data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+def decode_image(data: bytes | NDArray[np.uint8], reduction: int = 1) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB of a JPEG or PNG file's bytes.
 
-    Raises UserError for other bytes and for an image that is cut short.
+    reduction: 1, 2, 4 or 8, of a JPEG's sides, rounded up. Raises UserError for other bytes and for
+    an image that is cut short.
     """
     check_encoded(data)
     encoded = np.frombuffer(data, np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(encoded, _DECODE[reduction])
+    except cv2.error:  # it claims more pixels than OpenCV takes
+        image = None
     if image is None:
         raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+_DECODE = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def decode_camera_image(
+    data: bytes | NDArray[np.uint8], size: tuple[int, int], input_size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """`decode_image` no finer than the network needs; a PNG image, which cannot be so, in full.
+
+    size: the camera's (width, height); input_size: the network's (rows, columns). Raises UserError
+    also for an image of another size. (One that differs by less than the reduction, so by a few
+    pixels of many, is not noticed.)
+    """
+    width, height = size
+    finest = [r for r in _DECODE if width // r >= input_size[1]] or [1]
+    reduction = 1 if bytes(data[:4]) == _PNG else finest[-1]
+    image = decode_image(data, reduction)
+    if image.shape[:2] != (-(-height // reduction), -(-width // reduction)):
+        height, width = decode_image(data).shape[:2]
+        raise UserError(f"image is {width}x{height}, its calibration says {size[0]}x{size[1]}")
+    return image
+
+
+def reduction_of(image: NDArray[np.uint8], size: tuple[int, int]) -> int:
+    """How many of the camera's pixels one of an image's spans along each side: 1, 2, 4 or 8.
+
+    size: the camera's (width, height). Raises UserError for an image of any other size.
+    """
+    for reduction in _DECODE:
+        if image.shape[:2] == (-(-size[1] // reduction), -(-size[0] // reduction)):
+            return reduction
+    height, width = image.shape[:2]
+    raise UserError(f"image is {width}x{height}, its calibration says {size[0]}x{size[1]}")
+
+
+def image_from_camera(reduction: int) -> Array:
+    """The 3x3 matrix from pixels (u, v, 1) of a camera to those of a reduced image of it."""
+    shift = 0.5 / reduction - 0.5
+    return np.array([[1 / reduction, 0.0, shift], [0.0, 1 / reduction, shift], [0.0, 0.0, 1.0]])
 
 
 def input_from_image(width: int, height: int, input_size: tuple[int, int]) -> Array:

@@ -63,15 +63,6 @@ class CameraRig:
     def __len__(self) -> int:
         return len(self.names)
 
-    def check_image(self, camera: int, image: NDArray[np.uint8]) -> None:
-        """Raise UserError where an image has not the size that its calibration says."""
-        width, height = self.image_sizes[camera]
-        if image.shape[:2] != (height, width):
-            raise UserError(
-                f"{self.names[camera]}: the image is {image.shape[1]}x{image.shape[0]}, "
-                f"its calibration says {width}x{height}"
-            )
-
     def project(self, points: Array, camera: int) -> tuple[Array, Array]:
         """Pixels (..., 2) and depths (...) of base_link points (..., 3) in one camera."""
         camera_from_ego = inverse(self.ego_from_camera[camera])

@@ -210,7 +210,8 @@ def detect_samples(
     submission = {}
     for sample in tqdm(samples, desc="detecting", unit="frame"):
         frame = camera_frame(nusc, sample)
-        detections = detector.detect(read_images(frame), frame.rig, score_threshold)
+        images = read_images(frame, detector.config.image_size)
+        detections = detector.detect(images, frame.rig, score_threshold)
         submission[frame.sample_token] = submission_boxes(
             detections, frame.sample_token, frame.global_from_ego
         )

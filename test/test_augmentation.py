@@ -273,7 +273,7 @@ def test_a_hardly_warped_image_is_as_sharp_as_the_one_of_the_robot(size):
 def test_an_image_of_another_size_than_its_calibration_is_named():
     rig = a_rig()
     images = [*black(rig)[:1], np.zeros((10, 20, 3), np.uint8)]
-    with pytest.raises(UserError, match="B: the image is 20x10, its calibration says 400x225"):
+    with pytest.raises(UserError, match="B: image is 20x10, its calibration says 400x225"):
         apply(Augmentation.none(2), images, rig, some_objects(0), np.zeros((0, 3)), INPUT)
 
 

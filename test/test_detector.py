@@ -119,7 +119,7 @@ def test_wrong_inputs_are_named(detector):
     with pytest.raises(UserError, match="5 images for a rig of 6"):
         detector.detect(make_images(5), rig)
     with pytest.raises(
-        UserError, match="CAM_FRONT_LEFT: the image is 100x50, its calibration says"
+        UserError, match="CAM_FRONT_LEFT: image is 100x50, its calibration says"
     ):
         detector.detect(make_images(shape=(50, 100, 3)), rig)
     with pytest.raises(UserError, match="expected uint8"):

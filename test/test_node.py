@@ -92,7 +92,7 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     robot.diagnosis("CAM_FRONT_LEFT", "truncated")
     robot.diagnosis("CAM_FRONT", "no JPEG or PNG")
     robot.diagnosis("CAM_FRONT_RIGHT", "no JPEG or PNG")
-    robot.diagnosis("CAM_BACK_LEFT", "camera_info says")
+    robot.diagnosis("CAM_BACK_LEFT", "calibration says")
     robot.diagnosis("CAM_BACK", "not finite")
 
     process.send_signal(signal.SIGTERM)

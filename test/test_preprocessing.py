@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from asd_perception.errors import UserError
 from asd_perception.preprocessing import (
+    decode_camera_image,
     decode_image,
+    image_from_camera,
     input_from_image,
     preprocess,
+    reduction_of,
 )
 
 
@@ -87,6 +90,62 @@ def test_distortion_is_removed_as_by_opencv_also_when_the_calibration_changes():
 def test_other_arrays_are_refused(image):
     with pytest.raises(UserError, match="expected uint8"):
         preprocess(image, (128, 352))
+
+
+def jpeg(image):
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def street(width, height):
+    """Soft blobs, of which no detail is lost at an eighth."""
+    small = np.random.default_rng(0).integers(0, 256, (9, 16, 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize(
+    ("size", "reduction"), [((1600, 900), 4), ((800, 450), 2), ((511, 300), 1), ((3200, 1800), 8)]
+)
+def test_a_reduced_jpeg_gives_the_same_input_as_the_full_one(size, reduction):
+    data = jpeg(street(*size))
+    full, reduced = decode_image(data), decode_camera_image(data, size, (96, 256))
+    assert reduction_of(full, size) == 1
+    assert reduction_of(reduced, size) == reduction
+    difference = preprocess(full, (96, 256)).astype(int) - preprocess(reduced, (96, 256))
+    assert np.abs(difference).mean() < 1
+
+
+@pytest.mark.parametrize("size", [(1600, 900), (3333, 1801)])
+def test_a_blob_lands_where_the_matrices_say_also_in_a_reduced_image(size):
+    centre = 0.44 * size[0], 0.67 * size[1]
+    columns, rows = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    squares = (columns - centre[0]) ** 2 + (rows - centre[1]) ** 2
+    blob = (255 * np.exp(-squares / (2 * (size[0] / 50) ** 2))).astype(np.uint8)
+    image = decode_camera_image(jpeg(np.dstack([blob] * 3)), size, (96, 256))
+    assert image.shape[1] < size[0] / 3
+    result = preprocess(image, (96, 256))[..., 0].astype(float)
+    grid = np.stack(np.meshgrid(np.arange(256), np.arange(96)), axis=-1)
+    found = (grid * result[..., None]).sum((0, 1)) / result.sum()
+    to_input = input_from_image(image.shape[1], image.shape[0], (96, 256))
+    expected = to_input @ image_from_camera(reduction_of(image, size)) @ [*centre, 1]
+    assert np.abs(found - expected[:2]).max() < 0.1
+
+
+def test_a_png_image_is_decoded_in_full():
+    data = cv2.imencode(".png", street(1600, 900))[1].tobytes()
+    assert decode_camera_image(data, (1600, 900), (96, 256)).shape == (900, 1600, 3)
+
+
+@pytest.mark.parametrize("wrong", [(400, 225), (800, 450), (1600, 896), (3200, 1800)])
+def test_an_image_of_another_size_is_refused_also_where_it_is_a_reduced_one(wrong):
+    message = f"image is {wrong[0]}x{wrong[1]}, its calibration says 1600x900"
+    with pytest.raises(UserError, match=message):
+        decode_camera_image(jpeg(street(*wrong)), (1600, 900), (96, 256))
+
+
+def test_an_image_that_claims_more_pixels_than_can_be_decoded_is_refused():
+    claims = bytes.fromhex("ffd8ffc0001108ffdcffdc03012200021101031101ffd9")  # 65500x65500
+    with pytest.raises(UserError, match="truncated or damaged"):
+        decode_image(claims)
 
 
 @settings(deadline=None)

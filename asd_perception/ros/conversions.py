@@ -24,7 +24,7 @@ from asd_perception.constants import ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, transform_from
-from asd_perception.preprocessing import check_encoded, decode_image
+from asd_perception.preprocessing import check_encoded, decode_camera_image
 
 # -- stamps and poses --------------------------------------------------------------------------
 
@@ -112,9 +112,11 @@ def _image_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def image_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB of a JPEG or PNG image."""
-    return decode_image(np.frombuffer(msg.data, np.uint8))
+def image_from_compressed(
+    msg: CompressedImage, size: tuple[int, int], input_size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB of a JPEG or PNG image: `decode_camera_image`."""
+    return decode_camera_image(np.frombuffer(msg.data, np.uint8), size, input_size)
 
 
 # -- calibration -------------------------------------------------------------------------------

@@ -267,14 +267,16 @@ class Pipeline:
 
     def _input(self, msg: Image | CompressedImage, model: CameraModel) -> CameraInput:
         """The network's input from an image, if it has the size that its calibration says."""
-        # In full: a JPEG image decoded at reduced scale gives other boxes than the offline run's.
-        image = image_from_msg(msg) if isinstance(msg, Image) else image_from_compressed(msg)
-        height, width = image.shape[:2]
-        if (width, height) != (model.width, model.height):
+        size = (model.width, model.height)
+        if isinstance(msg, CompressedImage):
+            image = image_from_compressed(msg, size, self.detector.config.image_size)
+        elif (msg.width, msg.height) == size:
+            image = image_from_msg(msg)
+        else:
             raise UserError(
-                f"image is {width}x{height}, its camera_info says {model.width}x{model.height}"
+                f"image is {msg.width}x{msg.height}, its calibration says {size[0]}x{size[1]}"
             )
-        return self.detector.camera_input(image, model.intrinsics, model.distortion)
+        return self.detector.camera_input(image, size, model.intrinsics, model.distortion)
 
     # -- frames, in any thread that holds the lock -----------------------------------------------
 

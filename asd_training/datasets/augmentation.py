@@ -37,7 +37,12 @@ from asd_perception.geometry import (
     transform_points,
     wrap_angle,
 )
-from asd_perception.preprocessing import input_from_image, preprocess
+from asd_perception.preprocessing import (
+    image_from_camera,
+    input_from_image,
+    preprocess,
+    reduction_of,
+)
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
 from asd_training.datasets.nuscenes import Annotations
 
@@ -177,22 +182,27 @@ def apply(
 ) -> NetworkFrame:
     """The network's input from a keyframe's rectified images, augmented.
 
-    images: one (height, width, 3) uint8 RGB a camera; points (P, 3) and objects in base_link;
-    input_size: (rows, columns). A dropped camera keeps its image, so that batch statistics stay
-    those of real images, but stands where it sees nothing of the world (ABSENT_CAMERA); objects
-    that no other camera sees are left out, unless the network sees the points on them (sees_lidar).
+    images: one (height, width, 3) uint8 RGB a camera, in full or reduced; points (P, 3) and objects
+    in base_link; input_size: (rows, columns). A dropped camera keeps its image, so that batch
+    statistics stay those of real images, but stands where it sees nothing of the world
+    (ABSENT_CAMERA); objects that no other camera sees are left out, unless the network sees the
+    points on them (sees_lidar).
     Raises UserError where an image has not the size that its calibration says.
     """
     flips = augmentation.image_flips ^ augmentation.bev_flip
     pixels = np.empty((len(images), *input_size, 3), np.uint8)
     pixel_maps = np.empty((len(images), 3, 3))
     for i, image in enumerate(images):
-        rig.check_image(i, image)
-        width, height = (int(side) for side in rig.image_sizes[i])
+        try:
+            from_camera = image_from_camera(reduction_of(image, rig.image_sizes[i]))
+        except UserError as error:
+            raise UserError(f"{rig.names[i]}: {error}") from error
+        height, width = image.shape[:2]
         warp = augmentation.image_warps[i]
         to_input = warp @ input_from_image(width, height, input_size)
         plain = np.array_equal(warp, np.eye(3))
         result = preprocess(image, input_size) if plain else warp_image(image, to_input, input_size)
+        to_input = to_input @ from_camera
         if flips[i]:
             result = result[:, ::-1]
             to_input = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]]) @ to_input

@@ -106,7 +106,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
             augmentation = Augmentation.draw(self.augmentation, cameras, size, random)
         seen = apply(
             augmentation,
-            read_images(frame),
+            read_images(frame, size),
             frame.rig,
             self.index.objects(keyframe),
             points[:, :3].astype(np.float64),

@@ -36,7 +36,7 @@ from asd_perception.geometry import (
     transform_points,
     yaw_of,
 )
-from asd_perception.preprocessing import decode_image
+from asd_perception.preprocessing import decode_camera_image
 from asd_perception.rig import CameraRig, compensate
 
 TABLES = (
@@ -211,25 +211,24 @@ def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:
     return CameraFrame(sample["token"], latest["timestamp"], rig, paths, reference)
 
 
-def read_images(frame: CameraFrame) -> list[NDArray[np.uint8]]:
+def read_images(
+    frame: CameraFrame, input_size: tuple[int, int] | None = None
+) -> list[NDArray[np.uint8]]:
     """The images of a frame, (height, width, 3) uint8 RGB each.
 
-    Raises UserError, which names the file that is missing, damaged or not of the tables' size.
+    input_size: (rows, columns) of the network that they are for, which needs no finer ones; None:
+    in full. Raises UserError, which names the file that is missing, damaged or not of the tables'
+    size.
     """
     images = []
-    for path, (width, height) in zip(frame.image_paths, frame.rig.image_sizes, strict=True):
+    for path, size in zip(frame.image_paths, frame.rig.image_sizes.tolist(), strict=True):
         try:
-            image = decode_image(path.read_bytes())
+            data = path.read_bytes()
+            images.append(decode_camera_image(data, tuple(size), input_size or tuple(size[::-1])))
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; the dataset is incomplete") from error
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        if image.shape[:2] != (height, width):
-            raise UserError(
-                f"{path} is {image.shape[1]}x{image.shape[0]}, but the tables say "
-                f"{width}x{height}; copy it again"
-            )
-        images.append(image)
     return images
 
 
