@@ -19,7 +19,9 @@ from scipy import stats
 from small import SMALL
 
 from asd_perception import model_directory
+from asd_perception.benchmark import example_images, example_rig
 from asd_perception.config import to_dict
+from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.network.student import Student
 from asd_training.ablation.corruption import CORRUPTIONS, corrupt
@@ -232,6 +234,17 @@ def test_a_corruption_does_what_it_is_called(kind):
         assert moved.std() > 5
         assert after[:, 0].min() >= SMALL.depth.near and after[:, 0].max() <= SMALL.depth.far
         assert torch.equal(after[:, 3], before[:, 3])
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_a_detector_of_a_corrupted_student_sees_wrong_points(kind):
+    student = model_directory.load(model_directory.TINY)
+    rig, images = example_rig(), example_images()
+    clean = Detector(student).detect(images, rig, 0.0)
+    corrupt(student, kind, 1.0)
+    wrong = Detector(student).detect(images, rig, 0.0)
+    assert not np.allclose(wrong.simulated_points, clean.simulated_points)
+    assert not np.allclose(wrong.scores, clean.scores)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from asd_perception import model_directory
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
@@ -66,9 +67,10 @@ def run(args: argparse.Namespace) -> None:
             model = args.out / "runs" / name / "model"
 
             def metrics(kind: str | None = None, level: float = 0.0, model: Path = model) -> Any:
-                detector = Detector.from_pretrained(model, args.device)
+                student = model_directory.load(model)
                 if kind is not None:
-                    corrupt(detector.student, kind, level)
+                    corrupt(student, kind, level)
+                detector = Detector(student, args.device)
                 print(f"{model}: {kind or 'clean'} {level:g}", flush=True)
                 return dataclasses.asdict(score(nusc, detect_samples(detector, nusc, samples)))
 
