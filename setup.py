@@ -28,7 +28,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["asd_perception*", "asd_training*"]),
     package_data={
-        NAME: ["models/*/*"],
+        NAME: ["models/*/*", "models/*/onnx/*"],
         "asd_training": ["report.css"],
         "asd_training.bags": ["fastdds.xml"],
     },

@@ -7,15 +7,17 @@ The node, the offline evaluation and the demo all call this one class.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asd_perception import model_directory
+from asd_perception import model_directory, onnx_parts
 from asd_perception.config import StudentConfig
 from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
@@ -32,15 +34,17 @@ from asd_perception.preprocessing import (
 )
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class CameraInput:
-    """One camera's part of the network's input.
+class EncodedImage:
+    """One camera's image as the network has encoded it.
 
-    pixels: (3, H, W) uint8 RGB on the detector's device. intrinsics: (3, 3) of these pixels.
+    features: (F, h, w) on the detector's device. intrinsics: (3, 3) of the network's input.
     """
 
-    pixels: torch.Tensor
+    features: torch.Tensor
     intrinsics: Array
 
 
@@ -51,10 +55,16 @@ class Detector:
     >>> detections = detector.detect(images, rig)
     """
 
-    def __init__(self, student: Student, device: str = "cpu") -> None:
+    def __init__(self, student: Student, device: str = "cpu", graphs: Path | None = None) -> None:
+        """graphs: the model directory whose ONNX graphs run on the CPU; None: PyTorch does it all.
+
+        Raises UserError for a device that is not there, and graphs that are not the student's.
+        """
         self.device = find_device(device)
         self.student = student.to(self.device).eval()
-        self.network = InferenceStudent(self.student)
+        self.network = InferenceStudent(self.student, graphs)
+        # A graph encodes an image in one thread; PyTorch takes all of them for each.
+        self._at_once = torch.get_num_threads() if graphs else 1
         on_gpu = self.device.type == "cuda"
         self._upload = torch.cuda.Stream(self.device) if on_gpu else None
 
@@ -67,7 +77,10 @@ class Detector:
         device: "cpu", "cuda", "cuda:N", or "auto" (a GPU where there is one).
         Raises UserError if the folder is no valid model directory or the device is not there.
         """
-        return cls(model_directory.load(path), device)
+        path = Path(path)
+        student = model_directory.load(path)
+        on_cpu = find_device(device).type == "cpu"
+        return cls(student, device, path if on_cpu and onnx_parts.available(path) else None)
 
     @property
     def config(self) -> StudentConfig:
@@ -75,12 +88,12 @@ class Detector:
 
     def warm_up(self) -> None:
         """Detect once in black images, so that the first real frame is no slower than the rest."""
-        cameras = len(CAMERAS)
-        images = torch.zeros(1, cameras, 3, *self.config.image_size, dtype=torch.uint8)
-        intrinsics = torch.eye(3).expand(1, cameras, 3, 3)
-        ego_from_camera = torch.eye(4).expand(1, cameras, 4, 4)
-        with torch.inference_mode():
-            self.network(*(x.to(self.device) for x in (images, intrinsics, ego_from_camera)))
+        height, width = self.config.image_size
+        black = np.zeros((height, width, 3), np.uint8)
+        seen = self.encode(black, (width, height), np.eye(3), np.zeros(8))
+        self.detect_encoded(
+            {name: seen for name in CAMERAS}, dict.fromkeys(CAMERAS, np.eye(4)), 0.0
+        )
 
     def detect(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig, score_threshold: float = 0.05
@@ -94,94 +107,127 @@ class Detector:
         Returns objects of at least `score_threshold`, best first, with the simulated points.
         Raises UserError for a camera of another name, or an image that disagrees with the rig.
         """
-        inputs = self._camera_inputs(images, rig)
-        return self.detect_inputs(inputs, _poses(rig), score_threshold)
+        found = _by_camera(self.encode, images, rig, self._at_once)
+        encoded = dict(zip(rig.names, found, strict=True))
+        return self.detect_encoded(encoded, _poses(rig), score_threshold)
 
-    def camera_input(
+    def encode(
         self,
         image: NDArray[np.uint8],
         image_size: tuple[int, int],
         intrinsics: Array,
         distortion: Array,
-    ) -> CameraInput:
-        """One camera's part of the input: undistorted, cropped, resized, and on the device.
+    ) -> EncodedImage:
+        """One camera's part of the work, as soon as its image is there; any thread may call it.
 
         image (height, width, 3) uint8 RGB, in full or reduced (asd_perception.preprocessing);
         image_size (width, height), intrinsics (3, 3) and distortion (8,) of the camera.
         Raises UserError for an image of another size.
         """
+        pixels, intrinsics = self._pixels(image, image_size, intrinsics, distortion)
+        if self._upload is None:
+            return EncodedImage(self._features(pixels), intrinsics)
+        with torch.cuda.stream(self._upload):  # beside the network that runs on the frame before
+            features = self._features(pixels)
+        self._upload.synchronize()
+        return EncodedImage(features, intrinsics)
+
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
+        on_device = pixels.to(self.device).permute(2, 0, 1)
+        return self.network.encode(on_device[None, None])[0, 0]
+
+    def _pixels(
+        self,
+        image: NDArray[np.uint8],
+        image_size: tuple[int, int],
+        intrinsics: Array,
+        distortion: Array,
+    ) -> tuple[torch.Tensor, Array]:
+        """The network's input (H, W, 3) uint8 RGB, on the CPU, and its intrinsics."""
         size = self.config.image_size
         intrinsics = image_from_camera(reduction_of(image, image_size)) @ intrinsics
-        pixels = torch.from_numpy(preprocess(image, size, intrinsics, distortion))
+        pixels = preprocess(image, size, intrinsics, distortion)
         to_input = input_from_image(image.shape[1], image.shape[0], size)
-        if self._upload is None:
-            return CameraInput(pixels.permute(2, 0, 1).to(self.device), to_input @ intrinsics)
-        with torch.cuda.stream(self._upload):  # beside the network that runs on the frame before
-            on_device = pixels.to(self.device).permute(2, 0, 1)
-        self._upload.synchronize()
-        return CameraInput(on_device, to_input @ intrinsics)
+        return torch.from_numpy(pixels), to_input @ intrinsics
 
-    def detect_inputs(
+    def detect_encoded(
         self,
-        inputs: Mapping[str, CameraInput],
+        encoded: Mapping[str, EncodedImage],
         ego_from_camera: Mapping[str, Array],
         score_threshold: float,
     ) -> Detections:
-        """`detect` for inputs that are ready; by camera, as are their poses (4, 4)."""
-        batch = self._batch(inputs, ego_from_camera)
+        """`detect` for images that are encoded already; by camera, as are their poses (4, 4)."""
+        features = {name: image.features for name, image in encoded.items()}
+        intrinsics = {name: image.intrinsics for name, image in encoded.items()}
+        batch = _batch(features, intrinsics, ego_from_camera)
         with torch.inference_mode():
-            output = self.network(*batch)
+            output = self.network.look(*batch)
             decoded = decode(output.head, self.config.bev, self.config.max_objects)
         found = detections_of(decoded, 0, score_threshold)
         if output.simulated_points is None:  # a camera-only student has none
             return found
-        there = torch.tensor([name in inputs for name in CAMERAS])
+        there = torch.tensor([name in encoded for name in CAMERAS])
         points = output.simulated_points[0].cpu().unflatten(0, (len(CAMERAS), -1))[there]
         return dataclasses.replace(found, simulated_points=points.flatten(0, 1).numpy())
-
-    def _batch(
-        self, inputs: Mapping[str, CameraInput], ego_from_camera: Mapping[str, Array]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The network's input: images (1, N, 3, H, W), intrinsics, poses of all N cameras."""
-        unknown = [name for name in inputs if name not in CAMERAS]
-        if unknown or not inputs:
-            raise UserError(
-                f"the rig's camera {unknown[0]} is none of {', '.join(CAMERAS)}"
-                if unknown
-                else "a frame needs an image of one camera at least"
-            )
-        # A camera that is not there: black, and placed where it sees nothing.
-        some = next(iter(inputs.values()))
-        absent = CameraInput(torch.zeros_like(some.pixels), some.intrinsics)
-        cameras = [inputs.get(name, absent) for name in CAMERAS]
-        poses = np.stack([ego_from_camera.get(name, ABSENT_CAMERA) for name in CAMERAS])
-        intrinsics = np.stack([camera.intrinsics for camera in cameras])
-        return (
-            torch.stack([camera.pixels for camera in cameras])[None],
-            torch.from_numpy(intrinsics).float()[None].to(self.device),
-            torch.from_numpy(poses).float()[None].to(self.device),
-        )
 
     def inputs(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The network's inputs for `detect`'s: images (1, N, 3, H, W), intrinsics, poses."""
-        return self._batch(self._camera_inputs(images, rig), _poses(rig))
+        """What the student's `forward` takes for `detect`'s frame, on the CPU."""
+        found = _by_camera(self._pixels, images, rig)
+        pixels = {name: x.permute(2, 0, 1) for name, (x, _) in zip(rig.names, found, strict=True)}
+        intrinsics = {name: matrix for name, (_, matrix) in zip(rig.names, found, strict=True)}
+        return _batch(pixels, intrinsics, _poses(rig))
 
-    def _camera_inputs(
-        self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
-    ) -> dict[str, CameraInput]:
-        if len(images) != len(rig):
-            raise UserError(f"{len(images)} images for a rig of {len(rig)} cameras")
-        inputs = {}
-        for i, (name, image) in enumerate(zip(rig.names, images, strict=True)):
-            try:
-                inputs[name] = self.camera_input(
-                    image, tuple(rig.image_sizes[i]), rig.intrinsics[i], rig.distortion[i]
-                )
-            except UserError as error:
-                raise UserError(f"{name}: {error}") from error
-        return inputs
+
+def _by_camera(
+    work: Callable[[NDArray[np.uint8], tuple[int, int], Array, Array], T],
+    images: Sequence[NDArray[np.uint8]],
+    rig: CameraRig,
+    at_once: int = 1,
+) -> list[T]:
+    """What `work` makes of each camera's image and calibration; so many of them at once."""
+    if len(images) != len(rig):
+        raise UserError(f"{len(images)} images for a rig of {len(rig)} cameras")
+
+    def one(i: int) -> T:
+        size = int(rig.image_sizes[i, 0]), int(rig.image_sizes[i, 1])
+        try:
+            return work(images[i], size, rig.intrinsics[i], rig.distortion[i])
+        except UserError as error:
+            raise UserError(f"{rig.names[i]}: {error}") from error
+
+    if at_once == 1:
+        return [one(i) for i in range(len(rig))]
+    with ThreadPoolExecutor(at_once) as threads:
+        return list(threads.map(one, range(len(rig))))
+
+
+def _batch(
+    tensors: Mapping[str, torch.Tensor],
+    intrinsics: Mapping[str, Array],
+    ego_from_camera: Mapping[str, Array],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One frame of all cameras: images or features (1, N, ...), intrinsics, poses.
+
+    A camera that is not there is all zeros, and placed where it sees nothing.
+    """
+    unknown = [name for name in tensors if name not in CAMERAS]
+    if unknown or not tensors:
+        raise UserError(
+            f"the rig's camera {unknown[0]} is none of {', '.join(CAMERAS)}"
+            if unknown
+            else "a frame needs an image of one camera at least"
+        )
+    some = next(iter(tensors))
+    absent = torch.zeros_like(tensors[some])
+    poses = np.stack([ego_from_camera.get(name, ABSENT_CAMERA) for name in CAMERAS])
+    matrices = np.stack([intrinsics.get(name, intrinsics[some]) for name in CAMERAS])
+    return (
+        torch.stack([tensors.get(name, absent) for name in CAMERAS])[None],
+        torch.from_numpy(matrices).float()[None],
+        torch.from_numpy(poses).float()[None],
+    )
 
 
 def _poses(rig: CameraRig) -> dict[str, Array]:

@@ -2,7 +2,8 @@
 """A model is a folder: `model.safetensors` (weights) and `config.yaml` (everything else).
 
 Neither file can execute code: safetensors holds only tensors, and the YAML is read by the safe
-loader into typed configuration.
+loader into typed configuration. An exported one also has `onnx/`, its convolutional parts as graphs
+for the CPU (`onnx_parts`), which are data as well.
 """
 
 from __future__ import annotations
@@ -25,16 +26,23 @@ Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
 
 FORMAT = 1
+WEIGHTS = "model.safetensors"
 TINY = Path(__file__).parent / "models" / "tiny"
 """The model directory that ships with the package."""
 
 
-def save(path: str | Path, student: Student, provenance: dict[str, Any]) -> None:
+def save(
+    path: str | Path,
+    student: Student,
+    provenance: dict[str, Any],
+    add: Callable[[Path], None] | None = None,
+) -> None:
     """Write a student as a model directory; the folder appears complete or not at all.
 
     provenance: plain values that say how the weights came about (data, command, seed, metrics).
+    add: puts more into the folder before it appears.
     """
-    save_network(path, "student", student, student.config, provenance)
+    save_network(path, "student", student, student.config, provenance, add)
 
 
 def load(path: str | Path) -> Student:
@@ -47,13 +55,20 @@ def load(path: str | Path) -> Student:
 
 
 def save_network(
-    path: str | Path, kind: str, network: nn.Module, config: Any, provenance: dict[str, Any]
+    path: str | Path,
+    kind: str,
+    network: nn.Module,
+    config: Any,
+    provenance: dict[str, Any],
+    add: Callable[[Path], None] | None = None,
 ) -> None:
     """`save` for any network: `config`, the one that it was built from, is stored as `kind`."""
     with atomic_directory(path) as folder:
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-        (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights))
+        (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
         (folder / "config.yaml").write_text(config_text(kind, config, provenance))
+        if add is not None:
+            add(folder)
 
 
 def config_text(kind: str, config: Any, provenance: dict[str, Any]) -> str:
@@ -88,11 +103,11 @@ def load_network(
         reason = " ".join(str(error).split())
         raise UserError(f"{path / 'config.yaml'}: the {kind} cannot be built: {reason}") from error
 
-    weights_path = path / "model.safetensors"
+    weights_path = path / WEIGHTS
     try:
         weights = safetensors.torch.load_file(weights_path)
     except FileNotFoundError as error:
-        raise UserError(f"{path} has no model.safetensors; is it a model directory?") from error
+        raise UserError(f"{path} has no {WEIGHTS}; is it a model directory?") from error
     except (safetensors.SafetensorError, OSError) as error:
         raise UserError(f"{weights_path} cannot be read ({error}); export it again") from error
     load_weights(network, weights, weights_path)

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`asd-train export`: a student as a model directory, or as ONNX once it answers as PyTorch does.
+"""`asd-train export`: a student as a model directory for the node, or as one ONNX file.
 
-The ONNX graph is the student and the decoding of its boxes, for one frame of six cameras. It is
-run by ONNX Runtime beside PyTorch on a rendered scene and on random images, and the file appears
-under its name only if both find the same objects.
+A model directory gets the weights, and ONNX graphs of the convolutional parts, which the node's
+CPU path runs (`asd_perception.onnx_parts`). An ONNX file is the whole student and the decoding of
+its boxes, for one frame of six cameras. Either is run beside PyTorch on a rendered scene and on
+random images, and appears under its name only if both find the same objects.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import logging
 import shlex
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +27,18 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from asd_perception import model_directory
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import wrap_angle
+from asd_perception.inference import InferenceStudent, fold_batch_norms
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import depth_bin_centres
+from asd_perception.onnx_parts import FOLDER, ORIGIN, PARTS, origin
 from asd_training.checkpoints import LAST
 from asd_training.config import StudentRun, read_config
 from asd_training.datasets.nuscenes import camera_frame, open_dataset, read_images
@@ -101,23 +107,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=float,
         default=0.01,
-        help="for ONNX: largest difference to PyTorch in scores, m, rad and m/s "
-        "(default: %(default)s)",
+        help="largest difference to PyTorch in scores, m, rad and m/s (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the student as `out`."""
     student, provenance = load_source(args.source)
+    frames = parity_frames(student)
     if args.out.suffix == ".onnx":
-        frames = parity_frames(student)
         model = OnnxStudent(student).eval()
         print("tracing ...", flush=True)  # the exporter has no progress to show
         program = to_onnx(model, next(iter(frames.values())), provenance)
         write_onnx(program, model, args.out, frames, args.tolerance)
         print(f"ONNX: {args.out}, {args.out.stat().st_size / 1e6:.1f} MB")
     else:
-        model_directory.save(args.out, student, provenance)
+        write_model(student, provenance, args.out, frames, args.tolerance)
         print(f"model directory: {args.out}")
 
 
@@ -180,21 +185,72 @@ def _log_until(run: Path, step: int) -> dict[str, float]:
 
 def to_onnx(model: OnnxStudent, frame: Frame, provenance: dict[str, Any]) -> torch.onnx.ONNXProgram:
     """The model traced on a frame. Its metadata `config.yaml` is that of a model directory."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # remarks on packages it misses
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            model,
-            frame,
-            dynamo=True,
-            verbose=False,
-            input_names=list(INPUTS),
-            output_names=list(Decoded._fields),
-        )
-    assert program is not None  # it is only for the older exporter
+    program = _trace(model, frame, input_names=list(INPUTS), output_names=list(Decoded._fields))
     text = model_directory.config_text("student", model.student.config, provenance)
     program.model.metadata_props["config.yaml"] = text
     return program
+
+
+def write_model(
+    student: Student,
+    provenance: dict[str, Any],
+    out: Path,
+    frames: dict[str, Frame],
+    tolerance: float,
+) -> None:
+    """Write a model directory with the graphs of its parts, once they answer as PyTorch does.
+
+    Raises UserError, and leaves nothing at `out`, where they do not.
+    """
+
+    def add(folder: Path) -> None:
+        write_parts(student, folder, next(iter(frames.values())))
+        network = InferenceStudent(student, folder)
+
+        def answer(frame: Frame) -> Decoded:
+            images, intrinsics, poses = frame
+            output = network.look(network.encode(images), intrinsics, poses)
+            with torch.inference_mode():
+                return decode(output.head, student.config.bev, student.config.max_objects)
+
+        check(check_parity(OnnxStudent(student), answer, frames), out, tolerance)
+
+    model_directory.save(out, student, provenance, add)
+
+
+def write_parts(student: Student, folder: Path, frame: Frame) -> None:
+    """Write the graphs of a student's parts, traced on a frame, into its model directory."""
+    plain = copy.deepcopy(student).eval()
+    fold_batch_norms(plain)
+    seen: dict[str, tuple[Tensor, ...]] = {}
+    for name in PARTS:
+        if hasattr(plain, name):
+
+            def note(_: nn.Module, arguments: tuple[Tensor, ...], name: str = name) -> None:
+                seen[name] = tuple(tensor.contiguous() for tensor in arguments)
+
+            getattr(plain, name).register_forward_pre_hook(note)
+    with torch.no_grad():
+        plain(*frame)
+    (folder / FOLDER).mkdir()
+    for name, arguments in tqdm(seen.items(), desc="tracing", unit="part", leave=False):
+        # Images are encoded one by one, or all of a frame at once.
+        cameras = {1: torch.export.Dim("cameras", min=1, max=64)}
+        program = _trace(
+            getattr(plain, name),
+            arguments,
+            dynamic_shapes=(cameras,) if name == "image_encoder" else None,
+        )
+        program.model.metadata_props[ORIGIN] = origin(name, folder)
+        program.save(folder / FOLDER / f"{name}.onnx")
+
+
+def _trace(module: nn.Module, arguments: tuple[Tensor, ...], **options: Any) -> Any:
+    """A module as an ONNX program."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # remarks on packages it misses
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        return torch.onnx.export(module, arguments, dynamo=True, verbose=False, **options)
 
 
 def write_onnx(
@@ -211,46 +267,58 @@ def write_onnx(
     """
     with atomic_file(out) as temporary:
         program.save(temporary)
-        results = check_parity(model, temporary, frames)
-        print("largest difference between PyTorch and ONNX Runtime:")
-        print(
-            f"{'':<16}{'objects':>8}{'left out':>10}{'score':>10}{'box m, rad':>12}{'m/s':>10}"
-            f"{'attributes':>12}"
-        )
-        for name, p in results.items():
-            print(
-                f"{name:<16}{p.compared:>8}{p.left_out:>10}{p.scores:>10.1e}{p.boxes:>12.1e}"
-                f"{p.velocities:>10.1e}{p.attributes:>12.0f}"
-            )
-        if any(p.left_out for p in results.values()):
-            print(
-                f"left out: objects within {REACH:g} m of a simulated point that rounding may move"
-            )
-        worst = max(parity.worst for parity in results.values())
-        if not worst <= tolerance:
-            raise UserError(
-                f"{out} is not written: ONNX Runtime differs from PyTorch by {worst:.2g}, "
-                f"which is more than --tolerance {tolerance:g}"
-            )
+        results = check_parity(model, onnx_answer(temporary), frames)
+        check(results, out, tolerance)
         if not any(parity.compared for parity in results.values()):
             raise UserError(
                 f"{out} is not written: all scores are alike, so there are no objects to compare; "
                 "train the student first"
             )
-        print(f"parity holds within {tolerance:g}")
+
+
+def check(results: dict[str, Parity], out: Path, tolerance: float) -> None:
+    """Print the differences of each frame; raise UserError where they are too large."""
+    print("largest difference between PyTorch and ONNX Runtime:")
+    print(
+        f"{'':<16}{'objects':>8}{'left out':>10}{'score':>10}{'box m, rad':>12}{'m/s':>10}"
+        f"{'attributes':>12}"
+    )
+    for name, p in results.items():
+        print(
+            f"{name:<16}{p.compared:>8}{p.left_out:>10}{p.scores:>10.1e}{p.boxes:>12.1e}"
+            f"{p.velocities:>10.1e}{p.attributes:>12.0f}"
+        )
+    if any(p.left_out for p in results.values()):
+        print(f"left out: objects within {REACH:g} m of a simulated point that rounding may move")
+    worst = max(parity.worst for parity in results.values())
+    if not worst <= tolerance:
+        raise UserError(
+            f"{out} is not written: ONNX Runtime differs from PyTorch by {worst:.2g}, "
+            f"which is more than --tolerance {tolerance:g}"
+        )
+    print(f"parity holds within {tolerance:g}")
+
+
+def onnx_answer(file: Path) -> Callable[[Frame], Decoded]:
+    """What ONNX Runtime finds in a frame, on the CPU, with the graph of a whole student."""
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+    def answer(frame: Frame) -> Decoded:
+        feed = {key: tensor.numpy() for key, tensor in zip(INPUTS, frame, strict=True)}
+        return Decoded(*(torch.from_numpy(array) for array in session.run(None, feed)))
+
+    return answer
 
 
 def check_parity(
-    model: OnnxStudent, onnx_file: Path, frames: dict[str, Frame]
+    model: OnnxStudent, answer: Callable[[Frame], Decoded], frames: dict[str, Frame]
 ) -> dict[str, Parity]:
-    """Run each frame through PyTorch and, on the CPU, ONNX Runtime."""
-    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    """Compare PyTorch's answer to each frame with another one."""
     result = {}
     for name, frame in frames.items():
         with torch.inference_mode():
             expected = Decoded(*(tensor[0].numpy() for tensor in model(*frame)))
-        feed = {key: tensor.numpy() for key, tensor in zip(INPUTS, frame, strict=True)}
-        found = Decoded(*(array[0] for array in session.run(None, feed)))
+        found = Decoded(*(tensor[0].numpy() for tensor in answer(frame)))
         result[name] = compare(expected, found, unsteady_points(model.student, frame))
     return result
 

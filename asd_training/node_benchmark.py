@@ -34,7 +34,7 @@ from tqdm import tqdm
 from vision_msgs.msg import Detection3DArray
 
 from asd_perception import model_directory
-from asd_perception.benchmark import HEIGHT, WIDTH, example_images, example_rig
+from asd_perception.benchmark import HEIGHT, JPEG_QUALITY, WIDTH, example_images, example_rig
 from asd_perception.errors import UserError, run_cli
 from asd_perception.files import check_output_file
 from asd_perception.ros.conversions import stamp_ns
@@ -61,8 +61,7 @@ LAST_FRAME = 2.0  # s for the last frame's detections
 class Robot:
     """Six cameras, and an ear for the detector."""
 
-    def __init__(self, node: Node, transport: str, quality: int) -> None:
-        """quality: of the JPEG images."""
+    def __init__(self, node: Node, transport: str) -> None:
         self.node = node
         self.rig = example_rig()
         raw = transport == "raw"
@@ -71,7 +70,7 @@ class Robot:
             if raw:
                 self.messages[camera] = raw_image(camera, image)
             else:
-                parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
+                parameters = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
                 jpeg = cv2.imencode(".jpg", image, parameters)[1].tobytes()
                 self.messages[camera] = compressed_image(0, camera, jpeg)
         sensor = QoSProfile(depth=5)
@@ -155,7 +154,6 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
     parser.add_argument("--transport", choices=["raw", "compressed"], default="compressed")
-    parser.add_argument("--quality", type=int, default=90, help="of the JPEG images (%(default)s)")
     parser.add_argument("--rate", type=float, default=12.0, help="sweeps a second (%(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
@@ -188,7 +186,7 @@ def run(args: argparse.Namespace) -> None:
             context = rclpy.Context()
             context.init()
             node = rclpy.create_node("benchmark", context=context)
-            robot = Robot(node, args.transport, args.quality)
+            robot = Robot(node, args.transport)
             executor = SingleThreadedExecutor(context=context)
             executor.add_node(node)
             spinning = threading.Thread(target=executor.spin, daemon=True)

@@ -26,6 +26,7 @@ from visualization_msgs.msg import MarkerArray
 
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import quaternion_of, transform_from
+from asd_perception.preprocessing import decode_camera_image
 from asd_perception.rig import CameraRig
 from asd_perception.ros.conversions import (
     detections_from_msg,
@@ -73,10 +74,10 @@ def jpeg(image):
     return message
 
 
-def decoded(image):
-    """What a JPEG of the image shows."""
+def decoded(image, detector):
+    """What a detector is shown of a JPEG of the image."""
     data = np.frombuffer(jpeg(image).data, np.uint8)
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return decode_camera_image(data, (WIDTH, HEIGHT), detector.config.image_size)
 
 
 def raw(image):

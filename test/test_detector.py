@@ -115,12 +115,10 @@ def test_wrong_inputs_are_named(detector):
     with pytest.raises(UserError, match="the rig's camera CAM_ROOF is none of CAM_FRONT_LEFT"):
         detector.detect(make_images(1), make_rig(["CAM_ROOF"]))
     with pytest.raises(UserError, match="at least"):
-        detector.detect_inputs({}, {}, 0.0)
+        detector.detect_encoded({}, {}, 0.0)
     with pytest.raises(UserError, match="5 images for a rig of 6"):
         detector.detect(make_images(5), rig)
-    with pytest.raises(
-        UserError, match="CAM_FRONT_LEFT: image is 100x50, its calibration says"
-    ):
+    with pytest.raises(UserError, match="CAM_FRONT_LEFT: image is 100x50, its calibration says"):
         detector.detect(make_images(shape=(50, 100, 3)), rig)
     with pytest.raises(UserError, match="expected uint8"):
         detector.detect([image.astype(np.float32) for image in make_images()], rig)

@@ -28,6 +28,7 @@ from asd_perception.errors import UserError
 from asd_perception.network.center_head import Decoded
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import depth_bin_centres
+from asd_perception.onnx_parts import PARTS, OnnxPart
 from asd_training.config import StudentRun
 from asd_training.datasets.index import KeyframeIndex
 from asd_training.datasets.nuscenes import (
@@ -43,8 +44,10 @@ from asd_training.export import (
     compare,
     load_checkpoint,
     load_source,
+    onnx_answer,
     to_onnx,
     unsteady_points,
+    write_model,
     write_onnx,
 )
 from asd_training.loop import train
@@ -102,6 +105,10 @@ def test_a_checkpoint_becomes_a_model_directory(run, tmp_path):
     assert provenance["training"]["batch_size"] == 1
     assert provenance["data"]["train_keyframes"] == 3
     assert provenance["log"]["loss"] > 0
+    for name in PARTS:  # what the node runs on a CPU
+        assert isinstance(
+            getattr(Detector.from_pretrained(tmp_path / "model").network.student, name), OnnxPart
+        )
 
 
 def test_a_checkpoint_of_the_middle_knows_nothing_of_the_end(tmp_path):
@@ -141,7 +148,7 @@ def test_onnx_is_written_where_it_answers_as_pytorch(program, model, frames, tmp
     assert described["classes"] == list(CLASSES)
     assert from_dict(StudentConfig, described["student"]) == SMALL
 
-    parity = check_parity(model, file, frames)
+    parity = check_parity(model, onnx_answer(file), frames)
     assert min(p.compared for p in parity.values()) > 5  # it has compared something
 
 
@@ -256,6 +263,29 @@ def test_every_named_backbone_exports(name, frames, tmp_path):
     model = OnnxStudent(net).eval()
     program = to_onnx(model, frames["random images"], {})
     write_onnx(program, model, tmp_path / "student.onnx", frames, tolerance=0.01)
+
+    write_model(net, {}, tmp_path / "model", frames, tolerance=0.01)
+    images = frames["random images"][0]
+    network = Detector.from_pretrained(tmp_path / "model").network
+    together = network.encode(images)
+    one_by_one = torch.cat([network.encode(images[:, i : i + 1]) for i in range(6)], dim=1)
+    torch.testing.assert_close(one_by_one, together, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", ["camera_only", "symmetric"])
+def test_every_fusion_becomes_a_model_directory(fusion, frames, tmp_path):
+    torch.manual_seed(0)
+    net = Student(dataclasses.replace(SMALL, fusion=fusion)).eval()
+    torch.nn.init.normal_(net.head.heatmap.weight, std=0.1)
+    write_model(net, {}, tmp_path / "model", frames, tolerance=0.01)
+    assert Detector.from_pretrained(tmp_path / "model").config == net.config
+
+
+def test_a_model_directory_whose_graphs_answer_otherwise_is_not_written(model, frames, tmp_path):
+    with pytest.raises(UserError, match="is not written: ONNX Runtime differs from PyTorch by"):
+        write_model(model.student, {}, tmp_path / "model", frames, tolerance=0.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

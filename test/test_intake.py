@@ -71,6 +71,36 @@ def test_an_overrun_leaves_out_whole_sweeps_and_keeps_the_newest(gated):
     assert sum(count not in (0, 6) for count in by_sweep) <= 1
 
 
+def test_a_sweep_that_begins_while_a_frame_waits_is_left_out_as_a_whole():
+    done, taken, busy = [], [], False
+    intake = Intake(CAMERAS, 60 * MS, done.append, lambda: busy)
+
+    def all_taken():
+        return len(done) == len(taken)
+
+    try:
+        for number in range(6):
+            first, second, *others = sweep(number)
+            busy = number in (1, 2, 4)
+            taken += [] if busy else sweep(number)
+            intake.put(first)
+            busy = not busy  # which changes nothing any more
+            for image in others:
+                intake.put(image)
+            if number == 3:  # a straggler is taken, and decides nothing
+                taken.append(sweep(1)[1])
+                intake.put(taken[-1])
+            intake.put(second)
+            wait_until(all_taken)
+        assert set(done) == set(taken)
+        assert sum(intake.dropped.values()) == 18
+        busy = True
+        intake.put(sweep(-100)[0])  # a clock that was set back begins a new one
+        assert sum(intake.dropped.values()) == 19
+    finally:
+        intake.close()
+
+
 def test_close_waits_for_the_image_at_work_and_ends_the_threads(gated):
     intake, gate, begun, done = gated
     before = threading.active_count()

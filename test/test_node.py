@@ -46,7 +46,7 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     images = scene(1)
     message, online = robot.detect([jpeg(image) for image in images])
     offline = offline_detector.detect(
-        [decoded(image) for image in images], RIG, score_threshold=0.0
+        [decoded(image, offline_detector) for image in images], RIG, score_threshold=0.0
     )
     assert message.header.frame_id == "base_link"
     assert len(online) == 50
@@ -65,7 +65,9 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     poses = np.stack([moving(START + trigger) for trigger in TRIGGERS])
     moved = compensate(MOUNTINGS, poses, moving(START + max(TRIGGERS)))
     moved_rig = CameraRig(CAMERAS, RIG.intrinsics, moved, RIG.image_sizes, RIG.distortion)
-    expected = offline_detector.detect([decoded(image) for image in images], moved_rig, 0.0)
+    expected = offline_detector.detect(
+        [decoded(image, offline_detector) for image in images], moved_rig, 0.0
+    )
     assert not np.allclose(expected.scores, offline.scores, atol=1e-4), "the test shows nothing"
     assert_same(online, expected)
 

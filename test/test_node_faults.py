@@ -76,7 +76,7 @@ def expected(offline_detector, images):
     """What the detector finds offline with a rig, by default the whole one."""
 
     def expected(rig=RIG):
-        shown = [decoded(images[CAMERAS.index(name)]) for name in rig.names]
+        shown = [decoded(images[CAMERAS.index(name)], offline_detector) for name in rig.names]
         return offline_detector.detect(shown, rig, score_threshold=0.0)
 
     return expected

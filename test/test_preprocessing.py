@@ -103,7 +103,7 @@ def street(width, height):
 
 
 @pytest.mark.parametrize(
-    ("size", "reduction"), [((1600, 900), 4), ((800, 450), 2), ((511, 300), 1), ((3200, 1800), 8)]
+    ("size", "reduction"), [((1600, 900), 2), ((3200, 1800), 4), ((511, 300), 1), ((4800, 2704), 8)]
 )
 def test_a_reduced_jpeg_gives_the_same_input_as_the_full_one(size, reduction):
     data = jpeg(street(*size))
@@ -121,7 +121,7 @@ def test_a_blob_lands_where_the_matrices_say_also_in_a_reduced_image(size):
     squares = (columns - centre[0]) ** 2 + (rows - centre[1]) ** 2
     blob = (255 * np.exp(-squares / (2 * (size[0] / 50) ** 2))).astype(np.uint8)
     image = decode_camera_image(jpeg(np.dstack([blob] * 3)), size, (96, 256))
-    assert image.shape[1] < size[0] / 3
+    assert image.shape[1] < size[0] / 1.9
     result = preprocess(image, (96, 256))[..., 0].astype(float)
     grid = np.stack(np.meshgrid(np.arange(256), np.arange(96)), axis=-1)
     found = (grid * result[..., None]).sum((0, 1)) / result.sum()

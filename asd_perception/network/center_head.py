@@ -108,8 +108,14 @@ def decode(output: HeadOutput, grid: BevGrid, max_objects: int) -> Decoded:
     Shapes are static: a sample with fewer peaks is filled up with objects of score 0.
     """
     heatmap = output.heatmap.float()
-    peak = heatmap == F.max_pool2d(heatmap, 3, stride=1, padding=1)
-    scores, order = (heatmap.sigmoid() * peak).flatten(1).topk(max_objects)  # (B, K)
+    # The maximum over 3x3 cells, first along rows and then along columns: on the CPU that takes a
+    # fraction of max_pool2d's time.
+    wide = F.pad(heatmap, (1, 1, 1, 1), value=-torch.inf)
+    wide = torch.maximum(torch.maximum(wide[..., :-2], wide[..., 1:-1]), wide[..., 2:])
+    peak = heatmap == torch.maximum(
+        torch.maximum(wide[..., :-2, :], wide[..., 1:-1, :]), wide[..., 2:, :]
+    )
+    logits, order = heatmap.where(peak, -torch.inf).flatten(1).topk(max_objects)  # (B, K)
     cells = grid.size * grid.size
     labels, cell = order // cells, order % cells
 
@@ -122,7 +128,7 @@ def decode(output: HeadOutput, grid: BevGrid, max_objects: int) -> Decoded:
     attribute = at_peaks(output.attribute).masked_fill(~allowed, -torch.inf).argmax(dim=-1)
     return Decoded(
         boxes=decode_boxes(cell // grid.size, cell % grid.size, at_peaks(output.boxes), grid),
-        scores=scores,
+        scores=logits.sigmoid(),
         labels=labels,
         velocities=at_peaks(output.velocity),
         attributes=torch.where(allowed.any(dim=-1), attribute, NO_ATTRIBUTE),

@@ -68,20 +68,19 @@ class Student(nn.Module):
         """
         size = (images.shape[-2], images.shape[-1])
         geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config)
-        return self.look(images, geometry)
+        return self.look(self.image_encoder(images), geometry)
 
-    def look(self, images: Tensor, geometry: FrameGeometry) -> StudentOutput:
-        """The same as `forward` where the geometry is known already: that of an earlier frame."""
-        features = self.image_encoder(images)  # (B, N, F, h, w)
+    def look(self, features: Tensor, geometry: FrameGeometry) -> StudentOutput:
+        """All behind the image encoder, from its features (B, N, F, h, w) and the geometry."""
         camera_bev, camera_depth = self.lift_splat(features, geometry)
         if self.config.fusion == "camera_only":
-            head = self.head(self.bev_encoder(camera_bev))
+            head = HeadOutput(*self.head(self.bev_encoder(camera_bev)))
             return StudentOutput(head, features, camera_depth, camera_bev, fused_bev=camera_bev)
         simulated = self.point_simulator(features, geometry, camera_bev)
         fused_bev, gate = self.fusion(camera_bev, simulated.bev, simulated.evidence)
         head = self.head(self.bev_encoder(fused_bev))
         return StudentOutput(
-            head=head,
+            head=HeadOutput(*head),
             image_features=features,
             camera_depth=camera_depth,
             camera_bev=camera_bev,

@@ -73,7 +73,7 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
         "frames without it": statistics.missed,
         "images dropped (late or twice)": synchronizer.stale[camera],
         "images dropped (their frame lacked others)": synchronizer.unmatched[camera],
-        "images dropped (came faster than they are decoded)": pipeline.overrun(camera),
+        "images dropped (came faster than frames are detected)": pipeline.overrun(camera),
         "bad messages": statistics.bad.count,
         "last bad message": statistics.bad.reason,
     }

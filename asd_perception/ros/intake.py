@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 WAITING = 2  # images a camera that may wait for a thread
+STRAGGLER_NS = 1_000_000_000
 
 
 class Arrival(Protocol):
@@ -29,14 +30,25 @@ class Intake(Generic[T]):
 
     When images come faster than they can be prepared, whole sweeps are left out rather than
     images here and there: where a camera has WAITING images in line, its oldest one makes room,
-    and with it all that were taken up to `sweep_ns` after it. `prepare` must not raise.
+    and with it all that were taken up to `sweep_ns` after it. A sweep is left out as well if
+    busy() holds when its first image comes: that is, if its work would likely be in vain, and is
+    better spent on the frame that waits already. `prepare` must not raise.
 
     dropped: images by camera that were left out so far.
     """
 
-    def __init__(self, cameras: Iterable[str], sweep_ns: int, prepare: Callable[[T], None]) -> None:
+    def __init__(
+        self,
+        cameras: Iterable[str],
+        sweep_ns: int,
+        prepare: Callable[[T], None],
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._prepare = prepare
+        self._busy = busy
         self._sweep = sweep_ns
+        self._begun = 0  # stamp of the first image of the sweep that is coming in
+        self._left_out = False  # whether that sweep is
         self._line: deque[T] = deque()
         self._at_work: list[T] = []
         self._closed = False
@@ -52,6 +64,12 @@ class Intake(Generic[T]):
 
     def put(self, image: T) -> None:
         with self._changed:
+            # One that is older than the sweep is a straggler, unless the clock has been set back.
+            if not self._begun - STRAGGLER_NS < image.stamp <= self._begun + self._sweep:
+                self._begun, self._left_out = image.stamp, self._busy()
+            if self._left_out and image.stamp >= self._begun:
+                self.dropped[image.camera] += 1
+                return
             own = [other.stamp for other in self._line if other.camera == image.camera]
             if len(own) >= WAITING:
                 end = min(own) + self._sweep

@@ -2,8 +2,8 @@
 """The way from messages to detections: prepare on arrival, synchronise, detect in a worker.
 
 The callbacks run in the executor's thread and only look at a message. Each image is decoded,
-resized and put on the device by the intake's threads while the rest of its sweep is still on its
-way. A frame goes to one worker thread through a mailbox with one slot, so the newest frame is
+resized and encoded by the network by the intake's threads while the rest of its sweep is still on
+its way. A frame goes to one worker thread through a mailbox with one slot, so the newest frame is
 always served next and latency cannot build up. No message and no frame can raise out of here:
 what is wrong is counted in `statistics`, logged, and left behind.
 """
@@ -45,10 +45,11 @@ from asd_perception.ros.worker import LatestWorker
 from asd_perception.synchronizer import FrameSynchronizer, SyncedFrame
 
 if TYPE_CHECKING:
-    from asd_perception.detector import CameraInput, Detector
+    from asd_perception.detector import Detector, EncodedImage
 
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
 PREPARATION_WAIT = 0.5  # s that frames wait for an image that is slow to decode
+FRESH = 0.1  # s that a waiting frame is worth more than one that is still to be encoded
 CALIBRATION_WAIT = 1.0  # s that images and frames wait for their calibration
 FUTURE_NS = 1_000_000_000  # a stamp so far ahead of the node's clock is reported
 
@@ -68,7 +69,7 @@ class _Arrival:
 class _Prepared:
     """An image that is ready for the network, with the calibration that made it so."""
 
-    input: CameraInput
+    image: EncodedImage
     model: CameraModel
     arrival: float  # on time.monotonic()
 
@@ -138,14 +139,16 @@ class Pipeline:
         return self._worker.dropped if self._worker else 0
 
     def overrun(self, camera: str) -> int:
-        """Images left out because they came faster than they can be decoded."""
+        """Images left out because they came faster than frames can be detected."""
         return self._intake.dropped[camera] if self._intake else 0
 
     def start(self) -> None:
         """Begin to take images, with fresh statistics. Calibration and odometry are kept."""
         self._reset()
         self._worker = LatestWorker(self._detect)
-        self._intake = Intake(self.settings.cameras, self.settings.sync_tolerance_ns, self._prepare)
+        self._intake = Intake(
+            self.settings.cameras, self.settings.sync_tolerance_ns, self._prepare, self._busy
+        )
 
     def stop(self) -> None:
         """Take no more images, and wait for the frame at work."""
@@ -221,6 +224,11 @@ class Pipeline:
             )
         self._put(arrival)
 
+    def _busy(self) -> bool:
+        """Whether a fresh frame waits for the detector, which another sweep would only replace."""
+        since = self._worker.waits_since if self._worker is not None else None
+        return since is not None and time.monotonic() - since < FRESH
+
     def _put(self, arrival: _Arrival) -> None:
         if self._intake is not None:
             self._intake.put(arrival)
@@ -246,12 +254,12 @@ class Pipeline:
     # -- in the intake's threads -----------------------------------------------------------------
 
     def _prepare(self, arrival: _Arrival) -> None:
-        """Decode and resize an image, put it on the device, and look for its frame."""
+        """Decode, resize and encode an image, and look for its frame."""
         started = time.monotonic()
         model = self.calibration.models[arrival.camera]
         try:
             assert model is not None  # on_image has seen one, and it is never taken back
-            prepared = _Prepared(self._input(arrival.message, model), model, arrival.at)
+            prepared = _Prepared(self._encode(arrival.message, model), model, arrival.at)
         except UserError as error:
             self._bad_message(arrival.camera, error)
             return
@@ -265,8 +273,8 @@ class Pipeline:
                 self._take(frame)
                 self._serve()
 
-    def _input(self, msg: Image | CompressedImage, model: CameraModel) -> CameraInput:
-        """The network's input from an image, if it has the size that its calibration says."""
+    def _encode(self, msg: Image | CompressedImage, model: CameraModel) -> EncodedImage:
+        """The encoded image, if it has the size that its calibration says."""
         size = (model.width, model.height)
         if isinstance(msg, CompressedImage):
             image = image_from_compressed(msg, size, self.detector.config.image_size)
@@ -276,7 +284,7 @@ class Pipeline:
             raise UserError(
                 f"image is {msg.width}x{msg.height}, its calibration says {size[0]}x{size[1]}"
             )
-        return self.detector.camera_input(image, size, model.intrinsics, model.distortion)
+        return self.detector.encode(image, size, model.intrinsics, model.distortion)
 
     # -- frames, in any thread that holds the lock -----------------------------------------------
 
@@ -334,9 +342,9 @@ class Pipeline:
             moved = time.monotonic()
             took("odometry", moved - started)
             items = dict(zip(job.frame.cameras, job.frame.items, strict=True))
-            inputs = {self._names[camera]: items[camera].input for camera in poses}
+            encoded = {self._names[camera]: items[camera].image for camera in poses}
             by_name = {self._names[camera]: pose for camera, pose in poses.items()}
-            detections = self.detector.detect_inputs(inputs, by_name, self._threshold())
+            detections = self.detector.detect_encoded(encoded, by_name, self._threshold())
             detected = time.monotonic()
             took("detect", detected - moved)
             self._publish(detections, job.frame.reference)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -16,7 +17,8 @@ class LatestWorker(Generic[T]):
     An item that is still in the slot when the next one comes is dropped: work that takes longer
     than items take to come skips some, and never falls behind. `work` must not raise.
 
-    dropped: items dropped so far.
+    dropped: items dropped so far. waits_since: since when, on time.monotonic(), an item is in the
+    slot; None if it is empty.
     """
 
     def __init__(self, work: Callable[[T], None]) -> None:
@@ -25,6 +27,7 @@ class LatestWorker(Generic[T]):
         self._closed = False
         self._changed = threading.Condition()
         self.dropped = 0
+        self.waits_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
         self._thread.start()
 
@@ -32,6 +35,7 @@ class LatestWorker(Generic[T]):
         with self._changed:
             self.dropped += len(self._slot)
             self._slot[:] = [item]
+            self.waits_since = time.monotonic()
             self._changed.notify()
 
     def close(self) -> None:
@@ -48,4 +52,5 @@ class LatestWorker(Generic[T]):
                 if self._closed:
                     return
                 item = self._slot.pop()
+                self.waits_since = None
             self._work(item)
