@@ -73,7 +73,7 @@ _DECODE = {
 def decode_camera_image(
     data: bytes | NDArray[np.uint8], size: tuple[int, int], input_size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """`decode_image` no finer than twice the network's input; a PNG image, which cannot be, in full.
+    """`decode_image` no finer than twice the network's input; a PNG image in full.
 
     size: the camera's (width, height); input_size: the network's (rows, columns). Raises UserError
     also for an image of another size. (One that differs by less than the reduction, so by a few
