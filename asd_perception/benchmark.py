@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import json
 import platform
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -99,7 +101,12 @@ def main() -> None:
         cv2.setNumThreads(args.threads)
     detector = Detector.from_pretrained(args.model, args.device)
     report = benchmark(detector, args.repeats, against_reference=args.against == "reference")
-    report = {"model": str(args.model), **report}
+    report = {
+        "command": shlex.join(["python", "-m", "asd_perception.benchmark", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "model": args.model.name,
+        **report,
+    }
     print(table(report))
     if args.json:
         with atomic_file(args.json) as temporary:

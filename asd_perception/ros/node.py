@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
@@ -109,14 +110,8 @@ class DetectorNode(LifecycleNode):
     def _load(self, settings: Settings) -> Pipeline:
         """The pipeline with its model. Raises UserError."""
         # Torch takes seconds to import: before that, --help answers and the node is in the graph.
-        import torch
-
         from asd_perception import model_directory
         from asd_perception.detector import Detector
-
-        # Half of the cores for the network: images, messages and the cameras' drivers need the
-        # others, and threads that take turns on a core lose more than they gain.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
 
         model = settings.model or str(model_directory.TINY)
         detector = Detector.from_pretrained(model, device=settings.device)
@@ -356,8 +351,19 @@ def _run() -> None:
         rclpy.shutdown()
 
 
+def _share_cores() -> None:
+    """Half of the cores for the network, unless the environment says otherwise.
+
+    Images, messages and the cameras' drivers need the others, and threads that take turns on a core
+    lose more than they gain. Torch reads it when it is imported.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    cv2.setNumThreads(1)  # the intake has threads of its own
+
+
 def main() -> int:
     """Console script `detector`."""
+    _share_cores()
     _parse_arguments()
     return run_cli("detector", _run)
 

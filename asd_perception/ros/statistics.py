@@ -13,7 +13,7 @@ import numpy as np
 RECENT = 10.0  # s for which a fault is reported after it happened
 
 STAGES = {
-    "prepare": "one image decoded, resized and put on the device, on arrival",
+    "prepare": "one image decoded, resized and encoded, on arrival",
     "wait": "last image's arrival to the frame, with its preparation and with missing cameras",
     "queue": "frame waiting for the detector",
     "odometry": "waiting for ego motion",
