@@ -82,7 +82,9 @@ def test_an_image_of_another_size_than_the_tables_say_is_named(root, index):
     content = path.read_bytes()
     path.write_bytes(cv2.imencode(".jpg", np.zeros((9, 16, 3), np.uint8))[1].tobytes())
     try:
-        with pytest.raises(UserError, match=f"{path.name} is 16x9, but the tables say 320x180"):
+        with pytest.raises(
+            UserError, match=f"{path.name}: image is 16x9, its calibration says 320x180"
+        ):
             KeyframeDataset(index, StudentConfig())[0]
     finally:
         path.write_bytes(content)
