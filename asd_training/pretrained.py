@@ -27,6 +27,9 @@ _HUB_NAMES = {
 }
 """Where the standard backbones' ImageNet weights are found, for the line that says so."""
 
+_OURS = "image_encoder.backbone."
+"""Before the names of a backbone's tensors in our own model directories."""
+
 _FILES_IN_FOLDER = ("model.safetensors", "pytorch_model.bin")
 
 _NEW = re.compile(r"^hidden_states_norms\.|^(swin\.)?layernorm\.|num_batches_tracked$")
@@ -41,13 +44,20 @@ def load_pretrained_backbone(encoder: ImageEncoder, path: str | Path) -> None:
     """Put pretrained weights into the encoder's backbone; its feature pyramid stays as it is.
 
     path: a folder in transformers' format, or a single .safetensors, .pth, .pt or .bin file, of the
-    backbone or of a classifier built on it. ResNets may also have torchvision's or timm's names.
+    backbone or of a classifier built on it. ResNets may also have torchvision's or timm's names. Or
+    the model directory of a student or teacher, whose backbone is taken.
 
     Raises UserError if there is no such file, or, naming the tensors, unless every weight of the
     backbone is there in its shape and no other weight is but a classifier's head.
     """
     path = Path(path)
     weights = _read_tensors(_weights_file(path, encoder))
+    if any(name.startswith(_OURS) for name in weights):
+        weights = {
+            name.removeprefix(_OURS): tensor
+            for name, tensor in weights.items()
+            if name.startswith(_OURS)
+        }
     if encoder.config.model_type == "resnet":
         weights = {_resnet_name(name): tensor for name, tensor in weights.items()}
     backbone = encoder.backbone

@@ -13,8 +13,10 @@ import yaml
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageClassification
 
+from asd_perception import model_directory
 from asd_perception.config import BACKBONES, BackboneConfig, StudentConfig, from_dict, to_dict
 from asd_perception.errors import UserError
+from asd_perception.model_directory import TINY
 from asd_perception.network.backbone import ImageEncoder
 from asd_training.config import StudentRun
 from asd_training.pretrained import load_pretrained_backbone
@@ -185,6 +187,17 @@ def test_torchvisions_names_of_a_resnet_are_known(name, tmp_path):
     load_pretrained_backbone(encoder, tmp_path / "resnet.pth")
     for key, tensor in encoder.backbone.state_dict().items():
         assert torch.equal(tensor, source.state_dict()[f"resnet.{key}"]), key
+
+
+def test_the_backbone_of_a_model_directory_is_taken():
+    weights = model_directory.load(TINY)
+    encoder = ImageEncoder(weights.config)
+    load_pretrained_backbone(encoder, TINY)
+    expected = weights.image_encoder.backbone.state_dict()
+    for name, tensor in encoder.backbone.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+    with pytest.raises(UserError, match="holds no weights of the configured resnet"):
+        load_pretrained_backbone(image_encoder(small("resnet18")), TINY)
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):

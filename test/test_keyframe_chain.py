@@ -34,7 +34,8 @@ def test_the_node_publishes_what_the_offline_run_finds(keyframe_root, tmp_path):
     assert (coverage.expected, coverage.detected, coverage.inexact) == (1, 1, 0)
 
     frame = camera_frame(nusc, nusc.sample[0])
-    found = Detector.from_pretrained().detect(read_images(frame), frame.rig, THRESHOLD)
+    detector = Detector.from_pretrained()
+    found = detector.detect(read_images(frame, detector.config.image_size), frame.rig, THRESHOLD)
     offline = {
         frame.sample_token: submission_boxes(found, frame.sample_token, frame.global_from_ego)
     }
