@@ -83,6 +83,9 @@ def test_the_shipped_ablation_has_every_row_of_the_method(tmp_path):
     assert taught["multi_modal"].multi_modal == "adaptive"
     assert taught["multi_modal"].response == "none"
     assert taught["full"].response == "soft"
+    beginners = {name for name, config in taught.items() if config.initialise}
+    assert beginners == set(of) - {"camera_only", "depth", "symmetric", "heterogeneous"}
+    assert not taught["initialised"].asks_teacher
     assert len({config.steps for config in of.values()}) == 1  # all learn as long
     assert len({config.augmentation for config in of.values()}) == 1
 
