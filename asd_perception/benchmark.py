@@ -173,18 +173,25 @@ def stages(
     config, size = student.config, tuple(pixels.shape[-2:])
     geometry = frame_geometry(intrinsics, poses, size, config)
     features = student.image_encoder(pixels)
-    lift, points = student.lift_splat, student.point_simulator
+    lift = student.lift_splat
     logits, context = lift.head(features, geometry.conditions)
     probability = logits.movedim(2, -1).softmax(dim=-1).movedim(-1, 2)
     camera_bev = lift(features, geometry)[0]
-    simulated = points(features, geometry, camera_bev)
-    fused, _ = student.fusion(camera_bev, simulated.bev, simulated.evidence)
-    encoded_bev = student.bev_encoder(fused)
-    head = HeadOutput(*student.head(encoded_bev))
 
     def of(part: nn.Module, *arguments: Any) -> Stage:
         """A stage that is a call of a module."""
         return counted(lambda: part(*arguments), arguments, part.parameters())
+
+    fused, fusing = camera_bev, {}
+    if config.fusion != "camera_only":
+        seen = features, geometry, camera_bev
+        simulated = student.point_simulator(*seen)
+        both = camera_bev, simulated.bev, simulated.evidence
+        fused, _ = student.fusion(*both)
+        fusing["simulated points"] = of(student.point_simulator, *seen)
+        fusing["fusion"] = of(student.fusion, *both)
+    encoded_bev = student.bev_encoder(fused)
+    head = HeadOutput(*student.head(encoded_bev))
 
     inside = int((geometry.plan.cells < len(poses) * config.bev.size**2).sum())
     pooling = counted(lambda: bev_pool(probability, context, geometry.plan), (probability, context))
@@ -218,8 +225,7 @@ def stages(
         "image encoder": of(student.image_encoder, pixels),
         "depth and context": of(lift.head, features, geometry.conditions),
         "BEV pooling": pooling,
-        "simulated points": of(points, features, geometry, camera_bev),
-        "fusion": of(student.fusion, camera_bev, simulated.bev, simulated.evidence),
+        **fusing,
         "BEV encoder": of(student.bev_encoder, fused),
         "head": of(student.head, encoded_bev),
         "box decoding": Stage(lambda: decode(head, config.bev, config.max_objects)),

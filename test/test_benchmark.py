@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 
 import pytest
 import torch
+from small import SMALL
 
-from asd_perception import benchmark
+from asd_perception import benchmark, model_directory
 from asd_perception.errors import UserError
+from asd_perception.network.student import Student
 
 
 def run(monkeypatch, *arguments):
@@ -36,6 +39,15 @@ def test_stages_are_timed_counted_and_compared(monkeypatch, tmp_path, capsys):
     assert head["bytes"] > 4 * cells * (32 + 28)
     by_operations = 1e3 * head["operations"] / report["ceilings"]["operations"]
     assert head["floor_ms"] >= by_operations * (1 - 1e-9)
+
+
+def test_a_camera_only_student_has_no_stage_of_points(monkeypatch, tmp_path, capsys):
+    torch.manual_seed(0)
+    student = Student(dataclasses.replace(SMALL, fusion="camera_only"))
+    model_directory.save(tmp_path / "model", student, {})
+    run(monkeypatch, tmp_path / "model", "--repeats", 2)
+    printed = capsys.readouterr().out
+    assert "BEV encoder" in printed and "simulated points" not in printed
 
 
 def test_wrong_arguments_are_named(monkeypatch, tmp_path):
