@@ -39,6 +39,8 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     # Without calibration nothing is detected, and the diagnostics say what is missing.
     robot.send([jpeg(image) for image in scene(0)], robot.next_stamps())
     robot.diagnosis("CAM_FRONT", "CAM_FRONT/camera_info")
+    robot.infos["CAM_BACK"].publish(camera_info("CAM_BACK", k=np.full(9, np.nan)))
+    robot.diagnosis("CAM_BACK", "not finite")
     robot.calibrate()
     time.sleep(0.5)
 

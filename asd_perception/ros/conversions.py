@@ -143,10 +143,22 @@ def camera_model_from_msg(msg: CameraInfo) -> CameraModel:
         raise UserError("camera_info has a value in K or D that is not finite; calibrate again")
     if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
         raise UserError("camera_info has no focal length in K; is the camera calibrated?")
+    if intrinsics[1, 0] != 0 or tuple(intrinsics[2]) != (0, 0, 1):
+        raise UserError(
+            "camera_info has a K that is not fx s cx / 0 fy cy / 0 0 1; calibrate again"
+        )
+    share_x, share_y = intrinsics[0, 2] / msg.width, intrinsics[1, 2] / msg.height
+    if not (-1 < share_x < 2 and -1 < share_y < 2):
+        raise UserError(
+            f"camera_info has its principal point at ({intrinsics[0, 2]:g}, {intrinsics[1, 2]:g}), "
+            f"far outside of its {msg.width}x{msg.height} image; calibrate again"
+        )
     roi = (msg.roi.width, msg.roi.height)
     if msg.binning_x > 1 or msg.binning_y > 1 or roi not in ((0, 0), (msg.width, msg.height)):
         raise UserError("camera_info has binning or a region of interest; publish the full image")
-    if coefficients.any() and msg.distortion_model not in ("plumb_bob", "rational_polynomial"):
+    # A fisheye lens is no pinhole camera even where its coefficients are 0.
+    pinhole = msg.distortion_model in ("plumb_bob", "rational_polynomial")
+    if msg.distortion_model == "equidistant" or (coefficients.any() and not pinhole):
         raise UserError(
             f"camera_info has distortion model {msg.distortion_model!r}; only plumb_bob and "
             "rational_polynomial are supported: publish rectified images"

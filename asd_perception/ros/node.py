@@ -103,6 +103,7 @@ class DetectorNode(LifecycleNode):
             return FAILURE
         except Exception:  # rclpy would swallow it
             self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
+            self._fault = "cannot configure; the node's log says why"
             return TransitionCallbackReturn.ERROR
         self.get_logger().info(f"configured: {self._model_name}")
         return super().on_configure(state)

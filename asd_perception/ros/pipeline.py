@@ -166,6 +166,7 @@ class Pipeline:
             self.calibration.models[camera] = camera_model_from_msg(msg)
         except UserError as error:  # the last good calibration stays in use
             self._bad_message(camera, error)
+            return
         waiting = self._uncalibrated.pop(camera, None)
         if waiting is not None and time.monotonic() - waiting.at < CALIBRATION_WAIT:
             self._put(waiting)
