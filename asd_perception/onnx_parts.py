@@ -70,6 +70,7 @@ def load_parts(student: Student, model: Path) -> None:
     The image encoder takes one thread, since images are encoded beside each other, as they come.
     Raises UserError for a graph that is missing, cannot be read, or was made of other weights.
     """
+    weights = weights_sum(model)
     for name in PARTS:
         if not hasattr(student, name):  # a camera-only student fuses nothing
             continue
@@ -77,7 +78,7 @@ def load_parts(student: Student, model: Path) -> None:
         if not file.is_file():
             raise UserError(f"{file} is missing; export the model again, or delete {file.parent}")
         part = OnnxPart(file, 1 if name == "image_encoder" else torch.get_num_threads())
-        if part.origin != origin(name, model):
+        if part.origin != origin(name, weights):
             raise UserError(
                 f"{file} was not made of this {WEIGHTS}; export the model again, or delete "
                 f"{file.parent}"
@@ -85,6 +86,11 @@ def load_parts(student: Student, model: Path) -> None:
         setattr(student, name, part)
 
 
-def origin(name: str, model: Path) -> str:
-    """Which part of which weights a graph stands for: those of a model directory, by their sum."""
-    return f"{name} of {hashlib.sha256((model / WEIGHTS).read_bytes()).hexdigest()}"
+def weights_sum(model: Path) -> str:
+    """The SHA-256 sum of a model directory's weights."""
+    return hashlib.sha256((model / WEIGHTS).read_bytes()).hexdigest()
+
+
+def origin(name: str, weights: str) -> str:
+    """Which part of which weights, by their sum, a graph stands for."""
+    return f"{name} of {weights}"

@@ -85,9 +85,9 @@ def decode_camera_image(
     fine_enough = [r for r in _DECODE if width // r >= 2 * input_size[1]] or [1]
     reduction = 1 if bytes(data[:4]) == _PNG else fine_enough[-1]
     image = decode_image(data, reduction)
-    if image.shape[:2] != (-(-height // reduction), -(-width // reduction)):
+    if image.shape[:2] != _reduced(size, reduction):
         height, width = decode_image(data).shape[:2]
-        raise UserError(f"image is {width}x{height}, its calibration says {size[0]}x{size[1]}")
+        raise wrong_size((width, height), size)
     return image
 
 
@@ -97,10 +97,20 @@ def reduction_of(image: NDArray[np.uint8], size: tuple[int, int]) -> int:
     size: the camera's (width, height). Raises UserError for an image of any other size.
     """
     for reduction in _DECODE:
-        if image.shape[:2] == (-(-size[1] // reduction), -(-size[0] // reduction)):
+        if image.shape[:2] == _reduced(size, reduction):
             return reduction
     height, width = image.shape[:2]
-    raise UserError(f"image is {width}x{height}, its calibration says {size[0]}x{size[1]}")
+    raise wrong_size((width, height), size)
+
+
+def wrong_size(found: tuple[int, int], size: tuple[int, int]) -> UserError:
+    """The error of an image that has not its camera's size; both (width, height)."""
+    return UserError(f"image is {found[0]}x{found[1]}, its calibration says {size[0]}x{size[1]}")
+
+
+def _reduced(size: tuple[int, int], reduction: int) -> tuple[int, int]:
+    """(rows, columns) of a reduced image of a camera's size (width, height)."""
+    return -(-size[1] // reduction), -(-size[0] // reduction)
 
 
 def image_from_camera(reduction: int) -> Array:

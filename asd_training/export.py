@@ -38,7 +38,7 @@ from asd_perception.inference import InferenceStudent, fold_batch_norms
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import depth_bin_centres
-from asd_perception.onnx_parts import FOLDER, ORIGIN, PARTS, origin
+from asd_perception.onnx_parts import FOLDER, ORIGIN, PARTS, origin, weights_sum
 from asd_training.checkpoints import LAST
 from asd_training.config import StudentRun, read_config
 from asd_training.datasets.nuscenes import camera_frame, open_dataset, read_images
@@ -135,7 +135,7 @@ def load_source(source: Path) -> tuple[Student, dict[str, Any]]:
     if source.is_file():
         return load_checkpoint(source)
     for folder in (source, source / "model"):
-        if (folder / "model.safetensors").exists():
+        if (folder / model_directory.WEIGHTS).exists():
             provenance = model_directory.read_config(folder).get("provenance") or {}
             return model_directory.load(folder), provenance
     if (source / LAST).exists():
@@ -232,6 +232,7 @@ def write_parts(student: Student, folder: Path, frame: Frame) -> None:
             getattr(plain, name).register_forward_pre_hook(note)
     with torch.no_grad():
         plain(*frame)
+    weights = weights_sum(folder)
     (folder / FOLDER).mkdir()
     for name, arguments in tqdm(seen.items(), desc="tracing", unit="part", leave=False):
         # Images are encoded one by one, or all of a frame at once.
@@ -241,7 +242,7 @@ def write_parts(student: Student, folder: Path, frame: Frame) -> None:
             arguments,
             dynamic_shapes=(cameras,) if name == "image_encoder" else None,
         )
-        program.model.metadata_props[ORIGIN] = origin(name, folder)
+        program.model.metadata_props[ORIGIN] = origin(name, weights)
         program.save(folder / FOLDER / f"{name}.onnx")
 
 

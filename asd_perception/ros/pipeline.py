@@ -26,6 +26,7 @@ from asd_perception.constants import CAMERAS
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
+from asd_perception.preprocessing import wrong_size
 from asd_perception.rig import compensate
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.conversions import (
@@ -282,9 +283,7 @@ class Pipeline:
         elif (msg.width, msg.height) == size:
             image = image_from_msg(msg)
         else:
-            raise UserError(
-                f"image is {msg.width}x{msg.height}, its calibration says {size[0]}x{size[1]}"
-            )
+            raise wrong_size((msg.width, msg.height), size)
         return self.detector.encode(image, size, model.intrinsics, model.distortion)
 
     # -- frames, in any thread that holds the lock -----------------------------------------------
