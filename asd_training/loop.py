@@ -39,7 +39,12 @@ from asd_perception.network.center_head import HeadOutput
 from asd_training.checkpoints import LAST, AtomicCheckpointIO, RunCheckpoints
 from asd_training.config import LoopConfig, Run
 from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, TrainingSample, collate, one_thread
+from asd_training.datasets.keyframes import (
+    KeyframeDataset,
+    TrainingSample,
+    begin_loader_process,
+    collate,
+)
 from asd_training.datasets.nuscenes import open_dataset
 from asd_training.datasets.sampling import class_balanced_weights
 from asd_training.datasets.stream import StepBatches, TrainingStream
@@ -235,7 +240,7 @@ class DetectorTraining(LightningModule):
             dataset,
             num_workers=self.config.loader_workers,
             collate_fn=collate,
-            worker_init_fn=one_thread,
+            worker_init_fn=begin_loader_process,
             pin_memory=self.device.type == "cuda",
             **how,
         )

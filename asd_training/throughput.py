@@ -29,7 +29,7 @@ from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
 from asd_training.config import StudentRun, TeacherRun, read_config
 from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import TrainingSample, one_thread
+from asd_training.datasets.keyframes import TrainingSample
 from asd_training.loop import DetectorTraining, prepare
 from asd_training.results_file import write_results
 from asd_training.run_folder import add_config_arguments
@@ -230,7 +230,7 @@ def _core_ms_of_samples(stream: Any) -> float:
     """Median CPU time of the stream's first samples, made as one of the loader's processes does."""
     threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
-    one_thread(0)
+    cv2.setNumThreads(0)
     seconds = []
     for place in tqdm(range(SAMPLES), desc="samples", unit="sample"):
         start = time.thread_time()

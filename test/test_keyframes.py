@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
+import sys
 from functools import partial
 
 import cv2
@@ -15,7 +17,7 @@ from asd_perception.config import StudentConfig
 from asd_perception.errors import UserError
 from asd_training.datasets.augmentation import AugmentationConfig
 from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, collate
+from asd_training.datasets.keyframes import KeyframeDataset, begin_loader_process, collate
 
 assert_same = partial(torch.testing.assert_close, rtol=0, atol=0, equal_nan=True)
 ALL_CHANGES = AugmentationConfig(
@@ -88,3 +90,19 @@ def test_an_image_of_another_size_than_the_tables_say_is_named(root, index):
             KeyframeDataset(index, StudentConfig())[0]
     finally:
         path.write_bytes(content)
+
+
+def _fails(error):
+    begin_loader_process(0)
+    try:
+        raise error
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # as multiprocessing's thread does
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), EOFError(), ValueError("a defect")])
+def test_a_loader_process_whose_batch_nobody_takes_says_nothing(error, capfd):
+    process = multiprocessing.get_context("fork").Process(target=_fails, args=(error,))
+    process.start()
+    process.join()
+    assert ("ValueError: a defect" in capfd.readouterr().err) == isinstance(error, ValueError)

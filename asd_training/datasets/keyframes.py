@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from types import TracebackType
 from typing import NamedTuple
 
 import cv2
@@ -140,9 +142,21 @@ class KeyframeDataset(Dataset[TrainingSample]):
         )
 
 
-def one_thread(_: int) -> None:
-    """What a loader's process begins with: there are as many of them as shall be busy."""
+def begin_loader_process(_: int) -> None:
+    """One thread, as many processes as shall be busy are there; and no last words at Ctrl-C.
+
+    A process lends its batches to the main one, from a thread of its own. When that one stops in
+    the middle of taking one, the thread would print the connection's loss as a traceback.
+    """
     cv2.setNumThreads(0)
+    sys.excepthook = _all_but_lost_connections
+
+
+def _all_but_lost_connections(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, traceback)
 
 
 _NO_TARGETS = [torch.zeros(0)] * len(DetectionTargets._fields)
