@@ -1,27 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups the images of several cameras into frames, by their stamps alone.
+"""Groups the images of several cameras into frames, by their stamps.
 
-A frame is one image a camera, all stamps within `tolerance` of one another. Nothing is assigned
-to a sweep when it arrives, so early, late and lost images cannot lead a later one astray: each
-camera keeps its latest few images, and every new image looks for the tightest complete set that
-contains it.
-
-Why two sweeps are never mixed: in a rig that fires every `period`, a complete set made of two
-sweeps spans at least the period less the largest gap between two cameras that fire one after the
-other. In nuScenes at 12 Hz that is 83 - 10 = 73 ms, and one sweep spans 43 ms; any tolerance
-between the two separates them.
+A frame is one image a camera, all stamps within `tolerance` of one another. Where all cameras give
+an image that is nearly enough: a complete set made of two sweeps spans at least the cameras' period
+less the largest gap between two that fire one after the other. In nuScenes at 12 Hz that is
+83 - 10 = 73 ms, and one sweep spans 43 ms; any tolerance between the two separates them.
 
 Where a camera gave no image this argument fails: CAM_BACK_LEFT and the CAM_FRONT_LEFT that fires
-next are 41 ms apart, those of one sweep 43 ms. So each complete frame also teaches every camera's
-`phase`, how long before the frame's last image it fires, and a frame that lacks cameras is put
-together by sweep time: the stamp less the phase, equal for all images of a sweep but for jitter.
+next are 41 ms apart, those of one sweep 43 ms. So the synchronizer learns each camera's `phase`,
+how long before its sweep's last image it fires, from the largest and tightest sets of images that
+came together lately. Frames are put together by sweep time: the stamp less the phase, equal for
+all images of a sweep but for jitter.
+
+Nothing is assigned to a sweep when it arrives, and phases are those of the last few images: early,
+late and lost images lead no later one astray, a camera with a wrong clock is left out whether it
+was wrong from the start or not, and a rig that is triggered anew is learned anew. (Stamps that are
+wrong by a period look right: no algorithm can tell.)
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -60,13 +62,24 @@ class _Image(Generic[T]):
     arrival: float
 
 
-class FrameSynchronizer(Generic[T]):
-    """Emits each complete frame as soon as its last image arrives, an incomplete one when due.
+@dataclass
+class _Sighting:
+    """That a camera gave an image, and with which stamps of other cameras it came together."""
 
-    A frame is due when the first of its images has waited `max_wait` s. It is emitted with the
-    cameras that it has, if they are at least `min_cameras`, and more than half of the live ones,
-    so that one camera with a wrong clock leads nobody. A camera that was silent for SILENT s is
-    not live; the others' frames do not wait for it.
+    stamp: int
+    arrival: float
+    together: dict[str, int]  # the best set of one stamp a camera, its own among them
+
+
+class FrameSynchronizer(Generic[T]):
+    """`add` takes in images, `poll` gives frames: each as soon as no image of it can come any more.
+
+    A frame is ready when every camera that is waited for has given its image or a newer one, or
+    when the first of its images has waited `max_wait` s. A camera is waited for while it gives
+    images (one that was silent for SILENT s is not live) and while their stamps fit the others'. A
+    frame has at least `min_cameras`, and more than half of the live ones, so that a few cameras
+    with wrong clocks lead nobody. What a sweep is, is known from the first complete one, or from
+    DEPTH incomplete ones; before that there are no frames.
 
     A frame is emitted at most once, and reference stamps rise strictly, except when every camera
     goes back: by more than CLOCK_JUMP_NS at once, by less after STALE_RUN images. Images older
@@ -92,14 +105,19 @@ class FrameSynchronizer(Generic[T]):
             raise ValueError(f"tolerance of {tolerance_ns} ns is not in (0, {CLOCK_JUMP_NS // 2}]")
         self.max_wait = max_wait
         self.min_cameras = min_cameras
-        self._tolerance = tolerance_ns
+        self._widest = tolerance_ns
         self._waiting: dict[str, deque[_Image[T]]] = {
             camera: deque(maxlen=DEPTH) for camera in cameras
         }
+        self._seen: dict[str, deque[_Sighting]] = {
+            camera: deque(maxlen=DEPTH) for camera in self._waiting
+        }
         self._phases: dict[str, int] = {}  # stamp less that of the sweep's last image
+        self._settled = False  # whether a complete set has taught the phases
+        self._known = False  # whether they are good enough for frames
+        self._tolerance = tolerance_ns  # greatest difference of two stamps in one frame
+        self._slack = tolerance_ns // 2  # greatest difference of two sweep times in one frame
         self._last: SyncedFrame[T] | None = None
-        self._last_sweep = 0  # the last frame's sweep time
-        self._last_emitted = 0.0
         self._now: float | None = None
         self._since = 0.0  # since when images have been coming
         self._arrivals: dict[str, float] = {}  # of each camera's latest image
@@ -107,33 +125,156 @@ class FrameSynchronizer(Generic[T]):
         self.stale = dict.fromkeys(self._waiting, 0)
         self.unmatched = dict.fromkeys(self._waiting, 0)
 
-    def add(self, camera: str, stamp_ns: int, item: T, now: float) -> SyncedFrame[T] | None:
-        """Take in one image; return the frame that it completes, if it completes one."""
+    def add(self, camera: str, stamp_ns: int, item: T, now: float) -> None:
+        """Take in one image."""
         now = self._advance(now)
         if now - max(self._arrivals.values(), default=-SILENT) >= SILENT:
             self._since = now  # after a pause of all cameras, each gets its time to come back
-        if now - max(self._last_emitted, self._since) > SILENT:
-            self._phases.clear()  # nothing fits them any more
         self._arrivals[camera] = now
         images = self._waiting[camera]
-        if self._is_stale(camera, stamp_ns) or any(image.stamp == stamp_ns for image in images):
+        twice = any(image.stamp == stamp_ns for image in images)
+        if not twice:
+            self._see(camera, stamp_ns, now)
+            self._learn(now)
+        if twice or self._is_stale(camera, stamp_ns):
             self.stale[camera] += 1
             self._stale_run[camera] += 1
             if all(self._stale_run[name] >= STALE_RUN for name in self.live(now)):
                 self._forget()
-            return None
+            return
         self._stale_run[camera] = 0
         self.unmatched[camera] += len(images) == DEPTH
-        image = _Image(stamp_ns, item, now)
-        images.append(image)
-        return self._emit(self._tightest_set(camera, image, self.live(now)), now)
+        images.append(_Image(stamp_ns, item, now))
 
     def poll(self, now: float) -> SyncedFrame[T] | None:
-        """The oldest incomplete frame that is due, if there is one; call again for the next."""
+        """The oldest frame that is ready, if there is one; call again for the next."""
         now = self._advance(now)
-        arrivals = [waiting[0].arrival for waiting in self._waiting.values() if waiting]
-        if now - min(arrivals, default=now) < self.max_wait:
+        if not self._known:
             return None
+        ready = (images for images in self._sweeps() if self._is_ready(images, now))
+        images = next(ready, None)
+        return self._emit(images) if images is not None else None
+
+    def live(self, now: float) -> list[str]:
+        """The cameras that give images."""
+        return [
+            camera
+            for camera in self._waiting
+            if now - max(self._arrivals.get(camera, self._since), self._since) < SILENT
+        ]
+
+    @property
+    def period(self) -> float | None:
+        """The cameras' period in s, by the stamps of their last images; None without any."""
+        gaps = sorted(
+            after.stamp - before.stamp
+            for seen in self._seen.values()
+            for before, after in pairwise(seen)
+            if after.stamp > before.stamp
+        )
+        return gaps[len(gaps) // 2] * 1e-9 if gaps else None
+
+    def _advance(self, now: float) -> float:
+        """The time, which rises in spite of threads that call late; anew after a step back."""
+        if self._now is None or now < self._now - SILENT:
+            self._since = now
+            self._settled = self._known = False
+            self._arrivals.clear()
+            for camera in self._waiting:
+                self._waiting[camera].clear()
+                self._seen[camera].clear()
+        elif now < self._now:
+            now = self._now
+        self._now = now
+        return now
+
+    # -- phases ----------------------------------------------------------------------------------
+
+    def _see(self, camera: str, stamp: int, arrival: float) -> None:
+        """Note an image, and the largest set of stamps with its own within the tolerance.
+
+        Of the largest ones the tightest. Stamps that fit, although they came much earlier, are of
+        a wrong clock or of another sweep.
+        """
+        reach = max(self.max_wait, self._tolerance * 1e-9)
+        near = sorted(
+            (seen.stamp, other)
+            for other, sightings in self._seen.items()
+            for seen in sightings
+            if other != camera
+            and abs(seen.stamp - stamp) <= self._tolerance
+            and arrival - seen.arrival <= reach
+        )
+        sets = []
+        for start in {stamp, *(other for other, _ in near if other < stamp)}:
+            chosen = {camera: stamp}
+            for other, name in near:
+                if start <= other <= start + self._tolerance:
+                    chosen.setdefault(name, other)
+            sets.append(chosen)
+        together = min(sets, key=self._rank)
+        self._seen[camera].append(_Sighting(stamp, arrival, together))
+        for name, other in together.items():
+            for seen in self._seen[name]:
+                if seen.stamp == other:
+                    seen.together = min(seen.together, together, key=self._rank)
+
+    def _learn(self, now: float) -> None:
+        """Take the phases from the best of the sets that live cameras' last images came in."""
+        live = self.live(now)
+        sets = list(
+            {
+                id(seen.together): seen.together
+                for camera in live
+                for seen in self._seen[camera]
+                if len(seen.together) > len(live) // 2
+            }.values()
+        )
+        if not sets:
+            return
+        sets.sort(key=self._rank)
+        self._settled = len(sets[0]) == len(self._waiting) or (
+            self._settled and self._fits(sets[0])
+        )
+        self._known = self._settled or all(len(self._seen[c]) == DEPTH for c in sets[0])
+        self._phases = {}
+        for stamps in sets:  # each adds the cameras that the better ones lack
+            sweep = self._sweep_time(stamps) if self._phases else max(stamps.values())
+            if sweep is not None:
+                self._phases = {c: stamp - sweep for c, stamp in stamps.items()} | self._phases
+        if (period := self.period) is not None:  # for which the tolerance may be too large
+            self._tolerance = min(self._widest, int(period * 0.9e9))
+            self._slack = min(self._widest, int(period * 1e9)) // 2
+
+    def _rank(self, stamps: Mapping[str, int]) -> tuple[bool, bool, int, int]:
+        """The lower, the better a set: complete ones first, then what fits phases that one taught.
+
+        Then the largest, of those the tightest; what is known goes on where another is about as
+        tight.
+        """
+        fits = self._fits(stamps)
+        whole = len(stamps) == len(self._waiting)
+        spread = _spread(stamps) - self._slack * (self._settled and fits)
+        return not whole, self._settled and not fits, -len(stamps), spread
+
+    def _fits(self, stamps: Mapping[str, int]) -> bool:
+        """Whether a set is of one sweep, by the phases that are known."""
+        times = [stamp - self._phases[c] for c, stamp in stamps.items() if c in self._phases]
+        return bool(times) and max(times) - min(times) <= self._slack
+
+    def _sweep_time(self, stamps: Mapping[str, int]) -> int | None:
+        """The stamp of the sweep's last image: what most of these stamps say."""
+        times = sorted(
+            stamp - self._phases[camera]
+            for camera, stamp in stamps.items()
+            if camera in self._phases
+        )
+        return times[len(times) // 2] if times else None
+
+    # -- frames ----------------------------------------------------------------------------------
+
+    def _sweeps(self) -> Iterator[dict[str, _Image[T]]]:
+        """The images that wait, by sweep, oldest first."""
         images = sorted(
             (
                 (image.stamp - self._phases[camera], camera, image)
@@ -143,113 +284,76 @@ class FrameSynchronizer(Generic[T]):
             ),
             key=lambda entry: entry[0],
         )
-        for i, (sweep, *_) in enumerate(images):
-            found: dict[str, _Image[T]] = {}
-            for time, camera, image in images[i:]:
-                if time <= sweep + self._tolerance // 2:
-                    found.setdefault(camera, image)
-            stamps = [image.stamp for image in found.values()]
-            arrival = min(image.arrival for image in found.values())
-            # Of those that were live then: a pause of all of them gives no wrong clock a majority.
-            if (
-                len(found) > len(self.live(arrival)) // 2
-                and len(found) >= self.min_cameras
-                and max(stamps) - min(stamps) <= self._tolerance
-                and now - arrival >= self.max_wait
-            ):
-                return self._emit(found, now)
-        return None
+        while images:
+            first = images[0][0]
+            starts = [time for time, *_ in images if time <= first + self._slack]
+            sweeps = []  # an image with a wrong stamp may lie before them: the largest it is
+            for start in starts:
+                found: dict[str, _Image[T]] = {}
+                for time, camera, image in images:
+                    if start <= time <= start + self._slack:
+                        found.setdefault(camera, image)
+                sweeps.append((found, start))
+            found, start = max(sweeps, key=lambda sweep: len(sweep[0]))
+            yield found
+            images = [entry for entry in images if entry[0] > start + self._slack]
 
-    def live(self, now: float) -> list[str]:
-        """The cameras that are waited for."""
-        return [
-            camera
-            for camera in self._waiting
-            if now - max(self._arrivals.get(camera, self._since), self._since) < SILENT
-        ]
-
-    def _advance(self, now: float) -> float:
-        """The time, which rises in spite of threads that call late; anew after a step back."""
-        if self._now is None or now < self._now - SILENT:
-            self._since = self._last_emitted = now
-            self._arrivals.clear()
-            for images in self._waiting.values():
-                images.clear()
-        elif now < self._now:
-            now = self._now
-        self._now = now
-        return now
-
-    def _is_stale(self, camera: str, stamp: int) -> bool:
-        """Whether the image's sweep is out already."""
-        if self._last is None:
+    def _is_ready(self, images: dict[str, _Image[T]], now: float) -> bool:
+        stamps = {camera: image.stamp for camera, image in images.items()}
+        arrivals = [image.arrival for image in images.values()]
+        # One that came long before the others has nothing to wait for.
+        arrival = min(a for a in arrivals if a >= max(arrivals) - self.max_wait)
+        # Of those that were live then: a pause of all of them gives no wrong clock a majority.
+        fewest = max(self.min_cameras, len(self.live(arrival)) // 2 + 1)
+        if len(images) < fewest or _spread(stamps) > self._tolerance:
             return False
-        if camera in self._last.cameras:
-            last = self._last.stamps[self._last.cameras.index(camera)]
-        elif camera in self._phases:
-            last = self._last_sweep + self._phases[camera] + self._tolerance // 2
-        else:
-            last = self._last.reference
-        return last - CLOCK_JUMP_NS <= stamp <= last
-
-    def _tightest_set(
-        self, camera: str, image: _Image[T], wanted: list[str]
-    ) -> dict[str, _Image[T]]:
-        """The set of all wanted cameras of least spread, within the tolerance, with this image."""
-        best: dict[str, _Image[T]] = {}
-        best_spread = self._tolerance + 1
-        starts = {other.stamp for name in wanted for other in self._waiting[name]}
-        for start in sorted(starts):
-            if not image.stamp - self._tolerance <= start <= image.stamp:
-                continue
-            chosen = {camera: image}
-            for name in wanted:
-                later = [other for other in self._waiting[name] if other.stamp >= start]
-                if name != camera and later:
-                    chosen[name] = min(later, key=lambda other: other.stamp)
-            spread = max(other.stamp for other in chosen.values()) - start
-            if len(chosen) == len(wanted) and spread < best_spread and self._in_phase(chosen):
-                best, best_spread = chosen, spread
-        return best
-
-    def _in_phase(self, images: dict[str, _Image[T]]) -> bool:
-        """Whether an incomplete set is of one sweep, as far as that is known."""
-        if len(images) == len(self._waiting):
+        if now - arrival >= self.max_wait:
             return True
-        known = [image.stamp - self._phases[c] for c, image in images.items() if c in self._phases]
-        return not known or max(known) - min(known) <= self._tolerance // 2
+        sweep = self._sweep_time(stamps)
+        assert sweep is not None
+        missing = [c for c in self.live(now) if c in self._phases and c not in images]
+        return all(
+            0 < self._seen[c][-1].stamp - self._phases[c] - sweep - self._slack <= CLOCK_JUMP_NS
+            for c in missing
+            if self._seen[c]
+        )
 
-    def _emit(self, images: dict[str, _Image[T]], now: float) -> SyncedFrame[T] | None:
-        """The frame of a set that is large enough; everything older is forgotten."""
-        if len(images) < max(1, self.min_cameras):
-            return None
+    def _emit(self, images: dict[str, _Image[T]]) -> SyncedFrame[T]:
+        """The frame of a set; everything older is forgotten."""
         cameras = tuple(camera for camera in self._waiting if camera in images)
         frame = SyncedFrame(
             cameras,
             tuple(images[camera].stamp for camera in cameras),
             tuple(images[camera].item for camera in cameras),
         )
-        if len(images) == len(self._waiting) or not all(c in self._phases for c in cameras):
-            self._phases = {c: images[c].stamp - frame.reference for c in cameras}
         jumped_back = self._last is not None and frame.reference < self._last.reference
         self._last = frame
-        self._last_emitted = now
-        sweeps = sorted(images[camera].stamp - self._phases[camera] for camera in cameras)
-        self._last_sweep = sweeps[len(sweeps) // 2]
         for camera, waiting in self._waiting.items():
             newer = [
                 image
                 for image in waiting
-                if not jumped_back and not self._is_older(camera, image.stamp)
+                if not jumped_back
+                and not self._is_stale(camera, image.stamp)
+                and image.stamp > frame.reference - CLOCK_JUMP_NS
             ]
             self.unmatched[camera] += len(waiting) - len(newer) - (camera in images)
             waiting.clear()
             waiting.extend(newer)
         return frame
 
-    def _is_older(self, camera: str, stamp: int) -> bool:
-        """Whether an image that waits belongs to the last frame's sweep, or to one before it."""
-        return self._is_stale(camera, stamp) or stamp < self._last_sweep - CLOCK_JUMP_NS
+    def _is_stale(self, camera: str, stamp: int) -> bool:
+        """Whether the image's sweep is out already."""
+        if self._last is None:
+            return False
+        stamps = dict(zip(self._last.cameras, self._last.stamps, strict=True))
+        sweep = self._sweep_time(stamps)
+        if camera in stamps:
+            last = stamps[camera]
+        elif camera in self._phases and sweep is not None:
+            last = sweep + self._phases[camera] + self._slack
+        else:
+            last = self._last.reference
+        return last - CLOCK_JUMP_NS <= stamp <= last
 
     def _forget(self) -> None:
         """Begin anew after a small jump back of the clock; phases stay true."""
@@ -258,3 +362,7 @@ class FrameSynchronizer(Generic[T]):
             self.unmatched[camera] += len(images)
             images.clear()
             self._stale_run[camera] = 0
+
+
+def _spread(stamps: Mapping[str, int]) -> int:
+    return max(stamps.values()) - min(stamps.values())

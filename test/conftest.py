@@ -113,7 +113,12 @@ def robot() -> Iterator[Robot]:
 
     context = rclpy.Context()
     context.init()
-    robot = Robot(context)
+    with (
+        pytest.MonkeyPatch.context() as environment
+    ):  # its raw sweeps do not fit Fast DDS's default
+        profile = Path(__file__).resolve().parents[1] / "config/fastdds.xml"
+        environment.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+        robot = Robot(context)
     yield robot
     robot.close()
     context.shutdown()

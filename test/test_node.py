@@ -105,9 +105,10 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
 
 
 def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline_detector):
-    """Brought up, taken down and brought up again over its services; raw images; SIGINT."""
-    # Fast DDS drops best-effort messages that do not fit its 512 kB of shared memory, and sends
-    # reliable ones again seconds later: only complete frames are asked for.
+    """Brought up, taken down and brought up again over its services; raw images; SIGINT.
+
+    Reliable ones, by the parameters that override a topic's QoS.
+    """
     reliable = {
         f"qos_overrides./{camera}/image_raw.subscription.reliability": "reliable"
         for camera in CAMERAS

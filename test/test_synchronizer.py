@@ -41,12 +41,14 @@ def play(synchronizer, arrivals, until=0.5):
     for at, image in sorted(events, key=lambda event: event[0]):
         now = 1000.0 + at * 1e-9
         if image is not None:
-            frame = synchronizer.add(*image, now)
-            frames += [] if frame is None else [(frame, at)]
-        else:
-            while (frame := synchronizer.poll(now)) is not None:
-                frames.append((frame, at))
+            synchronizer.add(*image, now)
+        frames += [(frame, at) for frame in ready(synchronizer, now)]
     return frames
+
+
+def ready(synchronizer, now):
+    """All frames that are."""
+    return list(iter(lambda: synchronizer.poll(now), None))
 
 
 def on_time(images):
@@ -71,8 +73,10 @@ def new(**policy):
 def test_a_frame_comes_with_its_last_image_and_names_its_reference():
     synchronizer = new()
     images = sorted(sweep_images(0), key=lambda image: image[1])
-    assert [synchronizer.add(*image, 0.0) for image in images[:-1]] == [None] * 5
-    frame = synchronizer.add(*images[-1], 0.0)
+    for image in images:
+        assert not ready(synchronizer, 0.0)
+        synchronizer.add(*image, 0.0)
+    (frame,) = ready(synchronizer, 0.0)
     assert frame.cameras == CAMERAS
     assert frame.stamps == tuple(stamp for _, stamp, _ in sweep_images(0))
     assert frame.reference == images[-1][1]
@@ -142,15 +146,20 @@ def test_memory_is_bounded_whatever_comes(images):
     assert all(len(waiting) <= DEPTH for waiting in synchronizer._waiting.values())
 
 
-def test_a_newer_frame_supersedes_an_older_incomplete_one():
+def test_a_sweep_is_ready_when_each_missing_camera_has_sent_a_newer_image():
     synchronizer = new()
     feed(synchronizer, sweep_images(0))
     late, *early = sweep_images(1)
-    frames = [synchronizer.add(*image, 2000.0) for image in [*early, *sweep_images(2)]]
-    assert sweeps_of([frame for frame in frames if frame]) == [2]
-    assert synchronizer.add(*late, 2000.0) is None
+    newer, *rest = sweep_images(2)
+    for image in early:
+        synchronizer.add(*image, 2000.0)
+    assert not ready(synchronizer, 2000.0)
+    synchronizer.add(*newer, 2000.0)
+    assert sweeps_of(ready(synchronizer, 2000.0)) == [1]
+    for image in [late, *rest]:
+        synchronizer.add(*image, 2000.0)
     assert synchronizer.stale[late[0]] == 1
-    assert sum(synchronizer.unmatched.values()) == 5
+    assert sweeps_of(ready(synchronizer, 2000.0)) == [2]
 
 
 def test_an_incomplete_frame_waits_as_long_as_allowed_and_its_late_image_is_dropped():
@@ -172,10 +181,10 @@ def test_wild_stamps_cost_no_other_frame():
     for sweep in range(20):
         if sweep in (2, 3):
             wild = 0 if sweep == 2 else 2**62
-            assert synchronizer.add("CAM_BACK", wild, "wild", sweep / 12) is None
-        frames = [synchronizer.add(*image, sweep / 12) for image in sweep_images(sweep)]
-        frames.append(synchronizer.poll(sweep / 12))
-        emitted += [frame.items[0] for frame in frames if frame is not None]
+            synchronizer.add("CAM_BACK", wild, "wild", sweep / 12)
+        for image in sweep_images(sweep):
+            synchronizer.add(*image, sweep / 12)
+            emitted += [frame.items[0] for frame in ready(synchronizer, sweep / 12)]
     assert emitted == list(range(20))
 
 
@@ -285,6 +294,71 @@ def test_a_rig_whose_cameras_start_anew_is_learned_anew():
         ]
     emitted = sweeps_of(feed(new(), images))
     assert set(range(30 + 14, 66)) <= set(emitted)
+
+
+@pytest.mark.parametrize("wrong", CAMERAS)
+@pytest.mark.parametrize("ahead", [-3600.0, -0.5, -0.25, 0.25, 0.5, 1.0, 10.0])
+@pytest.mark.parametrize("begin", [0, 30])
+def test_one_camera_with_a_wrong_clock_costs_no_frame(wrong, ahead, begin):
+    """From the start, or from one moment on."""
+    arrivals = [
+        (stamp - START, (camera, stamp + int(shift * 1e9), sweep))
+        for sweep in range(60)
+        for camera, stamp, _ in sweep_images(sweep)
+        for shift in [ahead if camera == wrong and sweep >= begin else 0.0]
+    ]
+    frames = [frame for frame, _ in play(new(), arrivals)]
+    settled = [frame for frame in frames if max(frame.items) >= begin + DEPTH]
+    others = tuple(camera for camera in CAMERAS if camera != wrong)
+    assert all(frame.cameras == others for frame in settled)
+    emitted = sweeps_of(settled)
+    assert emitted == [*range(emitted[0], 60)]
+    assert emitted[0] <= begin + DEPTH
+
+
+@pytest.mark.parametrize("dead", itertools.combinations(CAMERAS, 2))
+@pytest.mark.parametrize("begin", range(6))
+def test_a_rig_of_which_two_cameras_never_came_is_one_of_four(dead, begin):
+    """Whichever of its images is the first that is seen."""
+    images = [i for sweep in range(30) for i in sweep_images(sweep) if i[0] not in dead]
+    images = sorted(images, key=lambda image: image[1])[begin:]
+    frames = feed(new(), images)
+    emitted = sweeps_of(frames)
+    assert emitted == [*range(emitted[0], 30)]
+    assert emitted[0] <= 2
+    assert all(len(frame.cameras) == 4 for frame in frames[1:])
+
+
+def simultaneous(sweeps, period, lost):
+    """(camera, stamp, item) of cameras that fire at once; lost: sweep -> the camera without it."""
+    order = [CAMERAS[(3 + 5 * i) % 6] for i in range(6)]  # in which they arrive
+    return [
+        (sweep * period + i * MS // 10, (camera, START + sweep * period, sweep))
+        for sweep in sweeps
+        for i, camera in enumerate(order)
+        if camera != lost(sweep)
+    ]
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+@pytest.mark.parametrize("every", [2, 3, 5])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_lost_image_of_cameras_that_fire_at_once_costs_no_frame(camera, every, first):
+    arrivals = simultaneous(range(48), PERIOD, lambda k: camera if k % every == first else None)
+    emitted = [frame.items[0] for frame, _ in play(new(), arrivals)]
+    assert emitted == [*range(48)]
+
+
+@pytest.mark.parametrize("rate", [20, 30])
+@pytest.mark.parametrize("camera", CAMERAS)
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_a_tolerance_too_large_for_the_period_mixes_no_sweeps(rate, camera, first):
+    period = 1000 * MS // rate
+    arrivals = simultaneous(range(90), period, lambda k: camera if k % 3 == first else None)
+    synchronizer = new()
+    frames = [frame for frame, _ in play(synchronizer, arrivals)]
+    assert len(sweeps_of(frames[1:])) >= 85  # the first comes before a period is known
+    assert synchronizer.period == pytest.approx(1 / rate, rel=1e-3)
 
 
 @pytest.mark.parametrize("tolerance", [0, -1, CLOCK_JUMP_NS])

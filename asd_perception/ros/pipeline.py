@@ -245,8 +245,7 @@ class Pipeline:
         if self._intake is not None and (unready := self._intake.oldest()) is not None:
             now = min(now, max(unready.now, now - PREPARATION_WAIT))
         with self._frames:
-            while (frame := self.synchronizer.poll(now)) is not None:
-                self._take(frame)
+            self._take_frames(now)
             self._serve()
 
     def _bad_message(self, camera: str, error: UserError) -> None:
@@ -270,9 +269,8 @@ class Pipeline:
             return
         self.statistics.took("prepare", time.monotonic() - started)
         with self._frames:
-            frame = self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
-            if frame is not None:
-                self._take(frame)
+            self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
+            if self._take_frames(arrival.now):
                 self._serve()
 
     def _encode(self, msg: Image | CompressedImage, model: CameraModel) -> EncodedImage:
@@ -288,17 +286,20 @@ class Pipeline:
 
     # -- frames, in any thread that holds the lock -----------------------------------------------
 
-    def _take(self, frame: SyncedFrame[_Prepared]) -> None:
-        """Note a frame, which is served next."""
+    def _take_frames(self, now: float) -> bool:
+        """Note the frames that are ready, of which the newest is served next; whether any is."""
         statistics = self.statistics
-        statistics.frames += 1
-        statistics.last_frame = time.monotonic()
-        missing = [camera for camera in self.settings.cameras if camera not in frame.cameras]
-        for camera in missing:
-            statistics.cameras[camera].missed += 1
-        if missing:
-            statistics.incomplete.add(", ".join(missing))
-        self._unserved = frame
+        before = statistics.frames
+        while (frame := self.synchronizer.poll(now)) is not None:
+            statistics.frames += 1
+            statistics.last_frame = time.monotonic()
+            missing = [camera for camera in self.settings.cameras if camera not in frame.cameras]
+            for camera in missing:
+                statistics.cameras[camera].missed += 1
+            if missing:
+                statistics.incomplete.add(", ".join(missing))
+            self._unserved = frame
+        return statistics.frames > before
 
     def _serve(self) -> None:
         """Hand the newest frame to the detector as soon as its calibration is there.
