@@ -47,7 +47,7 @@ from asd_perception.network.center_head import HeadOutput, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops.bev_pool import bev_pool, plain_ops
-from asd_perception.preprocessing import decode_camera_image, decode_image
+from asd_perception.preprocessing import decode_camera_image
 from asd_perception.rig import CameraRig
 
 WIDTH, HEIGHT = 1600, 900
@@ -164,7 +164,7 @@ def stages(
 
     def decoded(camera: int) -> NDArray[np.uint8]:
         if plain:
-            return decode_image(jpegs[camera])
+            return cv2.cvtColor(cv2.imdecode(jpegs[camera], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         return decode_camera_image(jpegs[camera], (WIDTH, HEIGHT), detector.config.image_size)
 
     images = [decoded(camera) for camera in range(len(jpegs))]

@@ -14,15 +14,20 @@ size to its camera's says what it is (`reduction_of`).
 
 from __future__ import annotations
 
+import re
+import struct
 from functools import lru_cache
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 
+REDUCTIONS = (1, 2, 4, 8)  # of an image's sides, that a JPEG decoder can do
+MAX_PIXELS = 2**27  # more are a damaged header's claim
 _PNG = b"\x89PNG"  # a file's first bytes
 
 
@@ -38,7 +43,7 @@ def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
     if start[:2] == b"\xff\xd8":
         complete = ending.endswith(b"\xff\xd9")
     elif start == _PNG:
-        complete = b"IEND" in ending
+        complete = b"IEND" in ending and len(encoded) > 24
     else:
         raise UserError(f"{len(encoded)} bytes that are no JPEG or PNG image")
     if not complete:
@@ -48,47 +53,65 @@ def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
 def decode_image(data: bytes | NDArray[np.uint8], reduction: int = 1) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB of a JPEG or PNG file's bytes.
 
-    reduction: 1, 2, 4 or 8, of a JPEG's sides, rounded up. Raises UserError for other bytes and for
-    an image that is cut short.
+    reduction: one of REDUCTIONS, of a JPEG's sides, rounded up; a PNG is decoded in full. Raises
+    UserError for other bytes, and for an image that is cut short or damaged as far as its decoder
+    can tell.
+    """
+    width, height = encoded_size(data)
+    encoded = np.frombuffer(data, np.uint8)
+    if encoded[:4].tobytes() == _PNG:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        if image is None:
+            raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    rows, columns = _reduced((width, height), reduction)
+    try:
+        return simplejpeg.decode_jpeg(encoded, "RGB", min_height=rows, min_width=columns)
+    except ValueError as error:  # MemoryError goes on: the next image may succeed
+        if not _HARMLESS.search(str(error)):
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"image of {len(encoded)} bytes is truncated or damaged: {reason}"
+            ) from error
+    return simplejpeg.decode_jpeg(encoded, "RGB", min_height=rows, min_width=columns, strict=False)
+
+
+_HARMLESS = re.compile(r": \d extraneous bytes before marker 0xd9")  # what many cheap cameras add
+
+
+def encoded_size(data: bytes | NDArray[np.uint8]) -> tuple[int, int]:
+    """(width, height) that a JPEG or PNG file's header claims, without decoding it.
+
+    Raises UserError for bytes that are no such image.
     """
     check_encoded(data)
     encoded = np.frombuffer(data, np.uint8)
-    try:
-        image = cv2.imdecode(encoded, _DECODE[reduction])
-    except cv2.error:  # it claims more pixels than OpenCV takes
-        image = None
-    if image is None:
-        raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-_DECODE = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
+    if encoded[:4].tobytes() == _PNG:
+        width, height = struct.unpack(">II", encoded[16:24].tobytes())
+    else:
+        try:
+            height, width, *_ = simplejpeg.decode_jpeg_header(encoded)
+        except ValueError as error:
+            raise UserError(f"image of {len(encoded)} bytes is truncated or damaged") from error
+    if not 0 < width * height <= MAX_PIXELS:
+        raise UserError(f"image of {len(encoded)} bytes claims to be {width}x{height}")
+    return width, height
 
 
 def decode_camera_image(
     data: bytes | NDArray[np.uint8], size: tuple[int, int], input_size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """`decode_image` no finer than twice the network's input; a PNG image in full.
+    """`decode_image` no finer than twice the network's input.
 
     size: the camera's (width, height); input_size: the network's (rows, columns). Raises UserError
-    also for an image of another size. (One that differs by less than the reduction, so by a few
-    pixels of many, is not noticed.)
+    also for an image of another size, before it is decoded.
     """
-    width, height = size
+    if (found := encoded_size(data)) != size:
+        raise wrong_size(found, size)
     # Twice: a decoder's means are sharper than area averages, and the next step evens that out. (At
     # once the network's size the shipped model loses 0.004 mAP, so 0.002.)
-    fine_enough = [r for r in _DECODE if width // r >= 2 * input_size[1]] or [1]
-    reduction = 1 if bytes(data[:4]) == _PNG else fine_enough[-1]
-    image = decode_image(data, reduction)
-    if image.shape[:2] != _reduced(size, reduction):
-        height, width = decode_image(data).shape[:2]
-        raise wrong_size((width, height), size)
-    return image
+    fine_enough = [r for r in REDUCTIONS if size[0] // r >= 2 * input_size[1]]
+    return decode_image(data, max(fine_enough, default=1))
 
 
 def reduction_of(image: NDArray[np.uint8], size: tuple[int, int]) -> int:
@@ -96,7 +119,7 @@ def reduction_of(image: NDArray[np.uint8], size: tuple[int, int]) -> int:
 
     size: the camera's (width, height). Raises UserError for an image of any other size.
     """
-    for reduction in _DECODE:
+    for reduction in REDUCTIONS:
         if image.shape[:2] == _reduced(size, reduction):
             return reduction
     height, width = image.shape[:2]

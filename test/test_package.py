@@ -30,6 +30,7 @@ ROSDEP_KEY = {
     "rosbags": "python3-rosbags-pip",
     "safetensors": "python3-transformers-pip",
     "scipy": "python3-scipy",
+    "simplejpeg": None,
     "torch": "python3-torch",
     "tqdm": "python3-tqdm",
     "transformers": "python3-transformers-pip",
