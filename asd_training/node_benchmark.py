@@ -58,7 +58,7 @@ DISCOVERY = 30.0  # s in which the detector must have found the cameras
 LAST_FRAME = 2.0  # s for the last frame's detections
 
 
-class Robot:
+class Cameras:
     """Six cameras, and an ear for the detector."""
 
     def __init__(self, node: Node, transport: str) -> None:
@@ -186,14 +186,14 @@ def run(args: argparse.Namespace) -> None:
             context = rclpy.Context()
             context.init()
             node = rclpy.create_node("benchmark", context=context)
-            robot = Robot(node, args.transport)
+            cameras = Cameras(node, args.transport)
             executor = SingleThreadedExecutor(context=context)
             executor.add_node(node)
             spinning = threading.Thread(target=executor.spin, daemon=True)
             spinning.start()
             try:
-                robot.await_detector()
-                late = robot.play(args.rate, args.seconds)
+                cameras.await_detector()
+                late = cameras.play(args.rate, args.seconds)
                 time.sleep(LAST_FRAME)
             finally:
                 executor.shutdown()
@@ -202,7 +202,7 @@ def run(args: argparse.Namespace) -> None:
                 context.shutdown()
         if detector.returncode:
             raise UserError(f"the detector failed:\n{log.read_text(errors='replace')}")
-    figures = report(robot, args.rate, late)
+    figures = report(cameras, args.rate, late)
     print(table(figures))
     if args.json:
         write_results(
@@ -212,14 +212,16 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
-def report(robot: Robot, rate: float, late: float) -> dict[str, Any]:
+def report(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
     """Counts and ms, those of the warm-up left out."""
-    warm = sorted(robot.sent)[round(WARM_UP * rate) :]
-    received = [robot.heard[stamp] - robot.sent[stamp] for stamp in warm if stamp in robot.heard]
+    warm = sorted(cameras.sent)[round(WARM_UP * rate) :]
+    received = [
+        cameras.heard[stamp] - cameras.sent[stamp] for stamp in warm if stamp in cameras.heard
+    ]
     if not received:
         raise UserError("the detector answered no frame; see its messages in /diagnostics")
-    frames = robot.statuses["detector: frames"]
-    latency = robot.statuses["detector: latency"]
+    frames = cameras.statuses["detector: frames"]
+    latency = cameras.statuses["detector: latency"]
     return {
         "sweeps": len(warm),
         "detected": len(received),

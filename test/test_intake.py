@@ -36,7 +36,7 @@ def gated():
     intake = Intake(CAMERAS, 60 * MS, prepare)
     yield intake, gate, begun, done
     gate.set()
-    intake.close()
+    intake.close(10.0)
 
 
 def wait_until(condition):
@@ -98,7 +98,7 @@ def test_a_sweep_that_begins_while_a_frame_waits_is_left_out_as_a_whole():
         intake.put(sweep(-100)[0])  # a clock that was set back begins a new one
         assert sum(intake.dropped.values()) == 19
     finally:
-        intake.close()
+        intake.close(10.0)
 
 
 def test_close_waits_for_the_image_at_work_and_ends_the_threads(gated):
@@ -108,6 +108,6 @@ def test_close_waits_for_the_image_at_work_and_ends_the_threads(gated):
         intake.put(image)
     wait_until(lambda: begun)  # what no thread has begun is forgotten
     threading.Timer(0.1, gate.set).start()
-    intake.close()
+    assert intake.close(10.0)
     assert begun and sorted(done, key=id) == sorted(begun, key=id)
     assert threading.active_count() < before

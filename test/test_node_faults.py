@@ -4,7 +4,6 @@
 All over real DDS, with the node in a process of its own.
 """
 
-import signal
 import threading
 import time
 
@@ -24,9 +23,7 @@ from robot import (
     jpeg,
     resources,
     scene,
-    wait_for_exit,
 )
-from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -34,7 +31,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import transform_from
 from asd_perception.rig import CameraRig
-from asd_perception.ros.conversions import stamp_ns, time_from_ns
+from asd_perception.ros.conversions import time_from_ns
 
 BACK = CAMERAS.index("CAM_BACK")
 RECOVERY = 2.0  # s of good input after which a node is back to normal
@@ -107,15 +104,15 @@ def the_next_good_frame_is_detected(request):
         return
     robot, sweep, expected = map(request.getfixturevalue, ("robot", "sweep", "expected"))
     yield
-    taken = []
-    for _ in range(3):  # once or twice a busy machine may be the one that is late
-        begin = time.monotonic()
-        _, online = robot.detect(sweep())
-        assert_same(online, expected())
-        taken.append(time.monotonic() - begin)
-        if taken[-1] < RECOVERY:
-            return
-    raise AssertionError(f"good frames are answered after {taken} s")
+    begin = time.monotonic()
+    first = robot.next_stamps()
+    robot.send(sweep(), first)
+    while not robot.count(max(first), max(first) + 10**10):
+        assert time.monotonic() - begin < RECOVERY, "good frames are not answered"
+        time.sleep(0.25)
+        robot.send(sweep(), robot.next_stamps())
+    _, online = robot.detect(sweep())
+    assert_same(online, expected())
 
 
 @pytest.mark.parametrize("lost", [("CAM_BACK",), ("CAM_FRONT_LEFT", "CAM_BACK_LEFT")])
@@ -269,7 +266,7 @@ def test_a_flood_of_junk_on_one_camera_stops_nothing_else(node, robot, sweep, se
         robot.send(messages, stamps)
         robot.answer(robot.reference(messages, stamps))
         answered += 1
-    assert answered >= 1
+    assert answered >= seconds  # one a second, of a process that floods itself
     assert rates[0] > 1000, f"only {rates[0]:.0f} messages a second"
     robot.diagnosis("CAM_FRONT", "bad message")
     time.sleep(0.5)
@@ -336,55 +333,3 @@ def test_frames_wait_for_transforms_that_come_last(node, robot, sweep, expected)
     answer, online = robot.answer(max(stamps))
     assert answer.header.frame_id == "body"
     assert_same(online, expected())
-
-
-@pytest.mark.slow
-def test_missing_cameras_are_waited_for_in_simulated_time(start, robot, sweep, small_model):
-    """While /clock stands still no wait is over; when it moves, the frame comes."""
-    clock = robot.node.create_publisher(Clock, "/clock", 10)
-    process = start(
-        model=small_model,
-        image_transport="compressed",
-        use_sim_time=True,
-        score_threshold=0.0,
-    )
-    robot.until(clock.get_subscription_count, "a node in simulated time")
-    robot.await_subscriptions(CompressedImage)
-    robot.calibrate()
-
-    def tick(stamp):
-        for _ in range(5):
-            clock.publish(Clock(clock=time_from_ns(stamp)))
-            time.sleep(0.05)
-
-    stamps = robot.next_stamps()
-    tick(max(stamps))
-    robot.send(sweep(), stamps)
-    robot.answer(max(stamps))
-    messages, stamps = sweep("CAM_BACK"), robot.next_stamps()
-    tick(max(stamps))
-    robot.send(messages, stamps)
-    time.sleep(1.0)
-    reference = robot.reference(messages, stamps)
-    heard = [stamp_ns(m.header.stamp) for m in robot.received["detector/detections"]]
-    assert reference not in heard
-    tick(max(stamps) + 1200 * MS)
-    robot.answer(reference)
-    process.send_signal(signal.SIGTERM)
-    assert wait_for_exit(process) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03])
-def test_sigterm_during_inference_ends_the_node_cleanly(start, robot, sweep, small_model, delay):
-    process = start(model=small_model, image_transport="compressed", score_threshold=0.0)
-    # This node, not the one that the module's other tests share.
-    robot.until(lambda: "active: waiting" in process.log.read_text(), "an active node")
-    robot.await_subscriptions(CompressedImage)
-    robot.calibrate()
-    robot.detect(sweep())
-    robot.send(sweep(), robot.next_stamps())
-    time.sleep(delay)
-    process.send_signal(signal.SIGTERM)
-    assert wait_for_exit(process) == 0
-    assert "Traceback" not in process.log.read_text()

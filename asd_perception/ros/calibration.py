@@ -12,6 +12,8 @@ from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse
 from asd_perception.ros.conversions import CameraModel, matrix_from_transform
 
+MAX_FRAMES = 10_000  # in one graph: more come from a publisher that has gone wrong
+
 
 class StaticTransforms:
     """The graph of static transforms; a child's newest parent replaces an older one."""
@@ -20,15 +22,27 @@ class StaticTransforms:
         self._parents: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
 
     def add(self, message: TransformStamped) -> None:
-        """Take in one transform of /tf_static. Raises UserError for one that is none."""
+        """Take in one transform of /tf_static.
+
+        Raises UserError for one that is none, and, when it has been taken in, for one that gives
+        its child another parent than before.
+        """
         parent = message.header.frame_id.lstrip("/")
         child = message.child_frame_id.lstrip("/")
         if not parent or not child or parent == child:
             raise UserError(f"/tf_static has a transform from {child!r} to {parent!r}")
+        if child not in self._parents and len(self._parents) >= MAX_FRAMES:
+            raise UserError(f"/tf_static has more than {MAX_FRAMES} frames; {child} is ignored")
+        before = self._parents.get(child, (parent,))[0]
         try:
             self._parents[child] = (parent, matrix_from_transform(message.transform))
         except UserError as error:
             raise UserError(f"/tf_static, {parent} to {child}: {error}") from error
+        if before != parent:
+            raise UserError(
+                f"/tf_static gives {child} the parent {parent}, before it was {before}; "
+                "the newest is used: stop one of the two publishers"
+            )
 
     def lookup(self, target: str, source: str) -> Array:
         """The 4x4 target_from_source. Raises UserError if no chain connects the two frames."""

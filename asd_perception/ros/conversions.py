@@ -143,6 +143,14 @@ def camera_model_from_msg(msg: CameraInfo) -> CameraModel:
         raise UserError("camera_info has a value in K or D that is not finite; calibrate again")
     if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
         raise UserError("camera_info has no focal length in K; is the camera calibrated?")
+    focal_lengths = intrinsics[0, 0] / msg.width, intrinsics[1, 1] / msg.height
+    if min(focal_lengths) < 0.05 or max(focal_lengths) > 50:  # 169 degrees, and 1 degree
+        raise UserError(
+            f"camera_info has the focal lengths {intrinsics[0, 0]:g} and {intrinsics[1, 1]:g} "
+            f"pixels for a {msg.width}x{msg.height} image; calibrate again"
+        )
+    if np.abs(coefficients).max(initial=0.0) > 1e4:
+        raise UserError("camera_info has a value in D beyond any lens; calibrate again")
     if intrinsics[1, 0] != 0 or tuple(intrinsics[2]) != (0, 0, 1):
         raise UserError(
             "camera_info has a K that is not fx s cx / 0 fy cy / 0 0 1; calibrate again"

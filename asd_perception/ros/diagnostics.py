@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from asd_perception.ros.statistics import STAGES, Statistics
+from asd_perception.synchronizer import SILENT
 
 if TYPE_CHECKING:
     from asd_perception.ros.pipeline import Pipeline
 
-SILENT = 2.0  # s without an image after which a camera is called silent
+STUCK = 5.0  # s that a frame may take before the detector is taken to hang
+OLD = 1.0  # s of age at which detections are of no use to a robot that moves
 CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
+MISSED_RUN = 10  # so many frames without a camera that sends images: it is not bad luck
 
 
 def pipeline_statuses(pipeline: Pipeline) -> list[DiagnosticStatus]:
@@ -61,6 +64,13 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
         )
     elif statistics.ahead.recent:
         level, message = DiagnosticStatus.WARN, ahead
+    elif statistics.missed_run >= MISSED_RUN:
+        level = DiagnosticStatus.WARN
+        message = (
+            f"its images come, but the last {statistics.missed_run} frames are without it: their "
+            "stamps do not fit the other cameras'; synchronise its clock (PTP, NTP), or raise "
+            "sync.max_wait if they come late"
+        )
     if level == DiagnosticStatus.ERROR and statistics.bad.recent:
         message += f"; last bad message: {statistics.bad.reason}"
     if level == DiagnosticStatus.ERROR and statistics.ahead.recent:
@@ -81,49 +91,20 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
 
 
 def _frame_status(pipeline: Pipeline) -> DiagnosticStatus:
-    """The state of synchronization, and what became of the frames."""
-    statistics, settings = pipeline.statistics, pipeline.settings
+    """The state of synchronization and detection, and what became of the frames."""
+    statistics, synchronizer = pipeline.statistics, pipeline.synchronizer
     now = time.monotonic()
     alive = sum(
         camera.last_arrival is not None and now - camera.last_arrival < SILENT
         for camera in statistics.cameras.values()
     )
-    overrun = sum(pipeline.overrun(camera) for camera in statistics.cameras)
-    received = sum(camera.received for camera in statistics.cameras.values())
     level, message = DiagnosticStatus.OK, f"{statistics.detected} frames detected"
-    if statistics.failed.recent:
-        level = DiagnosticStatus.ERROR
-        message = f"detection failed: {statistics.failed.reason}"
-    elif statistics.uncalibrated.recent:
-        level = DiagnosticStatus.ERROR
-        message = f"frame without calibration: {statistics.uncalibrated.reason}"
-    elif statistics.bad_transforms.recent:
-        level, message = DiagnosticStatus.WARN, statistics.bad_transforms.reason
-    elif alive >= settings.sync_min_cameras and now - statistics.last_frame > SILENT:
-        level = DiagnosticStatus.WARN
-        message = (
-            f"{alive} cameras send images, but their stamps form no frame; "
-            "synchronise the cameras' clocks or raise sync.tolerance"
-        )
-    elif alive < settings.sync_min_cameras:
-        level = DiagnosticStatus.ERROR
-        message = (
-            f"{alive} cameras send images, sync.min_cameras asks for {settings.sync_min_cameras}; "
-            "see the cameras' own lines"
-        )
-    elif statistics.incomplete.recent:
-        level = DiagnosticStatus.WARN
-        message = (
-            f"detected without {statistics.incomplete.reason}: nothing is seen there; check the "
-            "camera and its link, or raise sync.max_wait if its images come late"
-        )
-    elif pipeline.dropped > statistics.frames // 10 or overrun > received // 10:
-        level = DiagnosticStatus.WARN
-        message = (
-            f"{pipeline.dropped} of {statistics.frames} frames and {overrun} of {received} images "
-            "dropped, this machine is slower than the cameras; use a GPU, a smaller model or a "
-            "lower camera rate"
-        )
+    error, warnings = _no_detections(pipeline, alive), _worse_detections(pipeline)
+    if error is not None:
+        level, message = DiagnosticStatus.ERROR, "; ".join([error, *warnings])
+    elif warnings:
+        level, message = DiagnosticStatus.WARN, "; ".join(warnings)
+    period = synchronizer.period
     values = {
         "live cameras": f"{alive} of {len(statistics.cameras)}",
         "frames": statistics.frames,
@@ -134,8 +115,78 @@ def _frame_status(pipeline: Pipeline) -> DiagnosticStatus:
         "failed frames": statistics.failed.count,
         "frames without calibration": statistics.uncalibrated.count,
         "time since the last frame": f"{now - statistics.last_frame:.2f} s",
+        "cameras' period": "unknown" if period is None else f"{period * 1e3:.1f} ms",
     }
     return status("frames", level, message, values)
+
+
+def _no_detections(pipeline: Pipeline, alive: int) -> str | None:
+    """Why nothing is detected, or not all of it, with the remedy; the cause before its effects."""
+    statistics, settings = pipeline.statistics, pipeline.settings
+    silence = time.monotonic() - statistics.last_frame
+    uncalibrated = sum(model is None for model in pipeline.calibration.models.values())
+    if pipeline.frame_takes > STUCK:
+        return (
+            f"the detector has been at one frame for {pipeline.frame_takes:.0f} s; look after the "
+            "device (nvidia-smi, dmesg), and start the node again"
+        )
+    if statistics.failed.recent:
+        return f"detection failed: {statistics.failed.reason}"
+    if settings.use_sim_time and pipeline.ros_time() == 0:
+        return "use_sim_time is set, but /clock is silent; play the bag with --clock, or unset it"
+    if alive < settings.sync_min_cameras:
+        return (
+            f"{alive} cameras send images, sync.min_cameras asks for {settings.sync_min_cameras}; "
+            "see the cameras' own lines"
+        )
+    if silence > SILENT and uncalibrated:
+        return (
+            f"no frame for {silence:.0f} s: {uncalibrated} of {len(settings.cameras)} cameras have "
+            "no calibration; see their own lines"
+        )
+    if silence > SILENT:
+        return (
+            f"{alive} cameras send images, but for {silence:.0f} s their stamps have formed no "
+            "frame of more than half of them; synchronise the cameras' clocks (PTP, NTP), or raise "
+            "sync.tolerance"
+        )
+    if statistics.uncalibrated.recent:
+        return f"frame without calibration: {statistics.uncalibrated.reason}"
+    return None
+
+
+def _worse_detections(pipeline: Pipeline) -> list[str]:
+    """What makes the detections fewer or worse, lately, each with its remedy."""
+    statistics, settings = pipeline.statistics, pipeline.settings
+    overrun = sum(pipeline.overrun(camera) for camera in statistics.cameras)
+    received = sum(camera.received for camera in statistics.cameras.values())
+    totals = statistics.frames, pipeline.dropped, received, overrun
+    statistics.totals.append(totals)
+    frames, dropped, images, left_out = (
+        last - first for first, last in zip(statistics.totals[0], totals, strict=True)
+    )
+    warnings = []
+    if dropped > frames // 10 or left_out > images // 10:
+        warnings.append(
+            f"{dropped} of the last {frames} frames and {left_out} of {images} images dropped, "
+            "this machine is slower than the cameras; use a GPU, a smaller model or a lower "
+            "camera rate"
+        )
+    if statistics.incomplete.recent:
+        warnings.append(
+            f"detected without {statistics.incomplete.reason}: nothing is seen there; check the "
+            "camera and its link, or raise sync.max_wait if its images come late"
+        )
+    if statistics.bad_transforms.recent:
+        warnings.append(statistics.bad_transforms.reason)
+    period = pipeline.synchronizer.period
+    if period is not None and settings.sync_tolerance_ns * 1e-9 >= period:
+        warnings.append(
+            f"sync.tolerance is {settings.sync_tolerance_ns * 1e-6:g} ms, the cameras' period "
+            f"{period * 1e3:.1f} ms; lower it below the period less the largest gap between "
+            "cameras that fire one after the other"
+        )
+    return warnings
 
 
 def _motion_status(statistics: Statistics, use_odometry: bool, received: int) -> DiagnosticStatus:
@@ -159,25 +210,39 @@ def _motion_status(statistics: Statistics, use_odometry: bool, received: int) ->
 
 
 def _latency_status(statistics: Statistics) -> DiagnosticStatus:
+    """Times of the stages, and how old the detections are when they are published."""
     latencies = statistics.latencies()
-    if "stamp" in latencies and not 0 <= latencies["stamp"][0] < CLOCKS_AGREE:
-        del latencies["stamp"]  # a replayed bag
+    age = latencies["stamp"][0] if "stamp" in latencies else 0.0
+    total = latencies.get("total")
+    level = DiagnosticStatus.OK
+    message = "no frame yet" if total is None else f"p50 {total[0] * 1e3:.0f} ms"
+    if abs(age) > CLOCKS_AGREE:
+        del latencies["stamp"]
+        level = DiagnosticStatus.WARN
+        message += (
+            f"; stamps are {age:.0f} s from the node's clock: for a replayed bag set use_sim_time "
+            "and play it with --clock, for cameras synchronise the clocks (PTP, NTP)"
+        )
+    elif age > OLD:
+        level = DiagnosticStatus.ERROR
+        message = (
+            f"detections are {age:.1f} s old when they are published; the images come late "
+            "(check the link) or the cameras' clock is behind (PTP, NTP)"
+        )
     values = {
         f"{stage} ({STAGES[stage]})": f"p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms"
         for stage, (p50, p99) in latencies.items()
     }
-    total = latencies.get("total")
-    message = "no frame yet" if total is None else f"p50 {total[0] * 1e3:.0f} ms"
-    return status("latency", DiagnosticStatus.OK, message, values)
+    return status("latency", level, message, values)
 
 
 def status(
     name: str, level: bytes, message: str, values: Mapping[str, object] | None = None
 ) -> DiagnosticStatus:
-    """One line of /diagnostics, named like those of diagnostic_updater."""
+    """One line of /diagnostics; the node puts its own name before that of the status."""
     return DiagnosticStatus(
         level=level,
-        name=f"detector: {name}",
+        name=name,
         message=message,
         values=[KeyValue(key=key, value=str(value)) for key, value in (values or {}).items()],
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
+from asd_perception.synchronizer import CLOCK_JUMP_NS
+
 WAITING = 2  # images a camera that may wait for a thread
-STRAGGLER_NS = 1_000_000_000
 
 
 class Arrival(Protocol):
@@ -65,7 +67,7 @@ class Intake(Generic[T]):
     def put(self, image: T) -> None:
         with self._changed:
             # One that is older than the sweep is a straggler, unless the clock has been set back.
-            if not self._begun - STRAGGLER_NS < image.stamp <= self._begun + self._sweep:
+            if not self._begun - CLOCK_JUMP_NS < image.stamp <= self._begun + self._sweep:
                 self._begun, self._left_out = image.stamp, self._busy()
             if self._left_out and image.stamp >= self._begun:
                 self.dropped[image.camera] += 1
@@ -84,13 +86,18 @@ class Intake(Generic[T]):
         with self._changed:
             return next(iter([*self._at_work, *self._line]), None)
 
-    def close(self) -> None:
-        """Finish the images at work, forget those that wait, and end the threads."""
+    def close(self, timeout: float) -> bool:
+        """Finish the images at work, forget those that wait, and end the threads.
+
+        False if some image took longer than `timeout` s: its thread is then left behind.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        end = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
         while True:

@@ -45,7 +45,7 @@ from asd_perception.ros.conversions import (
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.markers import markers_from_detections
 from asd_perception.ros.parameters import PARAMETERS, Settings, declare_parameters
-from asd_perception.ros.pipeline import Pipeline
+from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
 
 try:  # a tenth of the other one's processor time a message
     from rclpy.experimental import EventsExecutor as Executor
@@ -73,15 +73,16 @@ class DetectorNode(LifecycleNode):
         super().__init__("detector")
         declare_parameters(self)
         self._pipeline: Pipeline | None = None
-        self._fault = ""  # why the last configure failed
+        self._fault = ""  # why the last transition failed
         self._warned: dict[str, tuple[float, int]] = {}  # kind: time of the last, hidden since
         self._topics: list[Any] = []  # subscriptions
         self._outputs: list[Any] = []  # lifecycle publishers
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The steady clock: an operator wants diagnostics while simulated time stands still, too.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
+        self.create_timer(1.0, lambda: self._guarded(self._publish_diagnostics), clock=self._steady)
         self._poll_timer: Timer | None = None
+        self.shut_down = False  # for good: the end of the lifecycle
 
     def start(self) -> bool:
         """Configure and activate; whether both succeeded."""
@@ -132,8 +133,9 @@ class DetectorNode(LifecycleNode):
         result = super().on_activate(state)
         if self._pipeline is not None and result == SUCCESS:
             self._pipeline.start()
+            poll = self._pipeline.poll
             self._poll_timer = self.create_timer(
-                POLL_PERIOD, self._pipeline.poll, clock=self._steady
+                POLL_PERIOD, lambda: self._guarded(poll), clock=self._steady
             )
             settings = self._pipeline.settings
             topics = ", ".join(settings.image_topic(camera) for camera in settings.cameras)
@@ -141,7 +143,8 @@ class DetectorNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop()
+        if not self._stop():  # on to on_error: unconfigured, with the reason in the diagnostics
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -149,6 +152,7 @@ class DetectorNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.shut_down = True
         self._release()
         return super().on_shutdown(state)
 
@@ -156,18 +160,23 @@ class DetectorNode(LifecycleNode):
         self._release()  # back to unconfigured, from where configure may be tried again
         return super().on_error(state)
 
-    def _stop(self) -> None:
-        """Take no more images, and wait for the frame at work."""
+    def _stop(self) -> bool:
+        """Take no more images, and wait for the frame at work; whether it ended."""
         if self._poll_timer is not None:
             self.destroy_timer(self._poll_timer)
             self._poll_timer = None
-        if self._pipeline is not None:
-            self._pipeline.stop()
+        ended = self._pipeline is None or self._pipeline.stop()
+        if not ended:
+            self._fault = (
+                f"the detector hangs: its frame did not end within {CLOSE_WAIT:.0f} s; look after "
+                "the device, and start the node again"
+            )
+            self.get_logger().error(self._fault)
+        return ended
 
     def _release(self) -> None:
         """Stop the threads, and give up topics, model and the GPU's memory."""
         self._stop()
-        on_gpu = self._pipeline is not None and self._pipeline.detector.device.type == "cuda"
         self._pipeline = None
         for subscription in self._topics:
             self.destroy_subscription(subscription)
@@ -175,10 +184,9 @@ class DetectorNode(LifecycleNode):
             self.destroy_lifecycle_publisher(publisher)
         self._topics.clear()
         self._outputs.clear()
-        if on_gpu:
-            import torch
-
-            gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            gc.collect()  # also what a configure that failed half-way has left
             torch.cuda.empty_cache()
 
     # -- topics ----------------------------------------------------------------------------------
@@ -222,13 +230,13 @@ class DetectorNode(LifecycleNode):
         if settings.use_odometry:
             subscribe(Odometry, "odometry", pipeline.on_odometry, QoSProfile(depth=100))
 
-    def _guarded(self, callback: Callable[[Any], None], msg: Any) -> None:
-        """No message may end the node, not even one that shows a defect of ours."""
+    def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """No message and no tick may end the node, not even one that shows a defect of ours."""
         try:
-            callback(msg)
+            callback(*arguments)
         except Exception as error:
-            kind = f"message {type(error).__name__}"
-            self._warn(kind, f"message ignored:\n{traceback.format_exc()}")
+            kind = f"callback {type(error).__name__}"
+            self._warn(kind, f"ignored:\n{traceback.format_exc()}")
 
     def _warn(self, kind: str, text: str) -> None:
         """Log a warning, unless one of its kind was logged in the last WARNING_PERIOD."""
@@ -270,6 +278,9 @@ class DetectorNode(LifecycleNode):
             message.status = [status("state", DiagnosticStatus.OK, state, values)]
             if pipeline.active:
                 message.status += pipeline_statuses(pipeline)
+        name = self.get_fully_qualified_name().lstrip("/")
+        for line in message.status:  # as diagnostic_updater names them
+            line.name = f"{name}: {line.name}"
         self._diagnostics.publish(message)
 
     def _threshold(self) -> float:
@@ -345,7 +356,8 @@ def _run() -> None:
             raise SystemExit(2)  # the node has logged the reason
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
-        node.trigger_shutdown()
+        if not node.shut_down:
+            node.trigger_shutdown()
         executor.shutdown()
         node.destroy_node()
     finally:

@@ -7,20 +7,27 @@ import threading
 from bisect import bisect_left
 
 from asd_perception.geometry import Array, interpolate_pose
+from asd_perception.synchronizer import CLOCK_JUMP_NS
 
 LENGTH = 1000  # poses kept: 5 s at 200 Hz
-CLOCK_JUMP_NS = 1_000_000_000  # a pose this much older than the newest: the clock jumped back
+LATE_RUN = 5  # so many poses in order, older than the newest: the clock jumped back a little
 MAX_GAP_NS = 1_000_000_000  # poses further apart say nothing about the time between them
 MAX_EXTRAPOLATION_NS = 100_000_000
 BASELINE_NS = 50_000_000  # extrapolation needs poses this far apart, or noise would be amplified
 
 
 class OdometryBuffer:
-    """Recent poses by stamp. Filled by one thread, asked by another."""
+    """Recent poses by stamp. Filled by one thread, asked by another.
+
+    A clock that is set back is followed, at once if by more than CLOCK_JUMP_NS, else after LATE_RUN
+    poses: those of the time that is over would be taken for motion.
+    """
 
     def __init__(self) -> None:
         self._stamps: list[int] = []
         self._poses: list[Array] = []
+        self._late_run = 0
+        self._previous = 0  # stamp of the last pose that came
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -29,9 +36,14 @@ class OdometryBuffer:
     def add(self, stamp_ns: int, global_from_ego: Array) -> None:
         """Take in one pose (4, 4), in any order."""
         with self._changed:
-            if self._stamps and stamp_ns < self._stamps[-1] - CLOCK_JUMP_NS:
+            newest = self._stamps[-1] if self._stamps else stamp_ns
+            late = self._previous < stamp_ns < newest
+            self._late_run = self._late_run + 1 if late else 0
+            self._previous = stamp_ns
+            if self._late_run >= LATE_RUN or stamp_ns < newest - CLOCK_JUMP_NS:
                 self._stamps.clear()
                 self._poses.clear()
+                self._late_run = 0
             i = bisect_left(self._stamps, stamp_ns)
             if i < len(self._stamps) and self._stamps[i] == stamp_ns:
                 self._poses[i] = global_from_ego

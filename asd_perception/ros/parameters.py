@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter
 from asd_perception.constants import CAMERAS
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
-_TOPIC_NAME = re.compile(r"[A-Za-z_~/][A-Za-z0-9_/]*")
+_TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 def _check_device(value: str) -> str | None:

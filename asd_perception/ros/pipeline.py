@@ -52,6 +52,7 @@ ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
 PREPARATION_WAIT = 0.5  # s that frames wait for an image that is slow to decode
 FRESH = 0.1  # s that a waiting frame is worth more than one that is still to be encoded
 CALIBRATION_WAIT = 1.0  # s that images and frames wait for their calibration
+CLOSE_WAIT = 10.0  # s that the frame at work has to end
 FUTURE_NS = 1_000_000_000  # a stamp so far ahead of the node's clock is reported
 
 
@@ -139,6 +140,16 @@ class Pipeline:
         """Frames left out because a newer one was ready."""
         return self._worker.dropped if self._worker else 0
 
+    @property
+    def frame_takes(self) -> float:
+        """Seconds for which the detector has been at its frame; 0 if it is at none."""
+        since = self._worker.works_since if self._worker else None
+        return time.monotonic() - since if since is not None else 0.0
+
+    def ros_time(self) -> int:
+        """The node's clock in ns."""
+        return self._ros_time()
+
     def overrun(self, camera: str) -> int:
         """Images left out because they came faster than frames can be detected."""
         return self._intake.dropped[camera] if self._intake else 0
@@ -151,14 +162,12 @@ class Pipeline:
             self.settings.cameras, self.settings.sync_tolerance_ns, self._prepare, self._busy
         )
 
-    def stop(self) -> None:
-        """Take no more images, and wait for the frame at work."""
-        if self._intake is not None:
-            self._intake.close()
-            self._intake = None
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+    def stop(self) -> bool:
+        """Take no more images, and wait for the frame at work; False if it did not end."""
+        intake, worker = self._intake, self._worker
+        self._intake = self._worker = None
+        ended = intake is None or intake.close(CLOSE_WAIT)
+        return (worker is None or worker.close(CLOSE_WAIT)) and ended
 
     # -- in the executor's thread ----------------------------------------------------------------
 
@@ -175,13 +184,13 @@ class Pipeline:
             self._serve()
 
     def on_static_transforms(self, msg: TFMessage) -> None:
-        for transform in msg.transforms:
-            try:
-                self.calibration.transforms.add(transform)
-            except UserError as error:
-                self.statistics.bad_transforms.add(str(error))
-                self._warn("tf_static", str(error))
-        with self._frames:
+        with self._frames:  # no frame is served with half of a message
+            for transform in msg.transforms:
+                try:
+                    self.calibration.transforms.add(transform)
+                except UserError as error:
+                    self.statistics.bad_transforms.add(str(error))
+                    self._warn("tf_static", str(error))
             self._serve()
 
     def on_odometry(self, msg: Odometry) -> None:
@@ -209,11 +218,11 @@ class Pipeline:
         except UserError as error:
             self._bad_message(camera, error)
             return
-        ahead = stamp - self._ros_time()
+        ahead = stamp - self.ros_time()
         if ahead > FUTURE_NS:
             statistics.ahead.add(f"stamp {ahead * 1e-9:.1f} s ahead of the node's clock")
         at = time.monotonic()
-        now = self._ros_time() * 1e-9 if self.settings.use_sim_time else at
+        now = self.ros_time() * 1e-9 if self.settings.use_sim_time else at
         arrival = _Arrival(camera, stamp, msg, at, now)
         model = self.calibration.models[camera]
         if model is None:
@@ -240,7 +249,7 @@ class Pipeline:
         if self._worker is None:
             return
         simulated = self.settings.use_sim_time
-        now = self._ros_time() * 1e-9 if simulated else time.monotonic()
+        now = self.ros_time() * 1e-9 if simulated else time.monotonic()
         # An image that came in time but is still being decoded is no missing one.
         if self._intake is not None and (unready := self._intake.oldest()) is not None:
             now = min(now, max(unready.now, now - PREPARATION_WAIT))
@@ -261,17 +270,15 @@ class Pipeline:
         try:
             assert model is not None  # on_image has seen one, and it is never taken back
             prepared = _Prepared(self._encode(arrival.message, model), model, arrival.at)
+            self.statistics.took("prepare", time.monotonic() - started)
+            with self._frames:
+                self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
+                if self._take_frames(arrival.now):
+                    self._serve()
         except UserError as error:
             self._bad_message(arrival.camera, error)
-            return
         except Exception as error:  # out of memory: the next image may succeed
             self._failed(error)
-            return
-        self.statistics.took("prepare", time.monotonic() - started)
-        with self._frames:
-            self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
-            if self._take_frames(arrival.now):
-                self._serve()
 
     def _encode(self, msg: Image | CompressedImage, model: CameraModel) -> EncodedImage:
         """The encoded image, if it has the size that its calibration says."""
@@ -294,8 +301,9 @@ class Pipeline:
             statistics.frames += 1
             statistics.last_frame = time.monotonic()
             missing = [camera for camera in self.settings.cameras if camera not in frame.cameras]
-            for camera in missing:
-                statistics.cameras[camera].missed += 1
+            for camera, counts in statistics.cameras.items():
+                counts.missed += camera in missing
+                counts.missed_run = counts.missed_run + 1 if camera in missing else 0
             if missing:
                 statistics.incomplete.add(", ".join(missing))
             self._unserved = frame
@@ -352,7 +360,7 @@ class Pipeline:
             published = time.monotonic()
             took("publish", published - detected)
             took("total", published - job.arrival)
-            took("stamp", (self._ros_time() - job.frame.reference) * 1e-9)
+            took("stamp", (self.ros_time() - job.frame.reference) * 1e-9)
             self._show(detections, job.frame.reference)
             took("show", time.monotonic() - published)
         except Exception as error:  # out of memory, a broken driver: the next frame may succeed

@@ -17,8 +17,8 @@ class LatestWorker(Generic[T]):
     An item that is still in the slot when the next one comes is dropped: work that takes longer
     than items take to come skips some, and never falls behind. `work` must not raise.
 
-    dropped: items dropped so far. waits_since: since when, on time.monotonic(), an item is in the
-    slot; None if it is empty.
+    dropped: items dropped so far. waits_since, works_since: since when, on time.monotonic(), an
+    item is in the slot, or worked on; None if none is.
     """
 
     def __init__(self, work: Callable[[T], None]) -> None:
@@ -28,6 +28,7 @@ class LatestWorker(Generic[T]):
         self._changed = threading.Condition()
         self.dropped = 0
         self.waits_since: float | None = None
+        self.works_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
         self._thread.start()
 
@@ -38,12 +39,16 @@ class LatestWorker(Generic[T]):
             self.waits_since = time.monotonic()
             self._changed.notify()
 
-    def close(self) -> None:
-        """Finish the item at work, forget the one that waits, and end the thread."""
+    def close(self, timeout: float) -> bool:
+        """Finish the item at work, forget the one that waits, and end the thread.
+
+        False if the work took longer than `timeout` s: the thread is then left behind.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -53,4 +58,6 @@ class LatestWorker(Generic[T]):
                     return
                 item = self._slot.pop()
                 self.waits_since = None
+                self.works_since = time.monotonic()
             self._work(item)
+            self.works_since = None
