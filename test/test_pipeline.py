@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: what a robot must not miss is an ERROR in the diagnostics, with cause and remedy."""
+
+import threading
+import time
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
+from robot import MOUNTINGS, START, TRIGGERS, camera_info, fill_pose, jpeg, scene
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from asd_perception.constants import CAMERAS
+from asd_perception.detector import Detector
+from asd_perception.ros import diagnostics, pipeline
+from asd_perception.ros.conversions import time_from_ns
+from asd_perception.ros.diagnostics import pipeline_statuses
+from asd_perception.ros.parameters import Settings
+from asd_perception.ros.pipeline import Pipeline
+from asd_perception.synchronizer import SILENT
+
+SECOND = 10**9
+
+
+class Node:
+    """A pipeline, with what a node and a robot give it."""
+
+    def __init__(self, model, **settings):
+        self.published = []
+        self.age = 0.05  # s of the stamps, on the node's clock
+        self.now = START
+        values = {
+            "model": "",
+            "device": "cpu",
+            "image_transport": "compressed",
+            "cameras": CAMERAS,
+            "base_frame": "base_link",
+            "sync_tolerance_ns": 60_000_000,
+            "sync_max_wait": 0.1,
+            "sync_min_cameras": 1,
+            "use_odometry": True,
+            "use_sim_time": False,
+        }
+        self.pipeline = Pipeline(
+            Settings(**values | settings),
+            Detector.from_pretrained(model, device="cpu"),
+            threshold=lambda: 0.0,
+            publish=lambda detections, stamp: self.published.append(stamp),
+            show=lambda detections, stamp: None,
+            warn=lambda kind, text: None,
+            ros_time=lambda: self.now,
+        )
+        self.messages = [jpeg(image) for image in scene(3)]
+        self.pipeline.start()
+
+    def calibrate(self):
+        transforms = []
+        for camera, mounting in zip(CAMERAS, MOUNTINGS, strict=True):
+            self.pipeline.on_camera_info(camera, camera_info(camera))
+            transform = TransformStamped(child_frame_id=camera)
+            transform.header.frame_id = "base_link"
+            fill_pose(transform.transform.translation, transform.transform.rotation, mounting)
+            transforms.append(transform)
+        self.pipeline.on_static_transforms(TFMessage(transforms=transforms))
+
+    def sweep(self, number, period=SECOND // 10):
+        """Show one sweep; its stamps lie `age` s back."""
+        first = START + number * period
+        self.now = first + max(TRIGGERS) + int(self.age * SECOND)
+        for camera, message, trigger in zip(CAMERAS, self.messages, TRIGGERS, strict=True):
+            message.header = Header(stamp=time_from_ns(first + trigger), frame_id=camera)
+            self.pipeline.on_image(camera, message)
+
+    def until(self, condition):
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline
+            self.pipeline.poll()
+            time.sleep(0.01)
+
+    def detect(self, number):
+        before = len(self.published)
+        self.sweep(number)
+        self.until(lambda: len(self.published) > before)
+
+    def said(self, name):
+        (status,) = [s for s in pipeline_statuses(self.pipeline) if s.name == name]
+        return status.level, status.message
+
+
+@pytest.fixture
+def node(small_model):
+    nodes = []
+
+    def node(**settings):
+        nodes.append(Node(small_model, **settings))
+        return nodes[-1]
+
+    yield node
+    for one in nodes:
+        assert one.pipeline.stop()
+
+
+def test_all_is_well(node):
+    node = node()
+    node.calibrate()
+    node.detect(0)
+    assert {s.level for s in pipeline_statuses(node.pipeline)} == {DiagnosticStatus.OK}
+
+
+def test_a_detector_that_hangs_is_an_error_and_does_not_hang_the_node(node, monkeypatch):
+    monkeypatch.setattr(diagnostics, "STUCK", 0.2)
+    monkeypatch.setattr(pipeline, "CLOSE_WAIT", 0.2)
+    node = node()
+    node.calibrate()
+    node.detect(0)
+    device = threading.Event()
+    detect = node.pipeline.detector.detect_encoded
+
+    def hang(*arguments):
+        device.wait(30)
+        return detect(*arguments)
+
+    monkeypatch.setattr(node.pipeline.detector, "detect_encoded", hang)
+    node.sweep(1)
+    node.until(lambda: node.pipeline.frame_takes > 0.3)
+    level, message = node.said("frames")
+    assert level == DiagnosticStatus.ERROR
+    assert message.startswith("the detector has been at one frame")
+    begin = time.monotonic()
+    assert not node.pipeline.stop()
+    assert time.monotonic() - begin < 5
+    device.set()
+
+
+def test_detections_that_are_old_are_an_error(node):
+    node = node()
+    node.calibrate()
+    node.age = 5.0
+    node.detect(0)
+    level, message = node.said("latency")
+    assert level == DiagnosticStatus.ERROR
+    assert "5.0 s old" in message
+    node.age = 1e6
+    for number in range(1, 4):
+        node.detect(number)
+    level, message = node.said("latency")
+    assert level == DiagnosticStatus.WARN
+    assert "set use_sim_time" in message
+
+
+def test_a_silent_clock_is_named_before_its_effects(node):
+    node = node(use_sim_time=True)
+    node.calibrate()
+    node.sweep(0)
+    node.now = 0
+    time.sleep(SILENT + 0.1)
+    level, message = node.said("frames")
+    assert level == DiagnosticStatus.ERROR
+    assert message.startswith("use_sim_time is set, but /clock is silent")
+
+
+def test_missing_calibration_is_named_before_its_effects(node):
+    node = node()
+    time.sleep(SILENT + 0.1)
+    node.sweep(0)
+    level, message = node.said("frames")
+    assert level == DiagnosticStatus.ERROR
+    assert "6 of 6 cameras have no calibration" in message
+
+
+def test_clocks_that_do_not_agree_are_an_error(node):
+    node = node()
+    node.calibrate()
+    node.messages[3:] = [None] * 3  # three cameras alone: no majority
+    for number in range(3):
+        for camera, message, trigger in zip(CAMERAS, node.messages, TRIGGERS, strict=True):
+            wrong = message is None
+            message = jpeg(scene(3)[0]) if wrong else message
+            stamp = START + number * SECOND // 10 + trigger + 10 * SECOND * wrong
+            message.header = Header(stamp=time_from_ns(stamp), frame_id=camera)
+            node.pipeline.on_image(camera, message)
+        time.sleep(SILENT / 2)
+        node.pipeline.poll()
+    level, message = node.said("frames")
+    assert level == DiagnosticStatus.ERROR
+    assert "their stamps have formed no frame" in message
+
+
+def test_a_camera_that_no_frame_has_and_a_tolerance_beyond_the_period_are_warned_of(node):
+    node = node(sync_tolerance_ns=SECOND // 10)
+    node.calibrate()
+    for number in range(16):
+        sent = node.messages[0]
+        first = START + number * SECOND // 10
+        for camera, message in zip(CAMERAS, node.messages, strict=True):
+            stamp = first - 10 * SECOND * (message is sent)
+            message.header = Header(stamp=time_from_ns(stamp), frame_id=camera)
+            node.pipeline.on_image(camera, message)
+        node.until(lambda: node.pipeline._intake.oldest() is None)
+    level, message = node.said(CAMERAS[0])
+    assert level == DiagnosticStatus.WARN
+    assert "synchronise its clock" in message
+    level, message = node.said("frames")
+    assert level == DiagnosticStatus.WARN
+    assert "sync.tolerance is 100 ms, the cameras' period 100.0 ms" in message
+
+
+def test_what_is_long_over_is_not_reported(node):
+    """Dropped frames count for ten reports, one a second."""
+    node = node()
+    node.calibrate()
+    node.detect(0)
+    node.pipeline._worker.dropped += 100
+    assert "dropped" not in node.said("frames")[1]  # the first look has nothing to compare with
+    node.pipeline._worker.dropped += 100
+    assert "100 of the last" in node.said("frames")[1]
+    for _ in range(10):
+        _, message = node.said("frames")
+    assert "dropped" not in message
