@@ -19,7 +19,7 @@ from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import box_corners, box_transform, interpolate_pose, transform_from
-from asd_perception.ros.calibration import Calibration, StaticTransforms
+from asd_perception.ros.calibration import MAX_FRAMES, Calibration, StaticTransforms
 from asd_perception.ros.conversions import (
     camera_model_from_msg,
     detections_from_msg,
@@ -292,6 +292,9 @@ def test_camera_info_gives_intrinsics_and_distortion():
         ({"distortion_model": "equidistant", "d": [0.0] * 4}, "equidistant"),
         ({"k": [1266.0, 0.0, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 0.0]}, "0 0 1"),
         ({"k": [1266.0, 0.0, 1e9, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "far outside"),
+        ({"k": [1e-300, 0.0, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "focal lengths 1e-300"),
+        ({"k": [1266.0, 0.0, 816.0, 0.0, 1e9, 491.0, 0.0, 0.0, 1.0]}, "focal lengths 1266 and"),
+        ({"d": [0.1, 1e30, 0.0, 0.0, 0.0]}, "beyond any lens"),
         ({"distortion_model": "rational_polynomial", "d": [0.1] * 12}, "thin prism"),
         ({"binning_x": 2}, "binning"),
         ({"header": Header()}, "frame_id"),
@@ -348,6 +351,25 @@ def test_bad_transforms_are_refused():
         pose = Pose()
         pose.position.x = math.inf
         matrix_from_pose(pose)
+
+
+def test_a_frame_that_gets_another_parent_is_named_and_the_newest_one_is_used():
+    graph = StaticTransforms()
+    graph.add(transform_stamped("base_link", "camera", random_transform(0)))
+    graph.add(transform_stamped("base_link", "camera", random_transform(1)))  # calibrated again
+    graph.add(transform_stamped("base_link", "mast", np.eye(4)))
+    with pytest.raises(UserError, match="gives camera the parent mast, before it was base_link"):
+        graph.add(transform_stamped("mast", "camera", random_transform(2)))
+    np.testing.assert_allclose(graph.lookup("base_link", "camera"), random_transform(2), atol=1e-12)
+
+
+def test_the_graph_of_transforms_is_bounded():
+    graph = StaticTransforms()
+    for number in range(MAX_FRAMES):
+        graph.add(transform_stamped("base_link", f"frame_{number}", np.eye(4)))
+    with pytest.raises(UserError, match="one_more is ignored"):
+        graph.add(transform_stamped("base_link", "one_more", np.eye(4)))
+    graph.add(transform_stamped("base_link", "frame_0", random_transform(0)))
 
 
 def test_the_calibration_names_what_it_lacks_and_what_contradicts():
@@ -428,6 +450,16 @@ def test_odometry_in_any_order_and_from_the_start_again(odometry):
         )
     shuffled.add(START - 9000 * MS, np.eye(4))
     assert len(shuffled) == 1, "the clock jumped back, the old poses are of no use"
+
+
+def test_odometry_whose_clock_steps_back_a_little_is_not_taken_for_motion(odometry):
+    """By 0.3 s, while the robot goes on: between the poses of two times there is no motion."""
+    for step in range(21, 41):
+        odometry.add(START + step * 20 * MS - 300 * MS, moving_pose(step * 0.02))
+    for time_ms in (300, 385, 495):
+        pose = odometry.pose_at(START + time_ms * MS)
+        expected = moving_pose(time_ms / 1000 + 0.3)
+        np.testing.assert_allclose(pose[:3, 3], expected[:3, 3], atol=0.01)
 
 
 def test_stamps_are_exact_to_the_nanosecond():

@@ -165,6 +165,8 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
     [
         ({"device": "abacus"}, "'abacus' is not auto"),
         ({"score_threshold": "much"}, "score_threshold"),
+        ({"cameras": "[a/, b, c, d, e, f]"}, "'a/' is not a topic name"),
+        ({"cameras": "[a, b//c, d, e, f, g]"}, "'b//c' is not a topic name"),
     ],
 )
 def test_a_node_that_cannot_start_says_why_in_one_line(start, parameters, reason):
