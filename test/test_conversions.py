@@ -20,6 +20,7 @@ from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import box_corners, box_transform, interpolate_pose, transform_from
 from asd_perception.ros.calibration import MAX_FRAMES, Calibration, StaticTransforms
+from asd_perception.ros.cdr import detections_to_cdr
 from asd_perception.ros.conversions import (
     camera_model_from_msg,
     detections_from_msg,
@@ -81,6 +82,17 @@ def test_detections_survive_the_round_trip_exactly(count, seed):
     np.testing.assert_array_equal(back.attributes, sent.attributes)
     assert isinstance(message, Detection3DArray)
     assert (message.header, cloud.header) == (HEADER, HEADER)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 20), st.integers(0, 2**32 - 1), st.text(max_size=9))
+def test_the_fast_message_is_the_plain_one(count, seed, frame_id):
+    """In every alignment that the lengths of its strings bring about."""
+    frame_id = frame_id.replace("\0", "").encode("utf-8", "ignore").decode()
+    header = Header(stamp=time_from_ns(1_532_402_927_647_423_001 + seed), frame_id=frame_id)
+    detections = make_detections(count, seed)
+    fast = deserialize_message(detections_to_cdr(detections, header), Detection3DArray)
+    assert fast == detections_to_msg(detections, header)
 
 
 def test_a_message_shows_the_object_in_ros_conventions():

@@ -185,7 +185,10 @@ def camera_model_from_msg(msg: CameraInfo) -> CameraModel:
 
 
 def detections_to_msg(detections: Detections, header: Header) -> Detection3DArray:
-    """The objects, best first; velocities and attributes travel in `objects_to_cloud`."""
+    """The objects, best first; velocities and attributes travel in `objects_to_cloud`.
+
+    The plain way: the node publishes the same message by `cdr.detections_to_cdr`.
+    """
     message = Detection3DArray(header=header)
     yaws = detections.boxes[:, 6].astype(np.float64)
     sines, cosines = np.sin(yaws / 2).tolist(), np.cos(yaws / 2).tolist()

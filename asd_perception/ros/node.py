@@ -36,8 +36,8 @@ from visualization_msgs.msg import MarkerArray
 
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError, run_cli
+from asd_perception.ros.cdr import detections_to_cdr
 from asd_perception.ros.conversions import (
-    detections_to_msg,
     objects_to_cloud,
     simulated_points_to_cloud,
     time_from_ns,
@@ -251,7 +251,7 @@ class DetectorNode(LifecycleNode):
 
     def _publish(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
         header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
-        self._detections.publish(detections_to_msg(detections, header))
+        self._detections.publish(detections_to_cdr(detections, header))
         self._objects.publish(objects_to_cloud(detections, header))
 
     def _show(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
