@@ -237,14 +237,17 @@ class FrameSynchronizer(Generic[T]):
             self._settled and self._fits(sets[0])
         )
         self._known = self._settled or all(len(self._seen[c]) == DEPTH for c in sets[0])
-        self._phases = {}
+        phases: dict[str, int] = {}
         for stamps in sets:  # each adds the cameras that the better ones lack
-            sweep = self._sweep_time(stamps) if self._phases else max(stamps.values())
-            if sweep is not None:
-                self._phases = {c: stamp - sweep for c, stamp in stamps.items()} | self._phases
+            shared = sorted(stamp - phases[c] for c, stamp in stamps.items() if c in phases)
+            if shared or not phases:
+                sweep = shared[len(shared) // 2] if shared else max(stamps.values())
+                wider = {c: stamp - sweep for c, stamp in stamps.items()} | phases
+                phases = wider if _spread(wider) <= self._tolerance else phases
+        self._phases = phases
         if (period := self.period) is not None:  # for which the tolerance may be too large
             self._tolerance = min(self._widest, int(period * 0.9e9))
-            self._slack = min(self._widest, int(period * 1e9)) // 2
+            self._slack = min(self._widest, int(period * 0.5e9))
 
     def _rank(self, stamps: Mapping[str, int]) -> tuple[bool, bool, int, int]:
         """The lower, the better a set: complete ones first, then what fits phases that one taught.
@@ -285,18 +288,28 @@ class FrameSynchronizer(Generic[T]):
             key=lambda entry: entry[0],
         )
         while images:
-            first = images[0][0]
-            starts = [time for time, *_ in images if time <= first + self._slack]
-            sweeps = []  # an image with a wrong stamp may lie before them: the largest it is
-            for start in starts:
+            # Beside them may lie images with wrong stamps: a sweep is the largest and tightest set.
+            sweeps = []
+            for start, *_ in images:
+                if start > images[0][0] + self._slack:
+                    break
                 found: dict[str, _Image[T]] = {}
+                end = start
                 for time, camera, image in images:
-                    if start <= time <= start + self._slack:
-                        found.setdefault(camera, image)
-                sweeps.append((found, start))
-            found, start = max(sweeps, key=lambda sweep: len(sweep[0]))
-            yield found
-            images = [entry for entry in images if entry[0] > start + self._slack]
+                    if start <= time <= start + self._slack and camera not in found:
+                        found[camera], end = image, time
+                sweeps.append((found, start, end))
+            found, _, end = min(sweeps, key=lambda sweep: (-len(sweep[0]), sweep[2] - sweep[1]))
+            yield self._within_tolerance(found)
+            images = [entry for entry in images if entry[0] > end]
+
+    def _within_tolerance(self, images: dict[str, _Image[T]]) -> dict[str, _Image[T]]:
+        """A sweep without the images that lie farthest from where their phases say."""
+        while _spread(stamps := {c: image.stamp for c, image in images.items()}) > self._tolerance:
+            sweep = self._sweep_time(stamps) or 0
+            odd = max(stamps, key=lambda c: abs(stamps[c] - self._phases[c] - sweep))
+            images = {c: image for c, image in images.items() if c != odd}
+        return images
 
     def _is_ready(self, images: dict[str, _Image[T]], now: float) -> bool:
         stamps = {camera: image.stamp for camera, image in images.items()}
@@ -305,7 +318,7 @@ class FrameSynchronizer(Generic[T]):
         arrival = min(a for a in arrivals if a >= max(arrivals) - self.max_wait)
         # Of those that were live then: a pause of all of them gives no wrong clock a majority.
         fewest = max(self.min_cameras, len(self.live(arrival)) // 2 + 1)
-        if len(images) < fewest or _spread(stamps) > self._tolerance:
+        if len(images) < fewest:
             return False
         if now - arrival >= self.max_wait:
             return True

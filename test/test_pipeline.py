@@ -15,10 +15,9 @@ from asd_perception.constants import CAMERAS
 from asd_perception.detector import Detector
 from asd_perception.ros import diagnostics, pipeline
 from asd_perception.ros.conversions import time_from_ns
-from asd_perception.ros.diagnostics import pipeline_statuses
+from asd_perception.ros.diagnostics import QUIET, pipeline_statuses
 from asd_perception.ros.parameters import Settings
 from asd_perception.ros.pipeline import Pipeline
-from asd_perception.synchronizer import SILENT
 
 SECOND = 10**9
 
@@ -155,7 +154,7 @@ def test_a_silent_clock_is_named_before_its_effects(node):
     node.calibrate()
     node.sweep(0)
     node.now = 0
-    time.sleep(SILENT + 0.1)
+    time.sleep(QUIET + 0.1)
     level, message = node.said("frames")
     assert level == DiagnosticStatus.ERROR
     assert message.startswith("use_sim_time is set, but /clock is silent")
@@ -163,7 +162,7 @@ def test_a_silent_clock_is_named_before_its_effects(node):
 
 def test_missing_calibration_is_named_before_its_effects(node):
     node = node()
-    time.sleep(SILENT + 0.1)
+    time.sleep(QUIET + 0.1)
     node.sweep(0)
     level, message = node.said("frames")
     assert level == DiagnosticStatus.ERROR
@@ -181,7 +180,7 @@ def test_clocks_that_do_not_agree_are_an_error(node):
             stamp = START + number * SECOND // 10 + trigger + 10 * SECOND * wrong
             message.header = Header(stamp=time_from_ns(stamp), frame_id=camera)
             node.pipeline.on_image(camera, message)
-        time.sleep(SILENT / 2)
+        time.sleep(QUIET / 2)
         node.pipeline.poll()
     level, message = node.said("frames")
     assert level == DiagnosticStatus.ERROR

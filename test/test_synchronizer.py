@@ -316,7 +316,7 @@ def test_one_camera_with_a_wrong_clock_costs_no_frame(wrong, ahead, begin):
     assert emitted[0] <= begin + DEPTH
 
 
-@pytest.mark.parametrize("dead", itertools.combinations(CAMERAS, 2))
+@pytest.mark.parametrize("dead", [*itertools.combinations(CAMERAS, 2)])
 @pytest.mark.parametrize("begin", range(6))
 def test_a_rig_of_which_two_cameras_never_came_is_one_of_four(dead, begin):
     """Whichever of its images is the first that is seen."""
@@ -327,6 +327,36 @@ def test_a_rig_of_which_two_cameras_never_came_is_one_of_four(dead, begin):
     assert emitted == [*range(emitted[0], 30)]
     assert emitted[0] <= 2
     assert all(len(frame.cameras) == 4 for frame in frames[1:])
+
+
+@pytest.mark.parametrize("late", CAMERAS)
+@pytest.mark.parametrize("max_wait", [0.1, 0.2])
+def test_a_camera_whose_images_always_come_late_costs_no_frame(late, max_wait):
+    """By 90 ms; where it may be waited for so long, it is in every frame."""
+    arrivals = [
+        (stamp - START + 90 * MS * (camera == late), (camera, stamp, item))
+        for sweep in range(48)
+        for camera, stamp, item in sweep_images(sweep)
+    ]
+    synchronizer = FrameSynchronizer(CAMERAS, TOLERANCE, max_wait)
+    frames = [frame for frame, _ in play(synchronizer, arrivals)]
+    assert sweeps_of(frames) == [*range(48)]
+    arrives = 90 * MS + TRIGGERS[CAMERAS.index(late)]
+    if arrives <= max_wait * 1e9:
+        assert all(frame.cameras == CAMERAS for frame in frames)
+
+
+@pytest.mark.parametrize("fast", CAMERAS)
+def test_a_camera_at_three_times_the_rate_of_the_others_is_in_each_of_their_frames(fast):
+    images = [image for sweep in range(24) for image in sweep_images(sweep)]
+    images += [
+        (fast, stamp + extra * PERIOD // 3, sweep)
+        for camera, stamp, sweep in images
+        for extra in (1, 2)
+        if camera == fast
+    ]
+    frames = feed(new(), images)
+    assert len([frame for frame in frames if frame.cameras == CAMERAS]) >= 23
 
 
 def simultaneous(sweeps, period, lost):

@@ -15,6 +15,7 @@ from asd_perception.synchronizer import SILENT
 if TYPE_CHECKING:
     from asd_perception.ros.pipeline import Pipeline
 
+QUIET = 2 * SILENT  # s without an image, or a frame, after which something is called wrong
 STUCK = 5.0  # s that a frame may take before the detector is taken to hang
 OLD = 1.0  # s of age at which detections are of no use to a robot that moves
 CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
@@ -47,7 +48,7 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
     level, message = DiagnosticStatus.OK, f"{statistics.rate:.1f} Hz"
     if (fault := pipeline.calibration.fault(camera)) is not None:
         level, message = DiagnosticStatus.ERROR, fault
-    elif silent > SILENT:
+    elif silent > QUIET:
         level = DiagnosticStatus.ERROR
         message = (
             f"no image on {topic} for {silent:.0f} s; check the camera, the topic's name "
@@ -95,7 +96,7 @@ def _frame_status(pipeline: Pipeline) -> DiagnosticStatus:
     statistics, synchronizer = pipeline.statistics, pipeline.synchronizer
     now = time.monotonic()
     alive = sum(
-        camera.last_arrival is not None and now - camera.last_arrival < SILENT
+        camera.last_arrival is not None and now - camera.last_arrival < QUIET
         for camera in statistics.cameras.values()
     )
     level, message = DiagnosticStatus.OK, f"{statistics.detected} frames detected"
@@ -139,12 +140,12 @@ def _no_detections(pipeline: Pipeline, alive: int) -> str | None:
             f"{alive} cameras send images, sync.min_cameras asks for {settings.sync_min_cameras}; "
             "see the cameras' own lines"
         )
-    if silence > SILENT and uncalibrated:
+    if silence > QUIET and uncalibrated:
         return (
             f"no frame for {silence:.0f} s: {uncalibrated} of {len(settings.cameras)} cameras have "
             "no calibration; see their own lines"
         )
-    if silence > SILENT:
+    if silence > QUIET:
         return (
             f"{alive} cameras send images, but for {silence:.0f} s their stamps have formed no "
             "frame of more than half of them; synchronise the cameras' clocks (PTP, NTP), or raise "
