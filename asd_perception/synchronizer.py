@@ -35,10 +35,11 @@ DEPTH = 4
 """Images kept a camera: as many of its periods may an image wait for those of other cameras."""
 
 SILENT = 1.0
-"""Seconds without an image after which a camera is not waited for any more."""
+"""Seconds without an image after which a camera is not waited for any more, at 2.5 Hz and more."""
 
 STALE_RUN = 3
-"""So many stale images in a row of every live camera mean that the clock jumped back a little."""
+"""So many stale images of every live camera, each later than the one before, mean that the clock
+jumped back a little."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class FrameSynchronizer(Generic[T]):
 
     A frame is ready when every camera that is waited for has given its image or a newer one, or
     when the first of its images has waited `max_wait` s. A camera is waited for while it gives
-    images (one that was silent for SILENT s is not live) and while their stamps fit the others'. A
-    frame has at least `min_cameras`, and more than half of the live ones, so that a few cameras
+    images (one that was silent for `silent` s is not live) and while their stamps fit the others'.
+    A frame has at least `min_cameras`, and more than half of the live ones, so that a few cameras
     with wrong clocks lead nobody. What a sweep is, is known from the first complete one, or from
     DEPTH incomplete ones; before that there are no frames.
 
@@ -90,6 +91,8 @@ class FrameSynchronizer(Generic[T]):
     `now`, here in seconds on any clock, is asked of the caller with each call: the same code runs
     in simulated time and in tests. A clock that is set back begins a new time.
 
+    period: of the cameras in s, by the stamps of their last images; None before there are any.
+    silent: seconds without an image after which a camera is not waited for any more.
     stale: images by camera, so far, that came after their frame, or twice.
     unmatched: images by camera, so far, that were left behind without a frame.
     """
@@ -117,18 +120,21 @@ class FrameSynchronizer(Generic[T]):
         self._known = False  # whether they are good enough for frames
         self._tolerance = tolerance_ns  # greatest difference of two stamps in one frame
         self._slack = tolerance_ns // 2  # greatest difference of two sweep times in one frame
+        self.period: float | None = None
+        self.silent = SILENT
         self._last: SyncedFrame[T] | None = None
         self._now: float | None = None
         self._since = 0.0  # since when images have been coming
         self._arrivals: dict[str, float] = {}  # of each camera's latest image
         self._stale_run = dict.fromkeys(self._waiting, 0)
+        self._last_stale = dict.fromkeys(self._waiting, 0)
         self.stale = dict.fromkeys(self._waiting, 0)
         self.unmatched = dict.fromkeys(self._waiting, 0)
 
     def add(self, camera: str, stamp_ns: int, item: T, now: float) -> None:
         """Take in one image."""
         now = self._advance(now)
-        if now - max(self._arrivals.values(), default=-SILENT) >= SILENT:
+        if now - max(self._arrivals.values(), default=-self.silent) >= self.silent:
             self._since = now  # after a pause of all cameras, each gets its time to come back
         self._arrivals[camera] = now
         images = self._waiting[camera]
@@ -138,7 +144,9 @@ class FrameSynchronizer(Generic[T]):
             self._learn(now)
         if twice or self._is_stale(camera, stamp_ns):
             self.stale[camera] += 1
-            self._stale_run[camera] += 1
+            # A driver that repeats its last image does not tell the time.
+            self._stale_run[camera] += stamp_ns > self._last_stale[camera]
+            self._last_stale[camera] = stamp_ns
             if all(self._stale_run[name] >= STALE_RUN for name in self.live(now)):
                 self._forget()
             return
@@ -160,19 +168,8 @@ class FrameSynchronizer(Generic[T]):
         return [
             camera
             for camera in self._waiting
-            if now - max(self._arrivals.get(camera, self._since), self._since) < SILENT
+            if now - max(self._arrivals.get(camera, self._since), self._since) < self.silent
         ]
-
-    @property
-    def period(self) -> float | None:
-        """The cameras' period in s, by the stamps of their last images; None without any."""
-        gaps = sorted(
-            after.stamp - before.stamp
-            for seen in self._seen.values()
-            for before, after in pairwise(seen)
-            if after.stamp > before.stamp
-        )
-        return gaps[len(gaps) // 2] * 1e-9 if gaps else None
 
     def _advance(self, now: float) -> float:
         """The time, which rises in spite of threads that call late; anew after a step back."""
@@ -240,14 +237,26 @@ class FrameSynchronizer(Generic[T]):
         phases: dict[str, int] = {}
         for stamps in sets:  # each adds the cameras that the better ones lack
             shared = sorted(stamp - phases[c] for c, stamp in stamps.items() if c in phases)
-            if shared or not phases:
-                sweep = shared[len(shared) // 2] if shared else max(stamps.values())
-                wider = {c: stamp - sweep for c, stamp in stamps.items()} | phases
-                phases = wider if _spread(wider) <= self._tolerance else phases
+            if not shared and phases:
+                continue
+            sweep = shared[len(shared) // 2] if shared else max(stamps.values())
+            for camera in stamps.keys() - phases.keys():
+                wider = phases | {camera: stamps[camera] - sweep}
+                if _spread(wider) <= self._tolerance:
+                    phases = wider
         self._phases = phases
-        if (period := self.period) is not None:  # for which the tolerance may be too large
-            self._tolerance = min(self._widest, int(period * 0.9e9))
-            self._slack = min(self._widest, int(period * 0.5e9))
+        gaps = sorted(
+            after.stamp - before.stamp
+            for seen in self._seen.values()
+            for before, after in pairwise(seen)
+            if after.stamp > before.stamp
+        )
+        if gaps:
+            period = gaps[len(gaps) // 2]
+            self.period = period * 1e-9
+            self.silent = min(max(SILENT, 2.5 * self.period), 5 * SILENT)
+            self._tolerance = min(self._widest, period * 9 // 10)  # it may be too large
+            self._slack = min(self._widest, period // 2)
 
     def _rank(self, stamps: Mapping[str, int]) -> tuple[bool, bool, int, int]:
         """The lower, the better a set: complete ones first, then what fits phases that one taught.
@@ -314,8 +323,9 @@ class FrameSynchronizer(Generic[T]):
     def _is_ready(self, images: dict[str, _Image[T]], now: float) -> bool:
         stamps = {camera: image.stamp for camera, image in images.items()}
         arrivals = [image.arrival for image in images.values()]
-        # One that came long before the others has nothing to wait for.
-        arrival = min(a for a in arrivals if a >= max(arrivals) - self.max_wait)
+        # One that came half a period before most of the others has waited for nothing.
+        early = sorted(arrivals)[len(arrivals) // 2] - (self.period or 2 * self.max_wait) / 2
+        arrival = min(a for a in arrivals if a >= early)
         # Of those that were live then: a pause of all of them gives no wrong clock a majority.
         fewest = max(self.min_cameras, len(self.live(arrival)) // 2 + 1)
         if len(images) < fewest:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: images are prepared beside one another; when they are too many, whole sweeps go."""
 
+import dataclasses
 import threading
 import time
 from dataclasses import dataclass
@@ -69,6 +70,21 @@ def test_an_overrun_leaves_out_whole_sweeps_and_keeps_the_newest(gated):
     by_sweep = [sum(image in done for image in sweep(number)) for number in range(20)]
     # Those at work when it began may be of a sweep that was cut; the others are whole or gone.
     assert sum(count not in (0, 6) for count in by_sweep) <= 1
+
+
+def test_a_camera_that_is_faster_than_the_others_costs_them_nothing(gated):
+    intake, gate, _, done = gated
+    first = sweep(0)
+    for image in first:
+        intake.put(image)
+    fast = first[0].camera
+    for extra in range(1, 20):
+        intake.put(dataclasses.replace(first[0], stamp=first[0].stamp + extra * 4 * MS))
+    gate.set()
+    wait_until(lambda: intake.oldest() is None)
+    assert {image.camera for image in done} == set(CAMERAS)
+    assert all(count == 0 for camera, count in intake.dropped.items() if camera != fast)
+    assert intake.dropped[fast] > 10
 
 
 def test_a_sweep_that_begins_while_a_frame_waits_is_left_out_as_a_whole():

@@ -137,6 +137,7 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
         time.sleep(0.5)
         assert len(robot.received["detector/detections"]) == before, "not active yet"
         assert robot.transition(Transition.TRANSITION_ACTIVATE)
+        robot.wake([raw(image) for image in images])
         _, online = robot.detect([raw(image) for image in images])
         assert_same(online, expected)
         messages = [raw(image) for image in images]

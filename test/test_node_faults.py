@@ -87,6 +87,7 @@ def node(start, robot, small_model, images):
         device="cpu",
         image_transport="compressed",
         score_threshold=0.0,
+        **{"sync.max_wait": 0.5},  # less than the second after which a camera is silent
     )
     robot.await_subscriptions(CompressedImage)
     robot.calibrate()
@@ -168,7 +169,7 @@ def test_late_and_early_images_cost_their_own_frame_only(node, robot, sweep, exp
     robot.send_one(BACK, messages[BACK], stamps[BACK])
     following = robot.next_stamps()
     robot.send_one(BACK, sweep()[BACK], following[BACK])
-    time.sleep(0.4)
+    time.sleep(0.2)
     robot.send(sweep("CAM_BACK"), following)
     _, online = robot.answer(max(following))
     assert_same(online, expected())

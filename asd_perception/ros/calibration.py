@@ -16,17 +16,17 @@ MAX_FRAMES = 10_000  # in one graph: more come from a publisher that has gone wr
 
 
 class StaticTransforms:
-    """The graph of static transforms; a child's newest parent replaces an older one."""
+    """The graph of static transforms; a child's newest parent replaces an older one.
+
+    contradictions: of each child whose last transform gave it another parent, what to do.
+    """
 
     def __init__(self) -> None:
         self._parents: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
+        self.contradictions: dict[str, str] = {}
 
     def add(self, message: TransformStamped) -> None:
-        """Take in one transform of /tf_static.
-
-        Raises UserError for one that is none, and, when it has been taken in, for one that gives
-        its child another parent than before.
-        """
+        """Take in one transform of /tf_static. Raises UserError for one that is none."""
         parent = message.header.frame_id.lstrip("/")
         child = message.child_frame_id.lstrip("/")
         if not parent or not child or parent == child:
@@ -38,8 +38,9 @@ class StaticTransforms:
             self._parents[child] = (parent, matrix_from_transform(message.transform))
         except UserError as error:
             raise UserError(f"/tf_static, {parent} to {child}: {error}") from error
+        self.contradictions.pop(child, None)
         if before != parent:
-            raise UserError(
+            self.contradictions[child] = (
                 f"/tf_static gives {child} the parent {parent}, before it was {before}; "
                 "the newest is used: stop one of the two publishers"
             )

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from asd_perception.ros.statistics import STAGES, Statistics
-from asd_perception.synchronizer import SILENT
 
 if TYPE_CHECKING:
     from asd_perception.ros.pipeline import Pipeline
 
-QUIET = 2 * SILENT  # s without an image, or a frame, after which something is called wrong
-STUCK = 5.0  # s that a frame may take before the detector is taken to hang
+STUCK = 5.0  # s that a frame or an image may take before the detector is taken to hang
 OLD = 1.0  # s of age at which detections are of no use to a robot that moves
 CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
 MISSED_RUN = 10  # so many frames without a camera that sends images: it is not bad luck
@@ -33,6 +31,16 @@ def pipeline_statuses(pipeline: Pipeline) -> list[DiagnosticStatus]:
     ]
 
 
+def _quiet(pipeline: Pipeline) -> float:
+    """Seconds without an image, or without a frame, after which something is called wrong."""
+    return 2 * pipeline.synchronizer.silent
+
+
+def _begins(pipeline: Pipeline) -> bool:
+    """Whether the first images may still be on their way."""
+    return time.monotonic() - pipeline.statistics.since < _quiet(pipeline)
+
+
 def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
     """One camera: its calibration, rate, age, and what became of its images."""
     statistics = pipeline.statistics.cameras[camera]
@@ -46,9 +54,11 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
         "for a replayed bag"
     )
     level, message = DiagnosticStatus.OK, f"{statistics.rate:.1f} Hz"
-    if (fault := pipeline.calibration.fault(camera)) is not None:
+    if (fault := pipeline.calibration.fault(camera)) is not None and _begins(pipeline):
+        message = f"begins; so far {fault}"
+    elif fault is not None:
         level, message = DiagnosticStatus.ERROR, fault
-    elif silent > QUIET:
+    elif silent > _quiet(pipeline):
         level = DiagnosticStatus.ERROR
         message = (
             f"no image on {topic} for {silent:.0f} s; check the camera, the topic's name "
@@ -65,7 +75,7 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
         )
     elif statistics.ahead.recent:
         level, message = DiagnosticStatus.WARN, ahead
-    elif statistics.missed_run >= MISSED_RUN:
+    elif statistics.missed_run >= MISSED_RUN and not pipeline.overrun(camera):
         level = DiagnosticStatus.WARN
         message = (
             f"its images come, but the last {statistics.missed_run} frames are without it: their "
@@ -96,7 +106,7 @@ def _frame_status(pipeline: Pipeline) -> DiagnosticStatus:
     statistics, synchronizer = pipeline.statistics, pipeline.synchronizer
     now = time.monotonic()
     alive = sum(
-        camera.last_arrival is not None and now - camera.last_arrival < QUIET
+        camera.last_arrival is not None and now - camera.last_arrival < _quiet(pipeline)
         for camera in statistics.cameras.values()
     )
     level, message = DiagnosticStatus.OK, f"{statistics.detected} frames detected"
@@ -125,31 +135,40 @@ def _no_detections(pipeline: Pipeline, alive: int) -> str | None:
     """Why nothing is detected, or not all of it, with the remedy; the cause before its effects."""
     statistics, settings = pipeline.statistics, pipeline.settings
     silence = time.monotonic() - statistics.last_frame
+    quiet = _quiet(pipeline)
+    unusable = sum(camera.bad.recent for camera in statistics.cameras.values())
     uncalibrated = sum(model is None for model in pipeline.calibration.models.values())
-    if pipeline.frame_takes > STUCK:
+    if pipeline.busy_for > STUCK:
         return (
-            f"the detector has been at one frame for {pipeline.frame_takes:.0f} s; look after the "
+            f"the detector has been at its work for {pipeline.busy_for:.0f} s; look after the "
             "device (nvidia-smi, dmesg), and start the node again"
         )
     if statistics.failed.recent:
         return f"detection failed: {statistics.failed.reason}"
     if settings.use_sim_time and pipeline.ros_time() == 0:
         return "use_sim_time is set, but /clock is silent; play the bag with --clock, or unset it"
+    if _begins(pipeline):
+        return None
     if alive < settings.sync_min_cameras:
         return (
             f"{alive} cameras send images, sync.min_cameras asks for {settings.sync_min_cameras}; "
             "see the cameras' own lines"
         )
-    if silence > QUIET and uncalibrated:
+    if silence > quiet and uncalibrated:
         return (
             f"no frame for {silence:.0f} s: {uncalibrated} of {len(settings.cameras)} cameras have "
             "no calibration; see their own lines"
         )
-    if silence > QUIET:
+    if silence > quiet and alive - unusable < settings.sync_min_cameras:
+        return (
+            f"no frame for {silence:.0f} s: the messages of {unusable} of {alive} cameras are bad; "
+            "see their own lines"
+        )
+    if silence > quiet:
         return (
             f"{alive} cameras send images, but for {silence:.0f} s their stamps have formed no "
-            "frame of more than half of them; synchronise the cameras' clocks (PTP, NTP), or raise "
-            "sync.tolerance"
+            "frame of more than half of them; synchronise the cameras' clocks (PTP, NTP), raise "
+            "sync.tolerance if they fire further apart, or sync.max_wait if their images come late"
         )
     if statistics.uncalibrated.recent:
         return f"frame without calibration: {statistics.uncalibrated.reason}"
@@ -167,7 +186,8 @@ def _worse_detections(pipeline: Pipeline) -> list[str]:
         last - first for first, last in zip(statistics.totals[0], totals, strict=True)
     )
     warnings = []
-    if dropped > frames // 10 or left_out > images // 10:
+    whole = len(statistics.totals) == statistics.totals.maxlen  # one slow frame is no slow machine
+    if whole and (dropped > max(2, frames // 10) or left_out > max(2, images // 10)):
         warnings.append(
             f"{dropped} of the last {frames} frames and {left_out} of {images} images dropped, "
             "this machine is slower than the cameras; use a GPU, a smaller model or a lower "
@@ -180,6 +200,7 @@ def _worse_detections(pipeline: Pipeline) -> list[str]:
         )
     if statistics.bad_transforms.recent:
         warnings.append(statistics.bad_transforms.reason)
+    warnings += pipeline.calibration.transforms.contradictions.values()
     period = pipeline.synchronizer.period
     if period is not None and settings.sync_tolerance_ns * 1e-9 >= period:
         warnings.append(

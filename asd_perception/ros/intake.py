@@ -32,7 +32,8 @@ class Intake(Generic[T]):
 
     When images come faster than they can be prepared, whole sweeps are left out rather than
     images here and there: where a camera has WAITING images in line, its oldest one makes room,
-    and with it all that were taken up to `sweep_ns` after it. A sweep is left out as well if
+    and with it all that were taken up to `sweep_ns` after it. (A camera that sends several in that
+    time makes room on its own.) A sweep is left out as well if
     busy() holds when its first image comes: that is, if its work would likely be in vain, and is
     better spent on the frame that waits already. `prepare` must not raise.
 
@@ -75,9 +76,16 @@ class Intake(Generic[T]):
             own = [other.stamp for other in self._line if other.camera == image.camera]
             if len(own) >= WAITING:
                 end = min(own) + self._sweep
+                alone = max(own) <= end  # faster than the others: their images do not pay for it
+                kept: deque[T] = deque()
                 for other in self._line:
-                    self.dropped[other.camera] += other.stamp <= end
-                self._line = deque(other for other in self._line if other.stamp > end)
+                    if other.camera == image.camera and other.stamp == min(own):
+                        self.dropped[other.camera] += 1
+                    elif alone or other.stamp > end:
+                        kept.append(other)
+                    else:
+                        self.dropped[other.camera] += 1
+                self._line = kept
             self._line.append(image)
             self._changed.notify()
 

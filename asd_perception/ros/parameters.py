@@ -121,7 +121,7 @@ PARAMETERS = (
         "More than the cameras' spread plus the jitter of their transport; less than three of "
         "their periods, since no more images are kept. A camera that was "
         f"silent for a second is not waited for. {_NEXT_CONFIGURE}",
-        range=(0.0, 1.0),
+        range=(0.02, 1.0),
     ),
     ParameterEntry(
         "sync.min_cameras",

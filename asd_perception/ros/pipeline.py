@@ -141,10 +141,13 @@ class Pipeline:
         return self._worker.dropped if self._worker else 0
 
     @property
-    def frame_takes(self) -> float:
-        """Seconds for which the detector has been at its frame; 0 if it is at none."""
-        since = self._worker.works_since if self._worker else None
-        return time.monotonic() - since if since is not None else 0.0
+    def busy_for(self) -> float:
+        """Seconds since the oldest work at hand began: a frame's, or an image's; 0 without any."""
+        since = [self._worker.works_since] if self._worker else []
+        if self._intake is not None and (image := self._intake.oldest()) is not None:
+            since.append(image.at)
+        begun = [at for at in since if at is not None]
+        return time.monotonic() - min(begun) if begun else 0.0
 
     def ros_time(self) -> int:
         """The node's clock in ns."""
@@ -191,6 +194,8 @@ class Pipeline:
                 except UserError as error:
                     self.statistics.bad_transforms.add(str(error))
                     self._warn("tf_static", str(error))
+            for text in self.calibration.transforms.contradictions.values():
+                self._warn("tf_static", text)
             self._serve()
 
     def on_odometry(self, msg: Odometry) -> None:
