@@ -124,7 +124,7 @@ class FrameSynchronizer(Generic[T]):
         self.silent = SILENT
         self._last: SyncedFrame[T] | None = None
         self._now: float | None = None
-        self._since = 0.0  # since when images have been coming
+        self._since = 0.0  # since when all cameras may be coming
         self._arrivals: dict[str, float] = {}  # of each camera's latest image
         self._stale_run = dict.fromkeys(self._waiting, 0)
         self._last_stale = dict.fromkeys(self._waiting, 0)
@@ -134,8 +134,8 @@ class FrameSynchronizer(Generic[T]):
     def add(self, camera: str, stamp_ns: int, item: T, now: float) -> None:
         """Take in one image."""
         now = self._advance(now)
-        if now - max(self._arrivals.values(), default=-self.silent) >= self.silent:
-            self._since = now  # after a pause of all cameras, each gets its time to come back
+        if camera not in self.live(now):
+            self._since = now  # one comes back: so may the others, and get their time
         self._arrivals[camera] = now
         images = self._waiting[camera]
         twice = any(image.stamp == stamp_ns for image in images)

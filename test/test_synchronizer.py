@@ -363,6 +363,21 @@ def test_a_slightly_wrong_clock_costs_few_frames(odd, by, begin):
     assert len(set(most) & set(range(begin, 60))) >= 60 - begin - DEPTH
 
 
+@pytest.mark.parametrize("stays", [*CAMERAS, None])
+def test_cameras_that_come_back_together_are_together_from_their_first_sweep_on(stays):
+    """After a link's outage of two seconds. (Before them a camera that fires first was alone.)"""
+    images = [
+        image
+        for sweep in range(72)
+        for image in sweep_images(sweep)
+        if not 24 <= sweep < 48 or image[0] == stays
+    ]
+    frames = [frame for frame in feed(new(), images) if frame.items[0] >= 48]
+    assert sweeps_of(frames) == [*range(48, 72)]
+    alone = stays == BY_TRIGGER[0]
+    assert all(frame.cameras == CAMERAS for frame in frames[alone:])
+
+
 def test_a_driver_that_repeats_its_last_image_makes_no_frames():
     arrivals = on_time([image for sweep in range(8) for image in sweep_images(sweep)])
     arrivals += [(at + k * PERIOD, image) for at, image in arrivals[-6:] for k in range(1, 40)]
