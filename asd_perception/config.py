@@ -41,7 +41,7 @@ class BackboneConfig:
     )
     out_features: tuple[str, ...] = ("stage2", "stage3", "stage4")
     stride: int = 8
-    channels: int = 96
+    channels: int = 64
 
 
 BACKBONES = {
@@ -135,11 +135,11 @@ class StudentConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
     bev: BevGrid = field(default_factory=BevGrid)
-    bev_channels: int = 32
+    bev_channels: int = 24
     fusion: str = "heterogeneous"
-    encoder_channels: tuple[int, int, int] = (32, 64, 128)
+    encoder_channels: tuple[int, int, int] = (24, 48, 96)
     encoder_blocks: int = 1
-    head_channels: int = 48
+    head_channels: int = 32
     max_objects: int = 200
 
     def __post_init__(self) -> None:

@@ -185,7 +185,9 @@ def explain(
         cross_modal=alignment("cross_modal", answer.lidar_bev, output.point_bev),
         multi_modal=alignment("multi_modal", answer.fused_bev, output.fused_bev),
         boxes=decode_boxes(cells // grid.size, cells % grid.size, encoded, grid).double().numpy(),
-        quality=response_quality(answer.head, objects, grid, config.alpha)[objects.valid].numpy(),
+        quality=response_quality(answer.head, objects, grid, config.alpha)[0][
+            objects.valid
+        ].numpy(),
         found=detections_of(decoded, 0, SHOWN_SCORE),
     )
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd_perception.bev_grid import BevGrid
+from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
 from asd_training.datasets.nuscenes import Annotations
@@ -323,11 +324,12 @@ def trainable(head: HeadOutput) -> HeadOutput:
 def test_quality_is_one_for_the_truth_and_falls_with_the_error(seed, count):
     targets = a_frame(seed, count)
     teacher = perfect_teacher(targets, seed)
-    best = response_quality(teacher, targets, GRID, 0.5)
+    best, facing = response_quality(teacher, targets, GRID, 0.5)
     assert (best[targets.valid] > 0.99).all()
+    assert (facing[targets.valid] > 0.999).all()
     assert not best[~targets.valid].any()
     worse = [
-        response_quality(changed, targets, GRID, 0.5)[targets.valid]
+        response_quality(changed, targets, GRID, 0.5)[0][targets.valid]
         for changed in (
             teacher._replace(boxes=teacher.boxes + 0.1),
             teacher._replace(heatmap=teacher.heatmap - 4),
@@ -344,7 +346,7 @@ def test_a_teachers_box_that_misses_teaches_nothing(seed, alpha):
     missed = targets.cells[0, 0]
     with torch.no_grad():
         teacher.boxes.flatten(2)[0, :2, missed] += 20.0  # m: IoU 0
-    assert response_quality(teacher, targets, GRID, alpha)[0, 0] == 0
+    assert response_quality(teacher, targets, GRID, alpha)[0][0, 0] == 0
     student = trainable(random_head(seed + 1))
     losses = response_losses(teacher, student, targets, GRID, alpha)
     sum(losses.values()).backward()
@@ -354,6 +356,32 @@ def test_a_teachers_box_that_misses_teaches_nothing(seed, alpha):
     for other in targets.cells[0, 1:8]:
         assert box[:, other].all()
         assert heatmap[:, other].any()
+
+
+@given(seed=SEEDS, turn=st.sampled_from([0.0, np.pi / 2, np.pi]))
+@few
+def test_an_answer_that_faces_backwards_teaches_no_box(seed, turn):
+    """A barrier has no front, and a cone no heading at all; and each still teaches its place."""
+    targets = a_frame(seed, 12)
+    teacher = perfect_teacher(targets, seed)
+    sine, cosine = teacher.boxes[:, 6], teacher.boxes[:, 7]
+    boxes = teacher.boxes.clone()
+    boxes[:, 6] = sine * np.cos(turn) + cosine * np.sin(turn)
+    boxes[:, 7] = cosine * np.cos(turn) - sine * np.sin(turn)
+    teacher = teacher._replace(boxes=boxes)
+    quality, agreement = response_quality(teacher, targets, GRID, 0.0)
+    cars = (1 + np.cos(turn)) / 2
+    expected = torch.full_like(agreement, cars)
+    expected[targets.labels == CLASSES.index("barrier")] = (1 + np.cos(2 * turn)) / 2
+    expected[targets.labels == CLASSES.index("traffic_cone")] = 1.0
+    valid = targets.valid
+    torch.testing.assert_close(agreement[valid], expected[valid], rtol=0, atol=1e-5)
+    assert (quality[valid] > (0.99 if turn != np.pi / 2 else 0)).all()
+
+    student = trainable(random_head(seed + 1))
+    sum(response_losses(teacher, student, targets, GRID, 0.0).values()).backward()
+    pull = student.boxes.grad.flatten(2)[0][:, targets.cells[0]].abs().amax(dim=0)[valid[0]]
+    assert (pull[expected[0, valid[0]] < 1e-6] <= 1e-4 * pull.max()).all()
 
 
 @given(seed=SEEDS)

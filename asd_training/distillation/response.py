@@ -6,9 +6,10 @@ is this project's own reading of that (Zhao et al., AAAI 2026, of which only the
 hand). The teacher's answer to annotated object i is what its head says at the object's cell: the
 probability p_T,i of the object's class and the box b_T,i. Its quality is
 
-    q_i = p_T,i^alpha IoU_BEV(b_T,i, b_GT,i)^(1 - alpha)    in [0, 1], 0 where the box misses
+    q_i = p_T,i^alpha IoU_BEV(b_T,i, b_GT,i)^(1 - alpha)    in [0, 1]; 0: the box misses
+    a_i = (1 + cos(yaw_T,i - yaw_GT,i)) / 2                 in [0, 1]; 0: it faces backwards
 
-    boxes   = sum_i q_i |b_S,i - b_T,i|_1                   encoded as HeadOutput.boxes
+    boxes   = sum_i q_i a_i |b_S,i - b_T,i|_1               encoded as HeadOutput.boxes
     heatmap = sum_x W(x) sum_c |p_S - p_T|^2 BCE(p_S, p_T)  over cells x and classes c
     W(x)    = max_i q_i Gaussian_i(x)                       within an object's disc
               BACKGROUND_WEIGHT                             outside all discs, if max_c p_T < EMPTY
@@ -18,6 +19,10 @@ both divided by the number of objects. The heatmap's cost is the quality focal l
 NeurIPS 2020, arXiv 2006.04388, beta = 2) with the teacher as the target; all classes count, so that
 the student sees which ones the teacher holds for alike. An object that the teacher misses has
 q = 0: its disc teaches nothing, not even that the place is empty.
+
+LiDAR shows where an object is better than which way it faces: a teacher that turns a truck round
+still overlaps it perfectly, and a_i keeps that from the student, whose images show the front. A
+barrier's two sides are alike (the angle counts twice); a cone faces nowhere (a_i = 1).
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from asd_perception.bev_grid import BevGrid
+from asd_perception.constants import CLASSES
 from asd_perception.network.center_head import HeadOutput, decode_boxes
 from asd_training.distillation.rotated_iou import bev_iou
 from asd_training.objective import BOX_WEIGHT, at_cells, shared_count
@@ -50,13 +56,13 @@ def response_losses(
 ) -> dict[str, Tensor]:
     """The terms response_heatmap and response_boxes. No gradient goes to the teacher.
 
-    soft=False is the plain form to compare with: every object's q is 1, whatever the teacher says.
+    soft=False is the plain form to compare with: each q and a is 1, whatever the teacher says.
     """
     with torch.autocast(student.heatmap.device.type, enabled=False):
         with torch.no_grad():
-            quality = targets.valid.float()
+            quality = agreement = targets.valid.float()
             if soft:
-                quality = response_quality(teacher, targets, grid, alpha)
+                quality, agreement = response_quality(teacher, targets, grid, alpha)
             weight = heatmap_weight(teacher.heatmap, quality, targets, grid)
             wanted_boxes = at_cells(teacher.boxes.float(), targets.cells)  # (B, M, 8)
         count = shared_count(targets.valid.sum())
@@ -65,21 +71,29 @@ def response_losses(
         return {
             "response_heatmap": (weight * cost).sum() / count,
             "response_boxes": BOX_WEIGHT
-            * (quality[..., None] * (boxes - wanted_boxes).abs()).sum()
+            * ((quality * agreement)[..., None] * (boxes - wanted_boxes).abs()).sum()
             / count,
         }
 
 
 def response_quality(
     teacher: HeadOutput, targets: DetectionTargets, grid: BevGrid, alpha: float
-) -> Tensor:
-    """q (B, M) in [0, 1] of the teacher's answer to each object; 0 for padding."""
+) -> tuple[Tensor, Tensor]:
+    """q and a (B, M) in [0, 1] of the teacher's answer to each object; q is 0 for padding."""
     rows, columns = targets.cells // grid.size, targets.cells % grid.size
     answer = decode_boxes(rows, columns, at_cells(teacher.boxes.float(), targets.cells), grid)
     truth = decode_boxes(rows, columns, targets.boxes, grid)
     probability = at_cells(teacher.heatmap.float(), targets.cells).sigmoid()  # (B, M, 10)
     probability = probability.gather(2, targets.labels[..., None])[..., 0]
-    return targets.valid * probability**alpha * bev_iou(answer, truth) ** (1 - alpha)
+    quality = targets.valid * probability**alpha * bev_iou(answer, truth) ** (1 - alpha)
+    return quality, heading_agreement(answer[..., 6] - truth[..., 6], targets.labels)
+
+
+def heading_agreement(difference: Tensor, labels: Tensor) -> Tensor:
+    """a in [0, 1] of the difference of two headings in rad, for objects of these classes."""
+    turns = torch.where(labels == CLASSES.index("barrier"), 2, 1)
+    turns = torch.where(labels == CLASSES.index("traffic_cone"), 0, turns)
+    return (1 + (turns * difference).cos()) / 2
 
 
 def heatmap_weight(
