@@ -33,7 +33,7 @@ PRESETS: dict[str, dict[str, str | float | bool]] = {
         "cross_modal": "l2",
         "multi_modal": "l2",
         "response": "none",
-        "initialise": False,
+        "initialise": True,
         "cross_modal_weight": 0.1,
         "multi_modal_weight": 0.1,
     },
@@ -41,7 +41,7 @@ PRESETS: dict[str, dict[str, str | float | bool]] = {
         "cross_modal": "adaptive",
         "multi_modal": "adaptive",
         "response": "soft",
-        "initialise": False,
+        "initialise": True,
         "cross_modal_weight": 3.0,
         "multi_modal_weight": 3.0,
     },
@@ -49,7 +49,8 @@ PRESETS: dict[str, dict[str, str | float | bool]] = {
 """What `asd-train student --distill` sets: nothing, plain L2 features, or the full method.
 
 The weights differ since the losses' scales do: with these, both have gradients of about the same
-size on the features of a trained student that was not distilled. They are not tuned further.
+size on the features of a trained student that was not distilled. Beginning with the teacher's BEV
+encoder and head is what helps most (docs/results.md).
 """
 
 

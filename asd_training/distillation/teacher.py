@@ -58,13 +58,11 @@ def misfits(teacher: TeacherConfig, student: StudentConfig, config: DistillConfi
     compared = ["bev"]
     if teacher.modality == "lidar_camera":
         compared.append("image_size")  # one augmented sample feeds both
-    if config.initialise:
-        compared += ["encoder_channels", "encoder_blocks", "head_channels"]
-        if theirs.bev_channels != student.bev_channels:
-            compared.append("bev_channels")  # the encoder's input
+    handed_over = ["bev_channels", "encoder_channels", "encoder_blocks", "head_channels"]
     faults = [
         f"its {name} is {getattr(theirs, name)}, the student's {getattr(student, name)}"
-        for name in compared
+        + (" (or set distillation.initialise=false)" if name in handed_over else "")
+        for name in compared + handed_over * config.initialise
         if getattr(theirs, name) != getattr(student, name)
     ]
     if config.cross_modal != "none" and student.fusion == "camera_only":
