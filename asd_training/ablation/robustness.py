@@ -31,10 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train robustness`."""
     parser.add_argument("data", type=Path, help="root of the ablation's dataset")
     parser.add_argument("out", type=Path, help="folder of the ablation; goes on where it was left")
-    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
     parser.add_argument("--version", help="version folder of the dataset, if it holds several")
     parser.add_argument(
-        "--keyframes", type=int, help="at most so many, spread over the split (default: all)"
+        "--keyframes", type=int, help="at most so many, spread over the ablation's (default: all)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument(
@@ -50,10 +49,14 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{args.out}: the ablation names no rows under robustness")
     if args.keyframes is not None and args.keyframes < 1:
         raise UserError(f"--keyframes is {args.keyframes}; it must be at least 1")
+    finished = [result for row in ablation.robustness for result in runs[row].values()]
+    if not finished:
+        raise UserError(f"{args.out}: no run of {', '.join(ablation.robustness)} is finished yet")
+    split = finished[0]["validation"]["split"]  # all rows have the same
     nusc = open_dataset(args.data, args.version)
-    samples = [s for scene in split_scenes(nusc, args.split) for s in scene_samples(nusc, scene)]
+    samples = [s for scene in split_scenes(nusc, split) for s in scene_samples(nusc, scene)]
     if not samples:
-        raise UserError(f"{args.data}: the split {args.split} holds no keyframe")
+        raise UserError(f"{args.data}: the split {split} holds no keyframe")
     if args.keyframes is not None:
         count = min(args.keyframes, len(samples))
         samples = [samples[i] for i in np.linspace(0, len(samples) - 1, count).round().astype(int)]
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
                 "row": row,
                 "seed": seed,
                 "command": shlex.join(["asd-train", *sys.argv[1:]]),
-                "split": args.split,
+                "split": split,
                 "keyframes": len(samples),
                 "date": datetime.date.today().isoformat(),
                 "clean": metrics(),
