@@ -111,15 +111,19 @@ class Cameras:
             time.sleep(0.05)
 
     def play(self, rate: float, seconds: float) -> float:
-        """Play the cameras; returns by how many seconds the last sweep was late."""
+        """Play the cameras; returns by how many seconds the last sweep was late.
+
+        Images carry the time when they were due, as if a trigger had taken them then.
+        """
         order = sorted(TRIGGERS, key=TRIGGERS.__getitem__)
         begin, late = time.monotonic(), 0.0
+        begin_us = time.time_ns() // 1000
         for sweep in tqdm(range(round(rate * seconds)), desc="playing", unit="sweep"):
             for camera in order:
                 due = begin + sweep / rate + TRIGGERS[camera]
                 time.sleep(max(0.0, due - time.monotonic()))
                 late = time.monotonic() - due
-                stamp_us = time.time_ns() // 1000
+                stamp_us = begin_us + round(1e6 * (due - begin))
                 message, info = self.messages[camera], self.calibration[camera]
                 message.header = info.header = header(stamp_us, camera)
                 self.infos[camera].publish(info)  # beside every image, as drivers do

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from asd_perception.constants import CAMERAS
-from asd_perception.ros.intake import WAITING, Intake
+from asd_perception.ros.intake import Intake
 
 MS = 1_000_000
 
@@ -66,10 +66,8 @@ def test_an_overrun_leaves_out_whole_sweeps_and_keeps_the_newest(gated):
     gate.set()
     wait_until(lambda: len(done) + sum(intake.dropped.values()) == 120)
     assert set(sweep(19)) <= set(done)
-    assert len(done) <= 6 + 6 * (WAITING + 1)
     by_sweep = [sum(image in done for image in sweep(number)) for number in range(20)]
-    # Those at work when it began may be of a sweep that was cut; the others are whole or gone.
-    assert sum(count not in (0, 6) for count in by_sweep) <= 1
+    assert by_sweep == [6, *[0] * 18, 6]  # what was at work when it began, and the newest
 
 
 def test_a_camera_that_is_faster_than_the_others_costs_them_nothing(gated):
@@ -115,6 +113,19 @@ def test_a_sweep_that_begins_while_a_frame_waits_is_left_out_as_a_whole():
         assert sum(intake.dropped.values()) == 19
     finally:
         intake.close(10.0)
+
+
+def test_a_camera_with_a_clock_of_its_own_costs_the_others_nothing(gated):
+    intake, gate, _, done = gated
+    for number in range(20):
+        for i, image in enumerate(sweep(number)):
+            wrong = 3600_000 * MS * (i == 3)
+            intake.put(dataclasses.replace(image, stamp=image.stamp - wrong))
+    gate.set()
+    wait_until(lambda: intake.oldest() is None)
+    for camera in CAMERAS:  # at work when it began, and the newest
+        assert intake.dropped[camera] == 18
+        assert sum(image.camera == camera for image in done) == 2
 
 
 def test_close_waits_for_the_image_at_work_and_ends_the_threads(gated):

@@ -31,11 +31,11 @@ class Intake(Generic[T]):
     """Runs `prepare` on images in threads of its own, in the order in which they came.
 
     When images come faster than they can be prepared, whole sweeps are left out rather than
-    images here and there: where a camera has WAITING images in line, its oldest one makes room,
-    and with it all that were taken up to `sweep_ns` after it. (A camera that sends several in that
-    time makes room on its own.) A sweep is left out as well if
-    busy() holds when its first image comes: that is, if its work would likely be in vain, and is
-    better spent on the frame that waits already. `prepare` must not raise.
+    images here and there. A sweep is all that was taken up to `sweep_ns` after its first image. As
+    it begins, those in line of which no thread has begun an image make room. It is itself left out
+    if busy() holds then: that is, if its work would likely be in vain, and is better spent on the
+    frame that waits already. A camera that sends several images a sweep makes room on its own,
+    where WAITING are in line. `prepare` must not raise.
 
     dropped: images by camera that were left out so far.
     """
@@ -50,9 +50,12 @@ class Intake(Generic[T]):
         self._prepare = prepare
         self._busy = busy
         self._sweep = sweep_ns
-        self._begun = 0  # stamp of the first image of the sweep that is coming in
-        self._left_out = False  # whether that sweep is
-        self._line: deque[T] = deque()
+        self._number = 0  # of the sweep that is coming in
+        self._first: dict[str, int] = {}  # stamps of its cameras' first images
+        self._begun = 0  # the first one's
+        self._left_out = False  # whether the sweep is
+        self._at_work_on = 0  # number of the newest sweep of which a thread has begun an image
+        self._line: deque[tuple[int, T]] = deque()  # images, and the numbers of their sweeps
         self._at_work: list[T] = []
         self._closed = False
         self._changed = threading.Condition()
@@ -67,32 +70,41 @@ class Intake(Generic[T]):
 
     def put(self, image: T) -> None:
         with self._changed:
-            # One that is older than the sweep is a straggler, unless the clock has been set back.
-            if not self._begun - CLOCK_JUMP_NS < image.stamp <= self._begun + self._sweep:
-                self._begun, self._left_out = image.stamp, self._busy()
-            if self._left_out and image.stamp >= self._begun:
+            if self._begins_sweep(image):
+                self._begun, self._first = image.stamp, {}
+                self._number += 1
+                self._left_out = self._busy()
+                if not self._left_out:
+                    self._drop([item for item in self._line if item[0] > self._at_work_on])
+            self._first.setdefault(image.camera, image.stamp)
+            straggler = self._begun - CLOCK_JUMP_NS < image.stamp < self._begun
+            if self._left_out and not straggler:
                 self.dropped[image.camera] += 1
                 return
-            own = [other.stamp for other in self._line if other.camera == image.camera]
+            own = [item for item in self._line if item[1].camera == image.camera]
             if len(own) >= WAITING:
-                end = min(own) + self._sweep
-                alone = max(own) <= end  # faster than the others: their images do not pay for it
-                kept: deque[T] = deque()
-                for other in self._line:
-                    if other.camera == image.camera and other.stamp == min(own):
-                        self.dropped[other.camera] += 1
-                    elif alone or other.stamp > end:
-                        kept.append(other)
-                    else:
-                        self.dropped[other.camera] += 1
-                self._line = kept
-            self._line.append(image)
+                self._drop(own[:1])
+            self._line.append((self._number, image))
             self._changed.notify()
+
+    def _begins_sweep(self, image: T) -> bool:
+        if abs(image.stamp - self._begun) < CLOCK_JUMP_NS:
+            return image.stamp > self._begun + self._sweep
+        # All clocks have been set, or this camera's is another one: that begins no sweep of its own
+        # between the others' images, but only when the camera itself comes round again.
+        own = self._first.get(image.camera)
+        return not self._first or (own is not None and abs(image.stamp - own) > self._sweep)
+
+    def _drop(self, items: list[tuple[int, T]]) -> None:
+        for item in items:
+            self.dropped[item[1].camera] += 1
+        gone = set(map(id, items))  # to compare images would be to compare their pixels
+        self._line = deque(item for item in self._line if id(item) not in gone)
 
     def oldest(self) -> T | None:
         """The image that has been here longest, in line or at work; None if all are prepared."""
         with self._changed:
-            return next(iter([*self._at_work, *self._line]), None)
+            return next(iter([*self._at_work, *(image for _, image in self._line)]), None)
 
     def close(self, timeout: float) -> bool:
         """Finish the images at work, forget those that wait, and end the threads.
@@ -113,7 +125,8 @@ class Intake(Generic[T]):
                 self._changed.wait_for(lambda: self._line or self._closed)
                 if self._closed:
                     return
-                image = self._line.popleft()
+                number, image = self._line.popleft()
+                self._at_work_on = max(self._at_work_on, number)
                 self._at_work.append(image)
             self._prepare(image)
             with self._changed:
