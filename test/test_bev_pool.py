@@ -21,6 +21,7 @@ from asd_perception.ops.bev_pool import (
     splat_cumulative,
     splat_reference,
 )
+from asd_training.bev_pool_benchmark import POOLS, TINY, case
 
 REFERENCES = {"index_add": splat_reference, "cumulative sum": splat_cumulative}
 
@@ -129,3 +130,10 @@ def test_it_is_three_times_faster_than_the_cumulative_sum_and_not_slower_than_in
     took = {name: statistics.median(values) for name, values in seconds.items()}
     assert 3 * took["splat"] <= took["cumulative sum"], took
     assert took["splat"] <= took["index_add"], took
+
+
+def test_the_benchmark_times_every_way_to_pool():
+    figures = case(TINY, 1, torch.device("cpu"), repeats=2, bandwidth=1e10)
+    assert set(figures["ms"]) == set(POOLS)
+    assert all(ms > 0 for times in figures["ms"].values() for ms in times.values())
+    assert 0 < figures["of_bandwidth"] < 1
