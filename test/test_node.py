@@ -91,6 +91,7 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     messages[3] = jpeg(images[3][:100])
     robot.send(messages, robot.next_stamps())
     robot.infos["CAM_BACK"].publish(camera_info("CAM_BACK", k=np.full(9, np.nan)))
+    time.sleep(0.5)  # or the good sweep would take the place of this one
     _, online = robot.detect([jpeg(image) for image in images])
     assert len(online) == 50
     robot.diagnosis("CAM_FRONT_LEFT", "truncated")
