@@ -77,14 +77,15 @@ def pixel_targets(
     nearest = np.full((shape[0], height * width), np.inf)
     source = np.full(nearest.shape, -1)  # index of that return, -1 for none
     for camera, (matrix, pose) in enumerate(zip(intrinsics, ego_from_camera, strict=True)):
-        in_camera = transform_points(inverse(pose), points)
-        in_front = np.flatnonzero(in_camera[:, 2] >= config.depth.near)
-        pixels, depth = project(in_camera[in_front], matrix)
+        camera_from_ego = inverse(pose)
+        depth = points @ camera_from_ego[2, :3] + camera_from_ego[2, 3]
+        in_front = np.flatnonzero(depth >= config.depth.near)
+        pixels, depth = project(transform_points(camera_from_ego, points[in_front]), matrix)
         # Feature pixel j covers the input pixels from stride * j to stride * (j + 1) - 1.
-        cell = np.floor((pixels + 0.5) / stride).astype(np.int64)
-        seen = np.flatnonzero(np.all((cell >= 0) & (cell < (width, height)), axis=1))
+        column, row = np.floor((pixels.T + 0.5) / stride).astype(np.int64)
+        seen = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
         seen = seen[np.argsort(-depth[seen], kind="stable")]  # the nearest is written last
-        flat = cell[seen, 1] * width + cell[seen, 0]
+        flat = row[seen] * width + column[seen]
         nearest[camera, flat] = depth[seen]
         source[camera, flat] = in_front[seen]
 
@@ -92,9 +93,10 @@ def pixel_targets(
     classes = np.full(nearest.shape, BACKGROUND)
     hit = np.flatnonzero(source >= 0)
     places = points[source.flat[hit]]
+    x, y = places[:, 0].copy(), places[:, 1].copy()  # side by side in memory, and quickly compared
     for box, label in zip(objects.boxes, objects.labels, strict=True):
         reach = np.linalg.norm(box[3:5]) / 2  # most returns are out of it, and quickly told
-        near = np.flatnonzero(np.abs(places[:, :2] - box[:2]).max(axis=1) <= reach)
+        near = np.flatnonzero((np.abs(x - box[0]) <= reach) & (np.abs(y - box[1]) <= reach))
         classes.flat[hit[near[points_in_box(places[near], box)]]] = label
     return PixelTargets(
         depth_bins=torch.where(inside, bins, UNKNOWN).reshape(shape),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
@@ -143,12 +144,14 @@ class KeyframeDataset(Dataset[TrainingSample]):
 
 
 def begin_loader_process(_: int) -> None:
-    """One thread, as many processes as shall be busy are there; and no last words at Ctrl-C.
+    """One thread, also of numpy's BLAS; as many processes as shall be busy are there. And no last
+    words at Ctrl-C.
 
     A process lends its batches to the main one, from a thread of its own. When that one stops in
     the middle of taking one, the thread would print the connection's loss as a traceback.
     """
     cv2.setNumThreads(0)
+    threadpool_limits(1)
     sys.excepthook = _all_but_lost_connections
 
 
