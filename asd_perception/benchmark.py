@@ -38,6 +38,7 @@ from tqdm import tqdm
 
 from asd_perception import model_directory
 from asd_perception.constants import CAMERAS
+from asd_perception.cuda_student import HALF, half_precision
 from asd_perception.detections import Detections
 from asd_perception.detector import Detector, EncodedImage, detections_of
 from asd_perception.errors import UserError, run_cli
@@ -54,6 +55,7 @@ WIDTH, HEIGHT = 1600, 900
 """Size in pixels of the cameras' images, as in nuScenes."""
 
 JPEG_QUALITY = 75
+FROM_RAW = "end to end, from raw images"
 END_TO_END = "end to end, from JPEG"
 
 
@@ -122,8 +124,10 @@ def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> d
     rig, images = example_rig(), example_images()
     with torch.inference_mode():
         ceilings = measure_ceilings(detector.device)
-        variants = {"ours": stages(detector, detector.network.student, rig, images, plain=False)}
-        with plain_ops():
+        with _mode("ours", detector.device):
+            ours = stages(detector, detector.network.student, rig, images, plain=False)
+        variants = {"ours": ours}
+        with _mode("reference", detector.device):
             plain = stages(detector, detector.student, rig, images, plain=True)
         if against_reference:
             variants["reference"] = plain
@@ -167,7 +171,7 @@ def stages(
             return cv2.cvtColor(cv2.imdecode(jpegs[camera], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         return decode_camera_image(jpegs[camera], (WIDTH, HEIGHT), detector.config.image_size)
 
-    images = [decoded(camera) for camera in range(len(jpegs))]
+    raw, images = images, [decoded(camera) for camera in range(len(jpegs))]
     inputs = detector.inputs(images, rig)
     pixels, intrinsics, poses = (tensor.to(detector.device) for tensor in inputs)
     config, size = student.config, tuple(pixels.shape[-2:])
@@ -215,6 +219,9 @@ def stages(
         last = {**by_camera, rig.names[-1]: encoded(len(rig) - 1)}
         return detector.detect_encoded(last, mountings, 0.0)
 
+    def from_raw() -> Detections:
+        return plainly(raw, rig, detector) if plain else detector.detect(raw, rig, 0.0)
+
     def plainly_from_jpegs() -> Detections:
         return plainly([decoded(camera) for camera in range(len(rig))], rig, detector)
 
@@ -229,6 +236,7 @@ def stages(
         "BEV encoder": of(student.bev_encoder, fused),
         "head": of(student.head, encoded_bev),
         "box decoding": Stage(lambda: decode(head, config.bev, config.max_objects)),
+        FROM_RAW: Stage(from_raw),
         END_TO_END: Stage(plainly_from_jpegs if plain else from_jpegs),
         "... from the last one's arrival": Stage(plainly_from_jpegs if plain else from_last_jpeg),
     }
@@ -262,8 +270,7 @@ def measure(
         samples: dict[str, list[tuple[float, float]]] = {variant: [] for variant in variants}
         for repeat in range(-max(2, repeats // 10), repeats):  # the negative ones warm up
             for variant, parts in variants.items():
-                mode = plain_ops() if variant == "reference" else contextlib.nullcontext()
-                with mode:
+                with _mode(variant, device):
                     wait()
                     start, cpu = time.perf_counter(), time.process_time()
                     parts[name].run()
@@ -278,6 +285,13 @@ def measure(
     return result
 
 
+def _mode(variant: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """The context in which a variant's network runs."""
+    if variant == "reference":
+        return plain_ops()
+    return half_precision() if device.type == "cuda" else contextlib.nullcontext()
+
+
 def _waiter(device: torch.device) -> Callable[[], None]:
     """What waits until the device has done everything asked of it."""
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -289,7 +303,8 @@ def measure_ceilings(device: torch.device) -> Ceilings:
     source = torch.ones((256 if on_gpu else 64) << 20, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     side = 8192 if on_gpu else 1024
-    matrix = torch.randn(side, side, device=device)
+    precision = HALF if on_gpu else torch.float32
+    matrix = torch.randn(side, side, device=device, dtype=precision)
     product = torch.empty_like(matrix)
 
     wait = _waiter(device)

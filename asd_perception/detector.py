@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from asd_perception import model_directory, onnx_parts
 from asd_perception.config import StudentConfig
 from asd_perception.constants import CAMERAS
+from asd_perception.cuda_student import CudaStudent, OnGpu
 from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
-from asd_perception.inference import InferenceStudent
-from asd_perception.network.center_head import Decoded, decode
+from asd_perception.inference import CpuStudent
+from asd_perception.network.center_head import Decoded
 from asd_perception.network.student import Student
 from asd_perception.preprocessing import (
     image_from_camera,
@@ -41,10 +42,10 @@ T = TypeVar("T")
 class EncodedImage:
     """One camera's image as the network has encoded it.
 
-    features: (F, h, w) on the detector's device. intrinsics: (3, 3) of the network's input.
+    features: as the network encoded it. intrinsics: (3, 3) of the network's input.
     """
 
-    features: torch.Tensor
+    features: torch.Tensor | OnGpu
     intrinsics: Array
 
 
@@ -62,11 +63,13 @@ class Detector:
         """
         self.device = find_device(device)
         self.student = student.to(self.device).eval()
-        self.network = InferenceStudent(self.student, graphs)
+        self.network: Any  # on a GPU with features of its own kind, which only it looks into
+        if self.device.type == "cuda":
+            self.network = CudaStudent(self.student)
+        else:
+            self.network = CpuStudent(self.student, graphs)
         # A graph encodes an image in one thread; PyTorch takes all of them for each.
         self._at_once = torch.get_num_threads() if graphs else 1
-        on_gpu = self.device.type == "cuda"
-        self._upload = torch.cuda.Stream(self.device) if on_gpu else None
 
     @classmethod
     def from_pretrained(
@@ -124,17 +127,8 @@ class Detector:
         image_size (width, height), intrinsics (3, 3) and distortion (8,) of the camera.
         Raises UserError for an image of another size.
         """
-        pixels, intrinsics = self._pixels(image, image_size, intrinsics, distortion)
-        if self._upload is None:
-            return EncodedImage(self._features(pixels), intrinsics)
-        with torch.cuda.stream(self._upload):  # beside the network that runs on the frame before
-            features = self._features(pixels)
-        self._upload.synchronize()
-        return EncodedImage(features, intrinsics)
-
-    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
-        on_device = pixels.to(self.device).permute(2, 0, 1)
-        return self.network.encode(on_device[None, None])[0, 0]
+        pixels, intrinsics = self._pixels(image, image_size, intrinsics, distortion, in_full=False)
+        return EncodedImage(self.network.encode(pixels), intrinsics)
 
     def _pixels(
         self,
@@ -142,13 +136,18 @@ class Detector:
         image_size: tuple[int, int],
         intrinsics: Array,
         distortion: Array,
-    ) -> tuple[torch.Tensor, Array]:
-        """The network's input (H, W, 3) uint8 RGB, on the CPU, and its intrinsics."""
+        in_full: bool = True,
+    ) -> tuple[NDArray[np.uint8], Array]:
+        """The preprocessed image and the intrinsics of the network's input.
+
+        in_full: also if the network itself would do it for this image.
+        """
         size = self.config.image_size
         intrinsics = image_from_camera(reduction_of(image, image_size)) @ intrinsics
-        pixels = preprocess(image, size, intrinsics, distortion)
         to_input = input_from_image(image.shape[1], image.shape[0], size)
-        return torch.from_numpy(pixels), to_input @ intrinsics
+        if in_full or np.any(distortion) or not self.network.takes(image):
+            image = preprocess(image, size, intrinsics, distortion)
+        return image, to_input @ intrinsics
 
     def detect_encoded(
         self,
@@ -157,27 +156,29 @@ class Detector:
         score_threshold: float,
     ) -> Detections:
         """`detect` for images that are encoded already; by camera, as are their poses (4, 4)."""
-        features = {name: image.features for name, image in encoded.items()}
         intrinsics = {name: image.intrinsics for name, image in encoded.items()}
-        batch = _batch(features, intrinsics, ego_from_camera)
-        with torch.inference_mode():
-            output = self.network.look(*batch)
-            decoded = decode(output.head, self.config.bev, self.config.max_objects)
-        found = detections_of(decoded, 0, score_threshold)
-        if output.simulated_points is None:  # a camera-only student has none
-            return found
+        found = self.network.find(
+            {name: image.features for name, image in encoded.items()},
+            *_calibration(intrinsics, ego_from_camera),
+        )
+        detections = detections_of(found.objects, 0, score_threshold)
+        if found.points is None:  # a camera-only student has none
+            return detections
         there = torch.tensor([name in encoded for name in CAMERAS])
-        points = output.simulated_points[0].cpu().unflatten(0, (len(CAMERAS), -1))[there]
-        return dataclasses.replace(found, simulated_points=points.flatten(0, 1).numpy())
+        points = found.points[0].unflatten(0, (len(CAMERAS), -1))[there]
+        return dataclasses.replace(detections, simulated_points=points.flatten(0, 1).numpy())
 
     def inputs(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the student's `forward` takes for `detect`'s frame, on the CPU."""
+        rows, columns = self.config.image_size
+        pixels = torch.zeros(1, len(CAMERAS), 3, rows, columns, dtype=torch.uint8)
         found = _by_camera(self._pixels, images, rig)
-        pixels = {name: x.permute(2, 0, 1) for name, (x, _) in zip(rig.names, found, strict=True)}
+        for name, (image, _) in zip(rig.names, found, strict=True):
+            pixels[0, CAMERAS.index(name)] = torch.from_numpy(image).permute(2, 0, 1)
         intrinsics = {name: matrix for name, (_, matrix) in zip(rig.names, found, strict=True)}
-        return _batch(pixels, intrinsics, _poses(rig))
+        return pixels, *_calibration(intrinsics, _poses(rig))
 
 
 def _by_camera(
@@ -203,31 +204,24 @@ def _by_camera(
         return list(threads.map(one, range(len(rig))))
 
 
-def _batch(
-    tensors: Mapping[str, torch.Tensor],
-    intrinsics: Mapping[str, Array],
-    ego_from_camera: Mapping[str, Array],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One frame of all cameras: images or features (1, N, ...), intrinsics, poses.
+def _calibration(
+    intrinsics: Mapping[str, Array], ego_from_camera: Mapping[str, Array]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One frame's intrinsics (1, N, 3, 3) and poses (1, N, 4, 4) of all CAMERAS.
 
-    A camera that is not there is all zeros, and placed where it sees nothing.
+    One that is not in `intrinsics` is placed where it sees nothing.
     """
-    unknown = [name for name in tensors if name not in CAMERAS]
-    if unknown or not tensors:
+    unknown = [name for name in intrinsics if name not in CAMERAS]
+    if unknown or not intrinsics:
         raise UserError(
             f"the rig's camera {unknown[0]} is none of {', '.join(CAMERAS)}"
             if unknown
             else "a frame needs an image of one camera at least"
         )
-    some = next(iter(tensors))
-    absent = torch.zeros_like(tensors[some])
+    some = next(iter(intrinsics.values()))
+    matrices = np.stack([intrinsics.get(name, some) for name in CAMERAS])
     poses = np.stack([ego_from_camera.get(name, ABSENT_CAMERA) for name in CAMERAS])
-    matrices = np.stack([intrinsics.get(name, intrinsics[some]) for name in CAMERAS])
-    return (
-        torch.stack([tensors.get(name, absent) for name in CAMERAS])[None],
-        torch.from_numpy(matrices).float()[None],
-        torch.from_numpy(poses).float()[None],
-    )
+    return torch.from_numpy(matrices).float()[None], torch.from_numpy(poses).float()[None]
 
 
 def _poses(rig: CameraRig) -> dict[str, Array]:

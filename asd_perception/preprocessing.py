@@ -150,9 +150,9 @@ def input_from_image(width: int, height: int, input_size: tuple[int, int]) -> Ar
     """
     rows, columns = input_size
     scale_x = columns / width
-    crop_height = _crop_height(width, input_size)
-    scale_y = rows / crop_height
-    top = height - crop_height
+    kept = crop_height(width, input_size)
+    scale_y = rows / kept
+    top = height - kept
     return np.array(
         [
             [scale_x, 0.0, 0.5 * scale_x - 0.5],
@@ -178,7 +178,7 @@ def preprocess(
     if distortion is not None and np.any(distortion):
         image = _undistort(image, np.asarray(intrinsics, float), np.asarray(distortion, float))
     height, width = image.shape[:2]
-    top = height - _crop_height(width, input_size)
+    top = height - crop_height(width, input_size)
     if top < 0:  # wider than the network's input: the missing sky is black
         image = cv2.copyMakeBorder(image, -top, 0, 0, 0, cv2.BORDER_CONSTANT)
         top = 0
@@ -207,7 +207,7 @@ def _undistortion_maps(
     return maps[0], maps[1]
 
 
-def _crop_height(width: int, input_size: tuple[int, int]) -> int:
+def crop_height(width: int, input_size: tuple[int, int]) -> int:
     """Rows of the image that fill the network's input at its aspect ratio."""
     rows, columns = input_size
     return max(1, round(rows * width / columns))

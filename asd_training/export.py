@@ -30,11 +30,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from asd_perception import model_directory
+from asd_perception.constants import CAMERAS
 from asd_perception.detector import Detector
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import wrap_angle
-from asd_perception.inference import InferenceStudent, fold_batch_norms
+from asd_perception.inference import CpuStudent, fold_batch_norms
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import depth_bin_centres
@@ -205,13 +206,13 @@ def write_model(
 
     def add(folder: Path) -> None:
         write_parts(student, folder, next(iter(frames.values())))
-        network = InferenceStudent(student, folder)
+        network = CpuStudent(student, folder)
 
         def answer(frame: Frame) -> Decoded:
             images, intrinsics, poses = frame
-            output = network.look(network.encode(images), intrinsics, poses)
-            with torch.inference_mode():
-                return decode(output.head, student.config.bev, student.config.max_objects)
+            arrays = images[0].permute(0, 2, 3, 1).numpy()
+            encoded = {name: network.encode(x) for name, x in zip(CAMERAS, arrays, strict=True)}
+            return network.find(encoded, intrinsics, poses).objects
 
         check(check_parity(OnnxStudent(student), answer, frames), out, tolerance)
 

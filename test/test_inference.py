@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from asd_perception.inference import InferenceStudent, fold_batch_norms
+from asd_perception.inference import CpuStudent, fold_batch_norms
 from asd_perception.model_directory import TINY, load
 
 
@@ -41,18 +41,17 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("graphs", [None, TINY])
 def test_answers_are_the_plain_networks_also_after_a_change_of_calibration(student, graphs):
     """The tolerance is that of float32 sums taken in another order."""
-    inference = InferenceStudent(student, graphs)
+    inference = CpuStudent(student, graphs)
     with torch.inference_mode():
         for seed, height in ((0, 1.5), (1, 1.5), (2, 1.6), (3, 1.5)):
             images, *calibration = frame(seed, height)
-            one_by_one = torch.cat(
-                [inference.encode(images[:, i : i + 1]) for i in range(6)], dim=1
-            )
+            arrays = images[0].permute(0, 2, 3, 1).numpy()
+            one_by_one = torch.stack([inference.encode(image) for image in arrays])[None]
             assert_same(inference.look(one_by_one, *calibration), student(images, *calibration))
 
 
 def test_geometry_is_kept_as_long_as_the_calibration_stays(student):
-    inference = InferenceStudent(student)
+    inference = CpuStudent(student)
     _, intrinsics, poses = frame(0)
     first = inference.geometry(intrinsics, poses)
     assert inference.geometry(intrinsics.clone(), poses.clone()) is first
@@ -63,7 +62,7 @@ def test_geometry_is_kept_as_long_as_the_calibration_stays(student):
 
 def test_the_student_it_is_made_from_stays_trainable(student):
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in student.modules())
-    folded = InferenceStudent(student).student
+    folded = CpuStudent(student).student
     assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == 1
     assert sum(isinstance(module, nn.BatchNorm2d) for module in student.modules()) == norms > 1
     assert all(parameter.requires_grad for parameter in student.parameters())

@@ -45,7 +45,8 @@ def test_graphs_and_pytorch_find_the_same_objects(model):
 
 def test_threads_that_encode_at_once_do_not_disturb_each_other():
     network = Detector.from_pretrained().network
-    images = torch.randint(0, 256, (8, 1, 1, 3, *network.student.config.image_size)).byte()
+    size = network.student.config.image_size
+    images = np.random.default_rng(0).integers(0, 256, (8, *size, 3), dtype=np.uint8)
     alone = [network.encode(image) for image in images]
     with ThreadPoolExecutor(8) as threads:
         for _ in range(5):

@@ -64,12 +64,16 @@ class ImageEncoder(nn.Module):
         pixels = (images.flatten(0, 1) - self.mean) / self.std
         # Convolutions keep their input's memory format, and run fastest on channels last.
         pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return self.features(pixels).unflatten(0, images.shape[:2])
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Normalised images (M, 3, H, W) to features (M, channels, h, w)."""
         stages = self.backbone(pixels).feature_maps  # fine to coarse
         lateral = [conv(stage) for conv, stage in zip(self.lateral, stages, strict=True)]
         merged = lateral[-1]
         for finer in reversed(lateral[:-1]):
             merged = finer + F.interpolate(merged, size=finer.shape[-2:], mode="nearest")
-        return self.smooth(merged).unflatten(0, images.shape[:2])
+        return self.smooth(merged)
 
     def recompute_stages(self) -> None:
         """Keep only the stages' inputs in training, and compute the rest again going backward.

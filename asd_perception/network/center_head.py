@@ -8,6 +8,7 @@ the rest at that cell (CenterPoint, Yin et al., CVPR 2021).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -102,6 +103,12 @@ def decode_boxes(rows: Tensor, columns: Tensor, encoded: Tensor, grid: BevGrid) 
     return torch.cat([centres + encoded[..., :2], encoded[..., 2:3], size, yaw[..., None]], dim=-1)
 
 
+@lru_cache
+def _allowed_on(device: torch.device) -> Tensor:
+    """_ALLOWED on a device. Kept: to send it there with each frame would be to wait for a GPU."""
+    return _ALLOWED.to(device)
+
+
 def decode(output: HeadOutput, grid: BevGrid, max_objects: int) -> Decoded:
     """The best `max_objects` heatmap peaks as objects. A cell is a peak if no neighbour exceeds it.
 
@@ -124,7 +131,7 @@ def decode(output: HeadOutput, grid: BevGrid, max_objects: int) -> Decoded:
         flat = maps.float().flatten(2)
         return flat.gather(2, cell[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
 
-    allowed = _ALLOWED.to(heatmap.device)[labels]  # (B, K, 8)
+    allowed = _allowed_on(heatmap.device)[labels]  # (B, K, 8)
     attribute = at_peaks(output.attribute).masked_fill(~allowed, -torch.inf).argmax(dim=-1)
     return Decoded(
         boxes=decode_boxes(cell // grid.size, cell % grid.size, at_peaks(output.boxes), grid),

@@ -91,7 +91,7 @@ def plan_splat(cells: Tensor, size: tuple[int, int]) -> SplatPlan:
     keys, order = cells.flatten().sort(stable=True)
     every_cell = torch.arange(batch * drop + 1, dtype=torch.int32, device=cells.device)
     starts = torch.searchsorted(keys, every_cell, out_int32=True)
-    if not cells.is_cuda:  # where the length would have to be waited for
+    if cells.device.type == "cpu":  # elsewhere the length would have to be waited for
         order = order[: int(starts[-1])]
     order = order.int()
     return SplatPlan(cells, order, order // per_source, starts, size)
@@ -103,10 +103,11 @@ def splat(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tensor:
     weights (B, S, K), features (B, S, C). Returns (B, C, rows, columns), channels last, in float32
     (float64 if one of them is), differentiable in weights and features.
     """
-    if _plain_form() or (weights.is_cuda and not _TRITON):
+    on_cpu = weights.device.type == "cpu"
+    if _plain_form() or not (on_cpu or _TRITON):
         return splat_reference(weights, features, plan)
     channels = features.shape[-1]
-    if weights.is_cuda:
+    if not on_cpu:
         from asd_perception.ops.bev_pool_triton import TritonSplat
 
         pooled = TritonSplat.apply(weights.flatten(0, 1), features.reshape(-1, channels), plan)

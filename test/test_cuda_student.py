@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: on a GPU the detector answers as on the CPU, after any change of calibration or cameras,
+and nothing that is recorded as a CUDA graph waits for the GPU or talks to the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from asd_perception.benchmark import example_images, example_rig
+from asd_perception.config import BACKBONES, BackboneConfig, StudentConfig
+from asd_perception.constants import CAMERAS
+from asd_perception.cuda_student import RecordedCall, halved
+from asd_perception.detector import Detector
+from asd_perception.inference import folded
+from asd_perception.model_directory import TINY, load
+from asd_perception.network import center_head
+from asd_perception.network.center_head import decode
+from asd_perception.network.student import Student
+from asd_perception.network.view_transform import frame_geometry
+from asd_perception.ops import bev_pool
+
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA GPU, and none is here"
+)
+
+
+class OneDevice(TorchDispatchMode):
+    """Fails at an operation whose tensors are not all on one device."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor)]
+        assert {x.device.type for x in tensors} <= {self.device}, f"{func} leaves {self.device}"
+        return result
+
+
+@pytest.mark.parametrize("fusion", ["heterogeneous", "symmetric", "camera_only"])
+@pytest.mark.parametrize(
+    "backbone", [BackboneConfig(), *BACKBONES.values()], ids=["tiny", *BACKBONES]
+)
+def test_what_is_recorded_stays_on_its_device_and_reads_no_value(backbone, fusion, monkeypatch):
+    """On the device "meta" tensors have shapes and no values: who asks for a value fails there, as
+    does who sends something over from the CPU."""
+    if fusion != "heterogeneous" and backbone != BackboneConfig():
+        pytest.skip("the fusion does not depend on the backbone")
+    config = StudentConfig(image_size=(96, 256), backbone=backbone, fusion=fusion)
+    student = folded(Student(config)).to("meta")
+    allowed = center_head._ALLOWED.to("meta")  # which is sent once, before a recording
+    monkeypatch.setattr(center_head, "_allowed_on", lambda device: allowed)
+    monkeypatch.setattr(bev_pool, "_TRITON", False)  # no kernel runs without values
+    with torch.inference_mode(), OneDevice("meta"):
+        features = student.image_encoder.features(torch.empty(1, 3, 96, 256, device="meta"))
+        matrices = (torch.empty(1, len(CAMERAS), n, n, device="meta") for n in (3, 4))
+        geometry = frame_geometry(*matrices, config.image_size, config)
+        six = torch.empty(1, len(CAMERAS), *features.shape[1:], device="meta")
+        found = decode(student.look(six, geometry).head, config.bev, config.max_objects)
+    assert found.boxes.shape == (1, config.max_objects, 7)
+
+
+def test_the_meta_device_would_show_it():
+    with OneDevice("meta"), pytest.raises((AssertionError, RuntimeError, NotImplementedError)):
+        torch.zeros(2, device="meta").cpu()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        int(torch.zeros(1, device="meta"))
+
+
+def test_halved_weights_under_autocast_answer_as_the_plain_network():
+    """Here in bfloat16, for which CPUs are made; float16 has eight times its precision."""
+    student = load(TINY)
+    detector = Detector(student)
+    images, *matrices = detector.inputs(example_images(), example_rig())
+    half = halved(folded(student), torch.bfloat16)
+    with torch.inference_mode():
+        expected = student(images, *matrices).head.heatmap.sigmoid()
+        with torch.autocast("cpu", torch.bfloat16):
+            output = half(images, *matrices)
+    assert output.camera_bev.dtype == torch.float32  # sums over cells
+    assert half.head.heatmap.weight.dtype == torch.bfloat16
+    assert {p.dtype for p in half.lift_splat.norm.parameters()} == {torch.float32}
+    assert (output.head.heatmap.float().sigmoid() - expected).abs().max() < 0.05
+
+
+# On a GPU
+
+
+@pytest.fixture(scope="module")
+def detectors():
+    return Detector.from_pretrained(TINY), Detector.from_pretrained(TINY, "cuda")
+
+
+def assert_same_objects(found, expected):
+    """Half precision moves scores and boxes a little, and may change the order of equals."""
+    assert abs(len(found) - len(expected)) <= 0.1 * len(expected) + 1
+    sure = expected.scores > 0.15
+    assert sure.sum() > 0
+    for box, score, label in zip(
+        expected.boxes[sure], expected.scores[sure], expected.labels[sure], strict=True
+    ):
+        same = found.labels == label
+        gap = np.linalg.norm(found.boxes[same, :3] - box[:3], axis=1)
+        assert gap.min() < 0.1
+        assert abs(found.scores[same][gap.argmin()] - score) < 0.03
+
+
+@needs_gpu
+def test_the_gpu_finds_what_the_cpu_finds_also_when_calibration_and_cameras_change(detectors):
+    cpu, gpu = detectors
+    rig, images = example_rig(), example_images()
+    higher = rig.ego_from_camera.copy()
+    higher[:, 2, 3] += 0.3
+    distortion = rig.distortion.copy()
+    distortion[2, 0] = -0.1
+    for changed in (
+        rig,
+        dataclasses.replace(rig, ego_from_camera=higher),
+        rig,
+        dataclasses.replace(rig, distortion=distortion),
+        rig,
+    ):
+        found = gpu.detect(images, changed, 0.05)
+        assert_same_objects(found, cpu.detect(images, changed, 0.05))
+        np.testing.assert_array_equal(found.boxes, gpu.detect(images, changed, 0.05).boxes)
+    for lost in (0, 3):
+        kept = [i for i in range(len(CAMERAS)) if i != lost]
+        smaller = dataclasses.replace(
+            rig,
+            names=tuple(CAMERAS[i] for i in kept),
+            **{
+                name: getattr(rig, name)[kept]
+                for name in ("intrinsics", "ego_from_camera", "image_sizes", "distortion")
+            },
+        )
+        some = [images[i] for i in kept]
+        assert_same_objects(gpu.detect(some, smaller, 0.05), cpu.detect(some, smaller, 0.05))
+    assert_same_objects(gpu.detect(images, rig, 0.05), cpu.detect(images, rig, 0.05))
+
+
+@needs_gpu
+def test_images_encoded_by_many_threads_keep_apart(detectors):
+    _, gpu = detectors
+    rig, images = example_rig(), example_images()
+
+    def encode(i):
+        size = int(rig.image_sizes[i, 0]), int(rig.image_sizes[i, 1])
+        return gpu.encode(images[i], size, rig.intrinsics[i], rig.distortion[i])
+
+    expected = [encode(i) for i in range(len(CAMERAS))]
+    torch.cuda.synchronize()
+    with ThreadPoolExecutor(len(CAMERAS)) as threads:
+        found = list(threads.map(encode, list(range(len(CAMERAS))) * 20))
+    torch.cuda.synchronize()
+    for i, each in enumerate(found):
+        assert torch.equal(each.features.features, expected[i % len(CAMERAS)].features.features)
+
+
+@needs_gpu
+def test_encoding_waits_for_nothing(detectors):
+    _, gpu = detectors
+    rig, images = example_rig(), example_images()
+    calibration = (1600, 900), rig.intrinsics[0], rig.distortion[0]
+    gpu.encode(images[0], *calibration)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        gpu.encode(images[0], *calibration)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_gpu
+def test_a_call_that_cannot_be_recorded_is_made_each_time_and_said(caplog):
+    value = torch.ones(3, device="cuda")
+    torch.cuda.synchronize()
+
+    def waits():
+        return (value * float(value.sum()),)
+
+    stream = torch.cuda.Stream()
+    with caplog.at_level(logging.WARNING):
+        call = RecordedCall(waits, stream)
+    assert "cannot be recorded" in caplog.text
+    with torch.cuda.stream(stream):
+        (kept,) = call.result
+        value.fill_(2.0)
+        assert call.replay()[0] is kept and kept.tolist() == [12.0] * 3
+
+
+@needs_gpu
+@pytest.mark.parametrize("backbone", ["resnet50", "swin_t"])
+def test_large_students_are_recorded(backbone, caplog):
+    config = StudentConfig(image_size=(256, 704), backbone=BACKBONES[backbone])
+    torch.manual_seed(0)
+    with caplog.at_level(logging.WARNING):
+        detector = Detector(Student(config), "cuda")
+    assert not caplog.records
+    found = detector.detect(example_images(), example_rig(), 0.0)
+    assert len(found) == config.max_objects and np.isfinite(found.boxes).all()
+
+
+def test_only_convolutions_and_linear_maps_are_halved():
+    student = halved(folded(Student(StudentConfig(backbone=BACKBONES["swin_t"]))))
+    for name, module in student.named_modules():
+        if parameters := list(module.parameters(recurse=False)):
+            half = isinstance(module, (nn.Conv2d, nn.Linear))
+            wanted = torch.float16 if half else torch.float32
+            assert {p.dtype for p in parameters} == {wanted}, name
