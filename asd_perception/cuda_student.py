@@ -178,21 +178,21 @@ class CudaStudent:
     ) -> Found:
         """As `CpuStudent.find`; intrinsics and ego_from_camera are on the CPU."""
         with torch.cuda.stream(self._finding):
+            if self._seen is None or not (
+                torch.equal(intrinsics, self._seen[0])
+                and torch.equal(ego_from_camera, self._seen[1])
+            ):
+                self._seen = None  # until the new geometry stands, whatever fails from here on
+                self._matrices.copy_(intrinsics.pin_memory(), non_blocking=True)
+                self._poses.copy_(ego_from_camera.pin_memory(), non_blocking=True)
+                self._geometry.replay()
+                self._seen = intrinsics.clone(), ego_from_camera.clone()
             for i, name in enumerate(CAMERAS):
                 if name in encoded:
                     self._finding.wait_event(encoded[name].ready)
                     self._features[0, i].copy_(encoded[name].features)
                 else:
                     self._features[0, i].zero_()
-            if self._seen is None or not (
-                torch.equal(intrinsics, self._seen[0])
-                and torch.equal(ego_from_camera, self._seen[1])
-            ):
-                self._seen = None  # until the new one stands: whatever fails from here on
-                self._matrices.copy_(intrinsics)
-                self._poses.copy_(ego_from_camera)
-                self._geometry.replay()
-                self._seen = intrinsics.clone(), ego_from_camera.clone()
             objects, points = self._find.replay()
             found = Found(
                 Decoded(*(tensor.to("cpu", non_blocking=True) for tensor in objects)),
