@@ -31,6 +31,7 @@ ROSDEP_KEY = {
     "safetensors": "python3-transformers-pip",
     "scipy": "python3-scipy",
     "simplejpeg": None,
+    "threadpoolctl": "python3-nuscenes-devkit-pip",  # through scikit-learn
     "torch": "python3-torch",
     "tqdm": "python3-tqdm",
     "transformers": "python3-transformers-pip",
