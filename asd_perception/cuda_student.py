@@ -2,23 +2,25 @@
 """The student on a CUDA GPU: half precision, recorded as CUDA graphs, no waiting in between.
 
 `encode` copies an image into pinned memory, sends it off and leaves the rest to the GPU: one kernel
-for crop, resize and normalisation (`ops/image_input_triton.py`), then the image encoder as a
-recorded graph. `find` lets the GPU wait for the images of a frame, replays all that is behind
-them, with the decoding of boxes, as a second graph, and waits once, on the CPU, for the objects.
+for channel order, crop, resize and normalisation (`ops/image_input_triton.py`), then the image
+encoder as a recorded graph. `find` lets the GPU wait for the images of a frame, replays all that is
+behind them, with the decoding of boxes, as a second graph, and waits once, on the CPU, for the
+objects.
 
 The cameras' geometry and the plan of BEV pooling are a third graph, replayed before the second when
 a matrix differs in any digit from the frame before: with other calibration, with a lost camera, at
 each frame with odometry. It writes where the second one reads, and both run on one stream, so that
 no frame can see another frame's geometry, and nothing is ever recorded anew.
 
-Convolutions and matrix products are in half precision, all sums over a grid cell and all geometry
-in single precision.
+Convolutions and matrix products are in half precision; sums over a grid cell, and geometry up to
+where the network takes it in, in single precision.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -33,7 +35,7 @@ from asd_perception.inference import Found, folded
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
-from asd_perception.preprocessing import crop_height
+from asd_perception.preprocessing import crop_height, is_bgr
 
 Result = TypeVar("Result")
 HALF = torch.float16
@@ -64,22 +66,35 @@ class RecordedCall(Generic[Result]):
             for _ in range(WARM_UP):
                 self.result = function()
             stream.synchronize()
+            self._graph: torch.cuda.CUDAGraph | None = None
             graph = torch.cuda.CUDAGraph()
             try:
+                # A recording that fails leaves PyTorch's allocator in disorder, so what waits is
+                # found out before one is begun.
+                torch.cuda.set_sync_debug_mode("error")
+                try:
+                    function()
+                finally:
+                    torch.cuda.set_sync_debug_mode("default")
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     result = function()
             except RuntimeError as error:
-                reason = " ".join(str(error).split())
+                reason = " ".join(str(error.__context__ or error).split())
                 logging.getLogger(__name__).warning(
                     "a part of the network cannot be recorded as a CUDA graph and runs slower: %s",
                     reason,
                 )
-                self._graph = None
             else:
                 self._graph, self.result = graph, result
+                del self._function  # which likely refers to who holds this
                 self.replay()  # recording computes nothing
             stream.synchronize()
 
+    @property
+    def recorded(self) -> bool:
+        return self._graph is not None
+
+    @torch.inference_mode()
     def replay(self) -> Result:
         """Compute `result` anew, on the present stream, which must be the recording's."""
         if self._graph is not None:
@@ -105,6 +120,7 @@ class CudaStudent:
         self.device = device = next(student.parameters()).device
         self._encoding, self._finding = (torch.cuda.Stream(device) for _ in range(2))
         self._lock = threading.Lock()  # around all that is put on the stream _encoding
+        self._under_way: deque[torch.cuda.Event] = deque(maxlen=2 * len(CAMERAS))  # images there
         height, width = config.image_size
         with torch.inference_mode():
             self._pixels = torch.zeros(1, 3, height, width, dtype=HALF, device=device).contiguous(
@@ -116,7 +132,8 @@ class CudaStudent:
         self._encode = RecordedCall(self._image_features, self._encoding)
         one = self._encode.result  # (1, F, h, w)
         with torch.inference_mode():
-            self._features = one.new_zeros(1, len(CAMERAS), *one.shape[1:])
+            six = one.new_zeros(len(CAMERAS), *one.shape[1:])
+            self._features = six.contiguous(memory_format=torch.channels_last)[None]
         torch.cuda.synchronize(device)
         self._geometry = RecordedCall(self._frame_geometry, self._finding)
         self._find = RecordedCall(self._objects, self._finding)
@@ -148,28 +165,40 @@ class CudaStudent:
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8]) -> OnGpu:
-        """An image (height, width, 3), uint8 RGB, to features, before the GPU has begun with it."""
+        """An image (height, width, 3), uint8 RGB, to features, before the GPU has begun with it.
+
+        It waits if the GPU is two sweeps behind: what is too much then waits where it can be left
+        out.
+        """
+        bgr = is_bgr(image)
         image = image[-crop_height(image.shape[1], self.config.image_size) :]
         pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-        np.copyto(pinned.numpy(), image)
+        np.copyto(pinned.numpy(), image[..., ::-1] if bgr else image)
         with self._lock, torch.cuda.stream(self._encoding):
-            self._pixels.copy_(self._input(pinned.to(self.device, non_blocking=True)))
+            if len(self._under_way) == self._under_way.maxlen:
+                self._under_way[0].synchronize()
+            self._set_input(pinned.to(self.device, non_blocking=True), bgr)
             # On this stream's memory: if nobody wants it, its place is taken after it was written.
             features = self._encode.replay()[0].clone()
             ready = torch.cuda.Event()
             ready.record()
+            self._under_way.append(ready)
         return OnGpu(features, ready)
 
-    def _input(self, image: Tensor) -> Tensor:
-        """The network's normalised input (1, 3, H, W) of an image on the GPU."""
+    def _set_input(self, image: Tensor, bgr: bool) -> None:
+        """Make the network's input of an image (height, width, 3) on the GPU."""
         config = self.config
         if not _TRITON:
             encoder = self.student.image_encoder
-            return ((image.permute(2, 0, 1) - encoder.mean) / encoder.std)[None]
+            image = image.flip(2) if bgr else image
+            self._pixels.copy_(((image.permute(2, 0, 1) - encoder.mean) / encoder.std)[None])
+            return
         from asd_perception.ops.image_input_triton import image_input
 
-        return image_input(
-            image[None], config.image_size, config.image_mean, config.image_std, dtype=HALF
+        image_input(
+            *(image[None], config.image_size, config.image_mean, config.image_std),
+            bgr=bgr,
+            out=self._pixels,
         )
 
     @torch.inference_mode()

@@ -42,7 +42,8 @@ T = TypeVar("T")
 class EncodedImage:
     """One camera's image as the network has encoded it.
 
-    features: as the network encoded it. intrinsics: (3, 3) of the network's input.
+    features: (F, h, w); from a GPU with the event of their being there. intrinsics: (3, 3) of the
+    network's input.
     """
 
     features: torch.Tensor | OnGpu
@@ -63,7 +64,7 @@ class Detector:
         """
         self.device = find_device(device)
         self.student = student.to(self.device).eval()
-        self.network: Any  # on a GPU with features of its own kind, which only it looks into
+        self.network: Any  # both have takes, encode and find; only they look into the features
         if self.device.type == "cuda":
             self.network = CudaStudent(self.student)
         else:
@@ -127,27 +128,18 @@ class Detector:
         image_size (width, height), intrinsics (3, 3) and distortion (8,) of the camera.
         Raises UserError for an image of another size.
         """
-        pixels, intrinsics = self._pixels(image, image_size, intrinsics, distortion, in_full=False)
-        return EncodedImage(self.network.encode(pixels), intrinsics)
+        of_image, of_input = self._intrinsics(image, image_size, intrinsics)
+        if np.any(distortion) or not self.network.takes(image):
+            image = preprocess(image, self.config.image_size, of_image, distortion)
+        return EncodedImage(self.network.encode(image), of_input)
 
-    def _pixels(
-        self,
-        image: NDArray[np.uint8],
-        image_size: tuple[int, int],
-        intrinsics: Array,
-        distortion: Array,
-        in_full: bool = True,
-    ) -> tuple[NDArray[np.uint8], Array]:
-        """The preprocessed image and the intrinsics of the network's input.
-
-        in_full: also if the network itself would do it for this image.
-        """
-        size = self.config.image_size
-        intrinsics = image_from_camera(reduction_of(image, image_size)) @ intrinsics
-        to_input = input_from_image(image.shape[1], image.shape[0], size)
-        if in_full or np.any(distortion) or not self.network.takes(image):
-            image = preprocess(image, size, intrinsics, distortion)
-        return image, to_input @ intrinsics
+    def _intrinsics(
+        self, image: NDArray[np.uint8], image_size: tuple[int, int], intrinsics: Array
+    ) -> tuple[Array, Array]:
+        """The intrinsics of an image, which may be a reduced one, and of the network's input."""
+        of_image = image_from_camera(reduction_of(image, image_size)) @ intrinsics
+        height, width = image.shape[:2]
+        return of_image, input_from_image(width, height, self.config.image_size) @ of_image
 
     def detect_encoded(
         self,
@@ -172,12 +164,17 @@ class Detector:
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the student's `forward` takes for `detect`'s frame, on the CPU."""
-        rows, columns = self.config.image_size
-        pixels = torch.zeros(1, len(CAMERAS), 3, rows, columns, dtype=torch.uint8)
-        found = _by_camera(self._pixels, images, rig)
-        for name, (image, _) in zip(rig.names, found, strict=True):
+        size = self.config.image_size
+
+        def prepare(image: Any, image_size: Any, intrinsics: Array, distortion: Array) -> Any:
+            of_image, of_input = self._intrinsics(image, image_size, intrinsics)
+            return preprocess(image, size, of_image, distortion), of_input
+
+        found = dict(zip(rig.names, _by_camera(prepare, images, rig), strict=True))
+        intrinsics = {name: of_input for name, (_, of_input) in found.items()}
+        pixels = torch.zeros(1, len(CAMERAS), 3, *size, dtype=torch.uint8)
+        for name, (image, _) in found.items():
             pixels[0, CAMERAS.index(name)] = torch.from_numpy(image).permute(2, 0, 1)
-        intrinsics = {name: matrix for name, (_, matrix) in zip(rig.names, found, strict=True)}
         return pixels, *_calibration(intrinsics, _poses(rig))
 
 

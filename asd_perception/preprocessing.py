@@ -170,11 +170,15 @@ def preprocess(
 ) -> NDArray[np.uint8]:
     """The network's input (rows, columns, 3) uint8 RGB from an image (height, width, 3) uint8 RGB.
 
+    A view of B, G, R that shows them as R, G, B (`is_bgr`) is put in order when it is small.
+
     intrinsics (3, 3) and distortion (8,) are needed only where the image is not rectified.
     Raises UserError for an image of another shape or type, or without pixels.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise UserError(f"image is {image.dtype} {image.shape}; expected uint8 (height, width, 3)")
+    if bgr := is_bgr(image):
+        image = image[..., ::-1]
     if distortion is not None and np.any(distortion):
         image = _undistort(image, np.asarray(intrinsics, float), np.asarray(distortion, float))
     height, width = image.shape[:2]
@@ -183,10 +187,14 @@ def preprocess(
         image = cv2.copyMakeBorder(image, -top, 0, 0, 0, cv2.BORDER_CONSTANT)
         top = 0
     rows, columns = input_size
-    shrinks = width >= columns
-    return cv2.resize(
-        image[top:], (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    how = cv2.INTER_AREA if width >= columns else cv2.INTER_LINEAR
+    pixels = cv2.resize(image[top:], (columns, rows), interpolation=how)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if bgr else pixels
+
+
+def is_bgr(image: NDArray[np.uint8]) -> bool:
+    """Whether an RGB image (height, width, 3) is a view of memory that holds B, G, R."""
+    return image.strides[2] < 0
 
 
 def _undistort(image: NDArray[np.uint8], intrinsics: Array, distortion: Array) -> NDArray[np.uint8]:

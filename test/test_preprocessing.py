@@ -17,6 +17,7 @@ from asd_perception.preprocessing import (
     decode_image,
     image_from_camera,
     input_from_image,
+    is_bgr,
     preprocess,
     reduction_of,
 )
@@ -199,3 +200,15 @@ def test_any_bytes_are_an_image_or_a_user_error(data):
     for encoded in (data, b"\xff\xd8" + data, b"\xff\xd8\xff\xc0" + data + b"\xff\xd9", png):
         with contextlib.suppress(UserError):
             decode_image(encoded)
+
+
+@pytest.mark.parametrize("distortion", [np.zeros(8), np.array([-0.2, 0.05, 0, 0, 0, 0, 0, 0])])
+def test_a_view_of_bgr_memory_gives_the_same_input(distortion):
+    rgb = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    intrinsics = np.array([[120.0, 0, 80], [0, 120.0, 45], [0, 0, 1]])
+    view = rgb[..., ::-1].copy()[..., ::-1]
+    assert np.array_equal(view, rgb) and is_bgr(view) and not is_bgr(rgb)
+    expected = preprocess(rgb, (32, 64), intrinsics, distortion)
+    found = preprocess(view, (32, 64), intrinsics, distortion)
+    np.testing.assert_array_equal(found, expected)
+    assert not is_bgr(found)

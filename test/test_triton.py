@@ -11,10 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_bev_pool import random_entries, with_gradients
-
-from asd_perception.ops.bev_pool import plan_splat, splat, splat_reference
-from asd_perception.preprocessing import preprocess
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu":
@@ -23,8 +19,12 @@ pytest.importorskip(
     "triton", reason="triton is not installed; the CUDA builds of torch bring it along"
 )
 
+from test_bev_pool import random_entries, with_gradients  # noqa: E402
+
+from asd_perception.ops.bev_pool import plan_splat, splat, splat_reference  # noqa: E402
 from asd_perception.ops.bev_pool_triton import TritonSplat  # noqa: E402
 from asd_perception.ops.image_input_triton import image_input  # noqa: E402
+from asd_perception.preprocessing import preprocess  # noqa: E402
 
 needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA GPU, and none is here")
 
@@ -108,6 +108,9 @@ def test_image_input_is_preprocessing_and_normalisation(image, network):
     assert np.abs(levels - levels.round()).max() < 1e-3  # whole levels, as training sees them
     difference = np.abs(levels - expected)
     assert difference.max() < 1.01 and (difference > 0.5).mean() < 0.05  # OpenCV rounds ties else
+    written = torch.empty_like(found)
+    image_input(on_device, network, MEAN, STD, out=written)
+    assert torch.equal(written, found)
     swapped = image_input(on_device.flip(-1), network, MEAN, STD, bgr=True, dtype=torch.float32)
     assert torch.equal(swapped, found)
 

@@ -110,7 +110,8 @@ def splat(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tensor:
     if not on_cpu:
         from asd_perception.ops.bev_pool_triton import TritonSplat
 
-        pooled = TritonSplat.apply(weights.flatten(0, 1), features.reshape(-1, channels), plan)
+        with torch.cuda.device_of(weights):  # Triton launches on the present device
+            pooled = TritonSplat.apply(weights.flatten(0, 1), features.reshape(-1, channels), plan)
     else:
         dtype = _sum_dtype(weights, features)
         pooled = _EmbeddingBagSplat.apply(

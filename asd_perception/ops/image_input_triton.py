@@ -33,11 +33,13 @@ def image_input(
     std: tuple[float, float, float],
     *,
     bgr: bool = False,
+    out: Tensor | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> Tensor:
     """Images (N, H, W, 3) uint8 to the normalised input (N, 3, *input_size), channels last.
 
-    mean, std: of R, G, B on the 0-255 scale. bgr: the images' channels are B, G, R.
+    mean, std: of R, G, B on the 0-255 scale. bgr: the images' channels are B, G, R. out: where to
+    write it, of that shape and order in memory; None: into a new tensor of `dtype`.
     W must be at least the input's width: area averaging only shrinks. Raises ValueError.
     """
     images = images.contiguous()
@@ -49,7 +51,12 @@ def image_input(
         raise ValueError(f"images are {width} wide, less than the network's input, {columns}")
     input_matrix = input_from_image(width, height, input_size)
     scale_x, scale_y = 1 / input_matrix[0, 0], 1 / input_matrix[1, 1]
-    result = images.new_empty(count, rows, columns, 3, dtype=dtype)
+    if out is None:
+        result = images.new_empty(count, rows, columns, 3, dtype=dtype)
+    else:
+        result = out.permute(0, 2, 3, 1)
+        if result.shape != (count, rows, columns, 3) or not result.is_contiguous():
+            raise ValueError(f"out is {tuple(out.shape)}, or not channels last")
     _resize_normalise[(count * rows, triton.cdiv(columns, COLUMNS))](
         images,
         result,
@@ -60,17 +67,20 @@ def image_input(
         round(height - rows * scale_y),  # negative where black rows stand for missing sky
         float(scale_x),
         float(scale_y),
+        math.ceil(scale_x) + 1,
+        math.ceil(scale_y) + 1,
         *mean,
         *std,
         BGR=bgr,
-        TAPS_X=math.ceil(scale_x) + 1,
-        TAPS_Y=math.ceil(scale_y) + 1,
         BLOCK=COLUMNS,
     )
     return result.permute(0, 3, 1, 2)
 
 
-@triton.jit
+# Compiled once for all sizes of images, before the first camera's are known.
+@triton.jit(
+    do_not_specialize=["height", "width", "rows", "columns", "top", "taps_x", "taps_y"],
+)
 def _resize_normalise(
     images,
     result,
@@ -81,6 +91,8 @@ def _resize_normalise(
     top,
     scale_x,
     scale_y,
+    taps_x,
+    taps_y,
     mean_r,
     mean_g,
     mean_b,
@@ -88,8 +100,6 @@ def _resize_normalise(
     std_g,
     std_b,
     BGR: tl.constexpr,
-    TAPS_X: tl.constexpr,
-    TAPS_Y: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     line = tl.program_id(0)
@@ -105,14 +115,14 @@ def _resize_normalise(
     r = tl.zeros((BLOCK,), tl.float32)
     g = tl.zeros((BLOCK,), tl.float32)
     b = tl.zeros((BLOCK,), tl.float32)
-    for i in range(TAPS_Y):
+    for i in range(taps_y):
         source_y = first_y + i
         weight_y = tl.maximum(
             tl.minimum(source_y + 1.0, low_y + scale_y) - tl.maximum(source_y * 1.0, low_y), 0.0
         )
         row = top + source_y
         there = (row >= 0) & (row < height)
-        for j in tl.static_range(TAPS_X):
+        for j in range(taps_x):
             source_x = first_x + j
             weight = weight_y * tl.maximum(
                 tl.minimum(source_x + 1.0, low_x + scale_x) - tl.maximum(source_x * 1.0, low_x), 0.0

@@ -65,7 +65,7 @@ def _matrix(q: object, p: object) -> Array:
 # Encodings that need no debayering or scaling: channels, and OpenCV's way to RGB.
 _PLAIN_ENCODINGS = {
     "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "bgr8": (3, None),  # which the view puts in order
     "rgba8": (4, cv2.COLOR_RGBA2RGB),
     "bgra8": (4, cv2.COLOR_BGRA2RGB),
     "mono8": (1, cv2.COLOR_GRAY2RGB),
@@ -97,6 +97,8 @@ def image_from_msg(msg: Image) -> NDArray[np.uint8]:
     channels, to_rgb = _PLAIN_ENCODINGS[msg.encoding]
     rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)
     pixels = rows[:, : msg.width * channels].reshape(msg.height, msg.width, channels)
+    if msg.encoding == "bgr8":
+        return pixels[..., ::-1]
     return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
 
 

@@ -176,7 +176,7 @@ class DetectorNode(LifecycleNode):
 
     def _release(self) -> None:
         """Stop the threads, and give up topics, model and the GPU's memory."""
-        self._stop()
+        ended = self._stop()
         self._pipeline = None
         for subscription in self._topics:
             self.destroy_subscription(subscription)
@@ -186,6 +186,8 @@ class DetectorNode(LifecycleNode):
         self._outputs.clear()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
+            if ended:  # images that nobody wants any more may still be on their way
+                torch.cuda.synchronize()
             gc.collect()  # also what a configure that failed half-way has left
             torch.cuda.empty_cache()
 
