@@ -350,6 +350,8 @@ def compare(expected: Decoded, found: Decoded, unsteady: NDArray[np.float64] = N
     away = np.linalg.norm(expected.boxes[:, None, :2] - unsteady, axis=-1)
     steady = away.min(axis=1, initial=np.inf) > REACH
     compared = expected.scores > cut
+    if len(set(expected.scores[compared])) == 1:  # every cell alike: a network that knows nothing
+        compared[:] = False
     kept = np.flatnonzero(compared & steady)
     distance = np.linalg.norm(
         expected.boxes[kept, None, :3].astype(np.float64) - found.boxes[None, :, :3], axis=-1
