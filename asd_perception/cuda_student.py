@@ -3,33 +3,39 @@
 
 `encode` copies an image into pinned memory, sends it off and leaves the rest to the GPU: one kernel
 for channel order, crop, resize and normalisation (`ops/image_input_triton.py`), then the image
-encoder as a recorded graph. `find` lets the GPU wait for the images of a frame, replays all that is
-behind them, with the decoding of boxes, as a second graph, and waits once, on the CPU, for the
-objects.
+encoder as a recorded graph. One image does not fill a large GPU: there are as many lanes as
+cameras, each a stream with the graph's buffers of its own, so that images that come together are
+encoded together. `find` lets the GPU wait for the images of a frame, replays all that is behind
+them, with the decoding of boxes, as a second graph, and waits once, on the CPU, for the objects.
+
+Before it is recorded the network is compiled (`torch.compile`): what lies between convolutions,
+biases and activations above all, becomes a third as many kernels.
 
 The cameras' geometry and the plan of BEV pooling are a third graph, replayed before the second when
 a matrix differs in any digit from the frame before: with other calibration, with a lost camera, at
 each frame with odometry. It writes where the second one reads, and both run on one stream, so that
 no frame can see another frame's geometry, and nothing is ever recorded anew.
 
-Convolutions and matrix products are in half precision; sums over a grid cell, and geometry up to
-where the network takes it in, in single precision.
+The image encoder is in half precision, as are convolutions and matrix products behind it; sums over
+a grid cell, normalisations, and geometry up to where the network takes it in, in single precision.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from asd_perception.config import StudentConfig
 from asd_perception.constants import CAMERAS
 from asd_perception.inference import Found, folded
 from asd_perception.network.center_head import Decoded, decode
@@ -37,6 +43,7 @@ from asd_perception.network.student import Student
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
 from asd_perception.preprocessing import crop_height, is_bgr
 
+P = ParamSpec("P")
 Result = TypeVar("Result")
 HALF = torch.float16
 _TRITON = find_spec("triton") is not None  # it comes with the CUDA builds of torch for Linux
@@ -107,6 +114,47 @@ class RecordedCall(Generic[Result]):
         return self.result
 
 
+class Lane:
+    """A place where one image at a time is encoded: a stream, the network's input, its features."""
+
+    def __init__(self, features_of: Callable[[Tensor], Tensor], config: StudentConfig) -> None:
+        """features_of: the network's input (1, 3, H, W) to features (1, F, h, w), on a GPU."""
+        self.stream = torch.cuda.Stream()
+        self._config = config
+        with torch.cuda.stream(self.stream), torch.inference_mode():
+            pixels = torch.zeros(1, 3, *config.image_size, dtype=HALF, device="cuda")
+            self._pixels = pixels.contiguous(memory_format=torch.channels_last)
+        self._encode = RecordedCall(lambda: features_of(self._pixels), self.stream)
+        self.recorded = self._encode.recorded
+
+    @torch.inference_mode()
+    def take(self, image: NDArray[np.uint8]) -> None:
+        """Make the network's input of an image (height, width, 3), uint8 RGB."""
+        config = self._config
+        bgr = is_bgr(image)
+        image = image[-crop_height(image.shape[1], config.image_size) :]
+        pinned = _pinned(image[..., ::-1] if bgr else image)
+        with torch.cuda.stream(self.stream):
+            there = pinned.to(self._pixels.device, non_blocking=True)
+            if _TRITON:
+                from asd_perception.ops.image_input_triton import image_input
+
+                image_input(
+                    *(there[None], config.image_size, config.image_mean, config.image_std),
+                    bgr=bgr,
+                    out=self._pixels,
+                )
+                return
+            levels = (there.flip(2) if bgr else there).permute(2, 0, 1)[None].float()
+            for c, (mean, std) in enumerate(zip(config.image_mean, config.image_std, strict=True)):
+                self._pixels[:, c].copy_((levels[:, c] - mean) / std)
+
+    def encode(self) -> Tensor:
+        """The features (1, F, h, w) of the image, on the lane's stream, until the next call."""
+        with torch.cuda.stream(self.stream):
+            return self._encode.replay()
+
+
 class CudaStudent:
     """A `Student` on a GPU in two steps, without gradients, as `CpuStudent` on the CPU.
 
@@ -116,41 +164,43 @@ class CudaStudent:
     def __init__(self, student: Student) -> None:
         """student: on the GPU to run on."""
         self.student = halved(folded(student))
+        # Fused attention is made for longer sequences than a window's 49 tokens.
+        self.student.image_encoder.backbone.set_attn_implementation("eager")
         self.config = config = student.config
         self.device = device = next(student.parameters()).device
-        self._encoding, self._finding = (torch.cuda.Stream(device) for _ in range(2))
-        self._lock = threading.Lock()  # around all that is put on the stream _encoding
+        self._finding = torch.cuda.Stream(device)
+        self._lock = threading.Lock()  # around all that is put on the lanes' streams
         self._under_way: deque[torch.cuda.Event] = deque(maxlen=2 * len(CAMERAS))  # images there
-        height, width = config.image_size
         with torch.inference_mode():
-            self._pixels = torch.zeros(1, 3, height, width, dtype=HALF, device=device).contiguous(
-                memory_format=torch.channels_last
-            )
             self._matrices = torch.eye(3, device=device).repeat(1, len(CAMERAS), 1, 1)
             self._poses = torch.eye(4, device=device).repeat(1, len(CAMERAS), 1, 1)
-        torch.cuda.synchronize(device)  # these were made on another stream
-        self._encode = RecordedCall(self._image_features, self._encoding)
-        one = self._encode.result  # (1, F, h, w)
-        with torch.inference_mode():
-            six = one.new_zeros(len(CAMERAS), *one.shape[1:])
-            self._features = six.contiguous(memory_format=torch.channels_last)[None]
-        torch.cuda.synchronize(device)
-        self._geometry = RecordedCall(self._frame_geometry, self._finding)
-        self._find = RecordedCall(self._objects, self._finding)
+        # What cannot be compiled runs as it is, and the log says so.
+        with torch.cuda.device(device), torch._dynamo.config.patch(suppress_errors=True):
+            features_of, objects_of = compiled(self._image_features), compiled(self._objects)
+            self.lanes = [Lane(features_of, config) for _ in CAMERAS]
+            one = self.lanes[0].encode()  # (1, F, h, w)
+            with torch.inference_mode():
+                six = one.new_zeros(len(CAMERAS), *one.shape[1:])
+                self._features = six.contiguous(memory_format=torch.channels_last)[None]
+            torch.cuda.synchronize(device)  # these were made on another stream
+            self._geometry = RecordedCall(compiled(self._frame_geometry), self._finding)
+            self._find = RecordedCall(
+                lambda: objects_of(self._features, self._geometry.result), self._finding
+            )
+        self._next_lane = itertools.cycle(self.lanes)
         self._seen: tuple[Tensor, Tensor] | None = None  # matrices of the geometry that stands
 
     # What is recorded
 
-    def _image_features(self) -> Tensor:
-        with half_precision():
-            return self.student.image_encoder.features(self._pixels)
+    def _image_features(self, pixels: Tensor) -> Tensor:
+        return self.student.image_encoder.features(pixels)
 
     def _frame_geometry(self) -> FrameGeometry:
         return frame_geometry(self._matrices, self._poses, self.config.image_size, self.config)
 
-    def _objects(self) -> tuple[Decoded, Tensor | None]:
+    def _objects(self, features: Tensor, geometry: FrameGeometry) -> tuple[Decoded, Tensor | None]:
         with half_precision():
-            output = self.student.look(self._features, self._geometry.result)
+            output = self.student.look(features, geometry)
         decoded = decode(output.head, self.config.bev, self.config.max_objects)
         return decoded, output.simulated_points
 
@@ -170,36 +220,19 @@ class CudaStudent:
         It waits if the GPU is two sweeps behind: what is too much then waits where it can be left
         out.
         """
-        bgr = is_bgr(image)
-        image = image[-crop_height(image.shape[1], self.config.image_size) :]
-        pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-        np.copyto(pinned.numpy(), image[..., ::-1] if bgr else image)
-        with self._lock, torch.cuda.stream(self._encoding):
+        with self._lock:
             if len(self._under_way) == self._under_way.maxlen:
                 self._under_way[0].synchronize()
-            self._set_input(pinned.to(self.device, non_blocking=True), bgr)
-            # On this stream's memory: if nobody wants it, its place is taken after it was written.
-            features = self._encode.replay()[0].clone()
-            ready = torch.cuda.Event()
-            ready.record()
+            lane = next(self._next_lane)
+            lane.take(image)
+            with torch.cuda.stream(lane.stream):
+                # On this stream's memory: if nobody wants it, its place is taken after it was
+                # written.
+                features = lane.encode()[0].clone()
+                ready = torch.cuda.Event()
+                ready.record()
             self._under_way.append(ready)
         return OnGpu(features, ready)
-
-    def _set_input(self, image: Tensor, bgr: bool) -> None:
-        """Make the network's input of an image (height, width, 3) on the GPU."""
-        config = self.config
-        if not _TRITON:
-            encoder = self.student.image_encoder
-            image = image.flip(2) if bgr else image
-            self._pixels.copy_(((image.permute(2, 0, 1) - encoder.mean) / encoder.std)[None])
-            return
-        from asd_perception.ops.image_input_triton import image_input
-
-        image_input(
-            *(image[None], config.image_size, config.image_mean, config.image_std),
-            bgr=bgr,
-            out=self._pixels,
-        )
 
     @torch.inference_mode()
     def find(
@@ -231,12 +264,27 @@ class CudaStudent:
         return found
 
 
-def halved(network: Student, dtype: torch.dtype = HALF) -> Student:
-    """Give convolutions and linear maps weights in half precision, in place.
+def _pinned(image: NDArray[np.uint8]) -> Tensor:
+    """A copy of an image in memory that a GPU can read by itself."""
+    pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+    if image.flags.c_contiguous and image.flags.writeable:  # as PyTorch wants its arrays
+        return pinned.copy_(torch.from_numpy(image))  # by several threads: a seventh of the time
+    np.copyto(pinned.numpy(), image)
+    return pinned
 
-    The rest of the network, normalisations above all, stays as it is; autocast brings the inputs of
-    each to what it wants.
+
+def compiled(function: Callable[P, Result]) -> Callable[P, Result]:
+    """`torch.compile` for one shape of each input; without Triton the function itself."""
+    return torch.compile(function, dynamic=False) if _TRITON else function
+
+
+def halved(network: Student, dtype: torch.dtype = HALF) -> Student:
+    """Bring the image encoder and, behind it, convolutions and linear maps to half precision.
+
+    In place. The rest of the network, normalisations above all, stays as it is; there autocast
+    brings the inputs of each to what it wants.
     """
+    network.image_encoder.to(dtype)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.to(dtype)
@@ -251,6 +299,6 @@ def tensors_of(value: Any) -> list[Tensor]:
 
 
 def half_precision() -> torch.autocast:
-    """The context in which a `halved` network runs."""
+    """The context in which a `halved` network runs behind its image encoder."""
     # Its weights need no cast, and a cache of casts would outlive a recording.
     return torch.autocast("cuda", HALF, cache_enabled=False)

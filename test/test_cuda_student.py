@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from asd_perception import cuda_student
 from asd_perception.benchmark import example_images, example_rig
 from asd_perception.config import BACKBONES, BackboneConfig, StudentConfig
 from asd_perception.constants import CAMERAS
@@ -106,7 +107,7 @@ def detectors():
 
 def all_recorded(gpu):
     network = gpu.network
-    return all(call.recorded for call in (network._encode, network._geometry, network._find))
+    return all(call.recorded for call in (*network.lanes, network._geometry, network._find))
 
 
 def assert_same_objects(found, expected):
@@ -209,7 +210,8 @@ def test_a_call_that_cannot_be_recorded_is_made_each_time_and_said(caplog):
 @needs_gpu
 @pytest.mark.parametrize("fusion", ["heterogeneous", "symmetric", "camera_only"])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_student_is_recorded(backbone, fusion):
+def test_every_student_is_recorded(backbone, fusion, monkeypatch):
+    monkeypatch.setattr(cuda_student, "compiled", lambda function: function)  # half a minute each
     if fusion != "heterogeneous" and backbone != "resnet18":
         pytest.skip("the fusion does not depend on the backbone")
     config = StudentConfig(image_size=(256, 704), backbone=BACKBONES[backbone], fusion=fusion)
@@ -220,10 +222,10 @@ def test_every_student_is_recorded(backbone, fusion):
     assert len(found) == config.max_objects and np.isfinite(found.boxes).all()
 
 
-def test_only_convolutions_and_linear_maps_are_halved():
+def test_behind_the_image_encoder_only_convolutions_and_linear_maps_are_halved():
     student = halved(folded(Student(StudentConfig(backbone=BACKBONES["swin_t"]))))
     for name, module in student.named_modules():
         if parameters := list(module.parameters(recurse=False)):
-            half = isinstance(module, (nn.Conv2d, nn.Linear))
+            half = name.startswith("image_encoder") or isinstance(module, (nn.Conv2d, nn.Linear))
             wanted = torch.float16 if half else torch.float32
             assert {p.dtype for p in parameters} == {wanted}, name

@@ -8,7 +8,6 @@ the rest at that cell (CenterPoint, Yin et al., CVPR 2021).
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -29,6 +28,9 @@ MAX_LOG_SIZE = 5.0
 _ALLOWED = torch.tensor(
     [[attribute in CLASS_ATTRIBUTES[name] for attribute in ATTRIBUTES] for name in CLASSES]
 )
+"""Which attributes (8) a class (10) may have."""
+
+_ALLOWED_ON = {_ALLOWED.device: _ALLOWED}
 
 
 class HeadOutput(NamedTuple):
@@ -103,10 +105,12 @@ def decode_boxes(rows: Tensor, columns: Tensor, encoded: Tensor, grid: BevGrid) 
     return torch.cat([centres + encoded[..., :2], encoded[..., 2:3], size, yaw[..., None]], dim=-1)
 
 
-@lru_cache
+@torch.compiler.assume_constant_result
 def _allowed_on(device: torch.device) -> Tensor:
     """_ALLOWED on a device. Kept: to send it there with each frame would be to wait for a GPU."""
-    return _ALLOWED.to(device)
+    if device not in _ALLOWED_ON:
+        _ALLOWED_ON[device] = _ALLOWED.to(device)
+    return _ALLOWED_ON[device]
 
 
 def decode(output: HeadOutput, grid: BevGrid, max_objects: int) -> Decoded:

@@ -77,7 +77,12 @@ def plain_ops() -> Iterator[None]:
 
 
 def _plain_form() -> bool:
-    return _plain or torch.compiler.is_exporting()
+    return _plain or _exporting()
+
+
+def _exporting() -> bool:
+    # To torch 2.11 compiling is exporting, too.
+    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 
 def plan_splat(cells: Tensor, size: tuple[int, int]) -> SplatPlan:
@@ -108,10 +113,7 @@ def splat(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tensor:
         return splat_reference(weights, features, plan)
     channels = features.shape[-1]
     if not on_cpu:
-        from asd_perception.ops.bev_pool_triton import TritonSplat
-
-        with torch.cuda.device_of(weights):  # Triton launches on the present device
-            pooled = TritonSplat.apply(weights.flatten(0, 1), features.reshape(-1, channels), plan)
+        pooled = _triton_splat(weights.flatten(0, 1), features.reshape(-1, channels), plan)
     else:
         dtype = _sum_dtype(weights, features)
         pooled = _EmbeddingBagSplat.apply(
@@ -160,6 +162,14 @@ def _bag_sums(table: Tensor, rows: Tensor, starts: Tensor, weights: Tensor) -> T
     )
 
 
+@torch.compiler.disable  # a compiled network calls it as it is
+def _triton_splat(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tensor:
+    from asd_perception.ops.bev_pool_triton import TritonSplat
+
+    with torch.cuda.device_of(weights):  # Triton launches on the present device
+        return TritonSplat.apply(weights, features, plan)
+
+
 def splat_reference(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tensor:
     """The same as `splat`, written plainly: build every product, then `index_add_` it to its cell.
 
@@ -169,7 +179,7 @@ def splat_reference(weights: Tensor, features: Tensor, plan: SplatPlan) -> Tenso
     products = weights.to(dtype)[..., None] * features.to(dtype)[:, :, None]  # (B, S, K, C)
     products, cells = products.flatten(0, 2), plan.cells.flatten().long()
     pooled = products.new_zeros(len(plan.cells) * drop_cell(plan.size) + 1, features.shape[-1])
-    if torch.compiler.is_exporting():
+    if _exporting():
         # In ONNX index_add is a ScatterND, in which ONNX Runtime's CPU threads add to one place at
         # once and lose sums (microsoft/onnxruntime#18048). This is a ScatterElements: one thread.
         pooled = pooled.scatter_add(0, cells[:, None].expand_as(products), products)

@@ -52,6 +52,7 @@ class TritonSplat(torch.autograd.Function):
             channels,
             BLOCK_E=ENTRIES,
             BLOCK_C=triton.next_power_of_2(channels),
+            num_warps=1,
         )
         return pooled
 

@@ -113,9 +113,11 @@ class DetectorNode(LifecycleNode):
         """The pipeline with its model. Raises UserError."""
         # Torch takes seconds to import: before that, --help answers and the node is in the graph.
         from asd_perception import model_directory
-        from asd_perception.detector import Detector
+        from asd_perception.detector import Detector, find_device
 
         model = settings.model or str(model_directory.TINY)
+        if find_device(settings.device).type == "cuda":
+            self.get_logger().info("compiling the model for the GPU: up to a minute the first time")
         detector = Detector.from_pretrained(model, device=settings.device)
         detector.warm_up()
         self._model_name = f"model {model} on {detector.device}"
