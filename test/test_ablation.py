@@ -27,7 +27,7 @@ from asd_perception.network.student import Student
 from asd_training.ablation.corruption import CORRUPTIONS, corrupt
 from asd_training.ablation.definition import read_ablation
 from asd_training.ablation.report import DEFINITION, paired, write_report
-from asd_training.ablation.runs import plan
+from asd_training.ablation.runs import plan, to_do
 
 CONFIGURATIONS = model_directory.TINY.parents[2] / "config" / "training"
 
@@ -137,6 +137,24 @@ def test_a_run_begun_with_another_configuration_is_refused(tmp_path):
     )
     with pytest.raises(UserError, match=r"plain-0 was .*\(steps: 2 there, 3 now\); remove it"):
         plan(read_ablation(file), tmp_path, out)
+
+
+def test_a_run_with_a_result_is_not_made_again(tmp_path):
+    jobs = plan(read_ablation(small_ablation(tmp_path, seeds=[0, 1])), tmp_path, tmp_path / "out")
+    result = {job.name: job.result for job in jobs}
+    labels = {job.name: job.labels for job in jobs}
+    result["taught-0"].parent.mkdir(parents=True)
+    for name in ("taught-0", "plain-1"):
+        result[name].write_text(json.dumps(labels[name]))
+    assert [job.name for job in to_do(jobs)] == ["teacher lidar", "plain-0", "taught-1"]
+    result["taught-1"].write_text(json.dumps(labels["taught-1"]))
+    assert [job.name for job in to_do(jobs)] == ["plain-0"]  # which needs no teacher
+    result["plain-0"].write_text(json.dumps({**labels["plain-0"], "changes": {"steps": 3}}))
+    with pytest.raises(UserError, match=r"plain-0.json was made with .*steps: 3 there, None now"):
+        to_do(jobs)
+    result["plain-0"].write_text("{")
+    with pytest.raises(UserError, match=r"plain-0.json is no result"):
+        to_do(jobs)
 
 
 def fake_results(folder: Path, ablation: Path, scores: dict[str, list[float]]) -> None:

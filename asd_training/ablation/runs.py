@@ -2,7 +2,8 @@
 """`asd-train ablate`: every row of an ablation, trained over several seeds; it can be interrupted.
 
 OUT/teachers/NAME and OUT/runs/ROW-SEED are ordinary run folders; OUT/results holds one JSON file a
-finished run, from which the report is written. With the same seed all rows see the same keyframes
+finished run, from which the report is written. A run that has its result there is not made again:
+results may come from several machines, each of which did a part. With the same seed all rows see the same keyframes
 in the same order, augmented alike, so that rows can be compared seed by seed.
 """
 
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--jobs is {args.jobs}; it must be at least 1")
     KeyframeIndex.open(args.data, args.version)  # wrong data is told, an index built, once
     jobs = plan(ablation, args.config.parent, args.out.resolve(), args.rows, args.seeds)
+    jobs = to_do(jobs)
     options = ["--version", args.version] if args.version else []
     with atomic_file(args.out / "results" / DEFINITION) as path:
         path.write_text(json.dumps(asdict(ablation), indent=1) + "\n")
@@ -157,6 +159,33 @@ def plan(
                 )
             )
     return jobs
+
+
+def to_do(jobs: list[Job]) -> list[Job]:
+    """The students without a result, and the teachers that these need.
+
+    Raises UserError for a result of another configuration.
+    """
+    students = [job for job in jobs if job.command == "student" and not _has_result(job)]
+    needed = {job.teacher for job in students}
+    return [job for job in jobs if job.command == "teacher" and job.folder in needed] + students
+
+
+def _has_result(job: Job) -> bool:
+    if not job.result.exists():
+        return False
+    try:
+        made = json.loads(job.result.read_text())
+        changes = made["changes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
+    if changes != job.labels["changes"]:
+        raise UserError(
+            f"{job.result} was made with another configuration "
+            f"({'; '.join(_differences(changes, job.labels['changes']))}); "
+            "remove it or choose another OUT"
+        )
+    return True
 
 
 def _job(
