@@ -3,8 +3,8 @@
 
 OUT/teachers/NAME and OUT/runs/ROW-SEED are ordinary run folders; OUT/results holds one JSON file a
 finished run, from which the report is written. A run that has its result there is not made again:
-results may come from several machines, each of which did a part. With the same seed all rows see the same keyframes
-in the same order, augmented alike, so that rows can be compared seed by seed.
+results may come from several machines, each of which did a part. With the same seed all rows see
+the same keyframes in the same order, augmented alike, so that they can be compared seed by seed.
 """
 
 from __future__ import annotations
