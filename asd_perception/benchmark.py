@@ -44,6 +44,7 @@ from asd_perception.cuda_student import (
     RecordedCall,
     compiled,
     half_precision,
+    pin,
 )
 from asd_perception.detections import Detections
 from asd_perception.detector import Detector, EncodedImage, detections_of
@@ -265,7 +266,7 @@ def as_on_gpu(
         stream = torch.cuda.Stream()
         call = RecordedCall(compiled(run), stream)
 
-        def replay(_inputs: Any = run) -> None:  # which must not be freed
+        def replay() -> None:
             with torch.cuda.stream(stream):
                 call.replay()
 
@@ -273,7 +274,7 @@ def as_on_gpu(
 
     def take_six() -> None:
         for lane, image in zip(network.lanes, images, strict=True):
-            lane.take(image)
+            lane.take(pin(image, network.config))
 
     def encode_six() -> None:
         for lane in network.lanes:
@@ -284,7 +285,9 @@ def as_on_gpu(
         for name, stage in tqdm(stages.items(), desc="recording", unit="stage", leave=False)
         if name != IMAGE_ENCODER and (stage.operations or name in (GEOMETRY, BOX_DECODING))
     }
-    runs |= {PREPROCESSING: take_six, IMAGE_ENCODER: encode_six}
+    runs[IMAGE_ENCODER] = encode_six
+    if network.takes(images[0]):
+        runs[PREPROCESSING] = take_six
     return {name: replace(stage, run=runs.get(name, stage.run)) for name, stage in stages.items()}
 
 

@@ -9,19 +9,20 @@ encoded together. `find` lets the GPU wait for the images of a frame, replays al
 them, with the decoding of boxes, as a second graph, and waits once, on the CPU, for the objects.
 
 Before it is recorded the network is compiled (`torch.compile`): what lies between convolutions,
-biases and activations above all, becomes a third as many kernels.
+biases and activations above all, becomes few kernels of many.
 
 The cameras' geometry and the plan of BEV pooling are a third graph, replayed before the second when
 a matrix differs in any digit from the frame before: with other calibration, with a lost camera, at
 each frame with odometry. It writes where the second one reads, and both run on one stream, so that
 no frame can see another frame's geometry, and nothing is ever recorded anew.
 
-The image encoder is in half precision, as are convolutions and matrix products behind it; sums over
-a grid cell, normalisations, and geometry up to where the network takes it in, in single precision.
+Convolutions and matrix products are in half precision; sums over a grid cell, normalisations, and
+geometry up to where the network takes it in, in single precision.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import threading
@@ -64,6 +65,7 @@ class RecordedCall(Generic[Result]):
     The function must neither wait for the GPU nor do anything on the host that a later call needs.
     `result` keeps its place in memory: each replay writes into it. Where the function cannot be
     recorded it is called every time, which is said in the log: slower, and the same answers.
+    The function, and with it what it reads, is kept: the graph reads from there.
     """
 
     def __init__(self, function: Callable[[], Result], stream: torch.cuda.Stream) -> None:
@@ -93,7 +95,6 @@ class RecordedCall(Generic[Result]):
                 )
             else:
                 self._graph, self.result = graph, result
-                del self._function  # which likely refers to who holds this
                 self.replay()  # recording computes nothing
             stream.synchronize()
 
@@ -114,38 +115,50 @@ class RecordedCall(Generic[Result]):
         return self.result
 
 
+class Pinned(NamedTuple):
+    """An image on its way: its rows that the network sees, in memory that a GPU reads by itself."""
+
+    image: Tensor
+    bgr: bool
+
+
 class Lane:
     """A place where one image at a time is encoded: a stream, the network's input, its features."""
 
-    def __init__(self, features_of: Callable[[Tensor], Tensor], config: StudentConfig) -> None:
-        """features_of: the network's input (1, 3, H, W) to features (1, F, h, w), on a GPU."""
-        self.stream = torch.cuda.Stream()
+    def __init__(
+        self,
+        features_of: Callable[[Tensor], Tensor],
+        config: StudentConfig,
+        device: torch.device,
+    ) -> None:
+        """features_of: the network's input (1, 3, H, W) to features (1, F, h, w), on `device`."""
+        self.stream = torch.cuda.Stream(device)
         self._config = config
         with torch.cuda.stream(self.stream), torch.inference_mode():
-            pixels = torch.zeros(1, 3, *config.image_size, dtype=HALF, device="cuda")
+            pixels = torch.zeros(1, 3, *config.image_size, dtype=HALF, device=device)
             self._pixels = pixels.contiguous(memory_format=torch.channels_last)
         self._encode = RecordedCall(lambda: features_of(self._pixels), self.stream)
-        self.recorded = self._encode.recorded
+
+    @property
+    def recorded(self) -> bool:
+        return self._encode.recorded
 
     @torch.inference_mode()
-    def take(self, image: NDArray[np.uint8]) -> None:
-        """Make the network's input of an image (height, width, 3), uint8 RGB."""
+    def take(self, pinned: Pinned) -> None:
+        """Make the network's input of an image."""
         config = self._config
-        bgr = is_bgr(image)
-        image = image[-crop_height(image.shape[1], config.image_size) :]
-        pinned = _pinned(image[..., ::-1] if bgr else image)
         with torch.cuda.stream(self.stream):
-            there = pinned.to(self._pixels.device, non_blocking=True)
+            image = pinned.image.to(self._pixels.device, non_blocking=True)
             if _TRITON:
                 from asd_perception.ops.image_input_triton import image_input
 
                 image_input(
-                    *(there[None], config.image_size, config.image_mean, config.image_std),
-                    bgr=bgr,
+                    *(image[None], config.image_size, config.image_mean, config.image_std),
+                    bgr=pinned.bgr,
                     out=self._pixels,
                 )
                 return
-            levels = (there.flip(2) if bgr else there).permute(2, 0, 1)[None].float()
+            levels = (image.flip(2) if pinned.bgr else image).permute(2, 0, 1)[None].float()
             for c, (mean, std) in enumerate(zip(config.image_mean, config.image_std, strict=True)):
                 self._pixels[:, c].copy_((levels[:, c] - mean) / std)
 
@@ -164,8 +177,6 @@ class CudaStudent:
     def __init__(self, student: Student) -> None:
         """student: on the GPU to run on."""
         self.student = halved(folded(student))
-        # Fused attention is made for longer sequences than a window's 49 tokens.
-        self.student.image_encoder.backbone.set_attn_implementation("eager")
         self.config = config = student.config
         self.device = device = next(student.parameters()).device
         self._finding = torch.cuda.Stream(device)
@@ -174,15 +185,15 @@ class CudaStudent:
         with torch.inference_mode():
             self._matrices = torch.eye(3, device=device).repeat(1, len(CAMERAS), 1, 1)
             self._poses = torch.eye(4, device=device).repeat(1, len(CAMERAS), 1, 1)
-        # What cannot be compiled runs as it is, and the log says so.
-        with torch.cuda.device(device), torch._dynamo.config.patch(suppress_errors=True):
+        torch.cuda.synchronize(device)  # all this was made on another stream
+        with torch.cuda.device(device):
             features_of, objects_of = compiled(self._image_features), compiled(self._objects)
-            self.lanes = [Lane(features_of, config) for _ in CAMERAS]
+            self.lanes = [Lane(features_of, config, device) for _ in CAMERAS]
             one = self.lanes[0].encode()  # (1, F, h, w)
             with torch.inference_mode():
                 six = one.new_zeros(len(CAMERAS), *one.shape[1:])
                 self._features = six.contiguous(memory_format=torch.channels_last)[None]
-            torch.cuda.synchronize(device)  # these were made on another stream
+            torch.cuda.synchronize(device)  # and this
             self._geometry = RecordedCall(compiled(self._frame_geometry), self._finding)
             self._find = RecordedCall(
                 lambda: objects_of(self._features, self._geometry.result), self._finding
@@ -193,7 +204,8 @@ class CudaStudent:
     # What is recorded
 
     def _image_features(self, pixels: Tensor) -> Tensor:
-        return self.student.image_encoder.features(pixels)
+        with half_precision():
+            return self.student.image_encoder.features(pixels)
 
     def _frame_geometry(self) -> FrameGeometry:
         return frame_geometry(self._matrices, self._poses, self.config.image_size, self.config)
@@ -220,11 +232,12 @@ class CudaStudent:
         It waits if the GPU is two sweeps behind: what is too much then waits where it can be left
         out.
         """
+        pinned = pin(image, self.config)
         with self._lock:
             if len(self._under_way) == self._under_way.maxlen:
                 self._under_way[0].synchronize()
             lane = next(self._next_lane)
-            lane.take(image)
+            lane.take(pinned)
             with torch.cuda.stream(lane.stream):
                 # On this stream's memory: if nobody wants it, its place is taken after it was
                 # written.
@@ -264,27 +277,43 @@ class CudaStudent:
         return found
 
 
-def _pinned(image: NDArray[np.uint8]) -> Tensor:
-    """A copy of an image in memory that a GPU can read by itself."""
+def pin(image: NDArray[np.uint8], config: StudentConfig) -> Pinned:
+    """Copy what the network sees of an image (height, width, 3), uint8 RGB."""
+    bgr = is_bgr(image)
+    image = image[-crop_height(image.shape[1], config.image_size) :]
+    image = image[..., ::-1] if bgr else image
     pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
     if image.flags.c_contiguous and image.flags.writeable:  # as PyTorch wants its arrays
-        return pinned.copy_(torch.from_numpy(image))  # by several threads: a seventh of the time
-    np.copyto(pinned.numpy(), image)
-    return pinned
+        pinned.copy_(torch.from_numpy(image))  # by several threads: 0.03 instead of 0.20 ms
+    else:
+        np.copyto(pinned.numpy(), image)
+    return Pinned(pinned, bgr)
 
 
 def compiled(function: Callable[P, Result]) -> Callable[P, Result]:
-    """`torch.compile` for one shape of each input; without Triton the function itself."""
-    return torch.compile(function, dynamic=False) if _TRITON else function
+    """`torch.compile` for one shape of each input; without Triton the function itself.
+
+    What cannot be compiled runs as it is, and the log says so.
+    """
+    if not _TRITON:
+        return function
+    fast = torch.compile(function, dynamic=False)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+        # The limit is on a line of code, which all detectors of a process share.
+        with torch._dynamo.config.patch(suppress_errors=True, recompile_limit=1000):
+            return fast(*args, **kwargs)
+
+    return call
 
 
 def halved(network: Student, dtype: torch.dtype = HALF) -> Student:
-    """Bring the image encoder and, behind it, convolutions and linear maps to half precision.
+    """Give convolutions and linear maps weights in half precision, in place.
 
-    In place. The rest of the network, normalisations above all, stays as it is; there autocast
-    brings the inputs of each to what it wants.
+    The rest of the network, normalisations above all, stays as it is; autocast brings the inputs of
+    each to what it wants.
     """
-    network.image_encoder.to(dtype)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.to(dtype)
@@ -299,6 +328,6 @@ def tensors_of(value: Any) -> list[Tensor]:
 
 
 def half_precision() -> torch.autocast:
-    """The context in which a `halved` network runs behind its image encoder."""
+    """The context in which a `halved` network runs."""
     # Its weights need no cast, and a cache of casts would outlive a recording.
     return torch.autocast("cuda", HALF, cache_enabled=False)

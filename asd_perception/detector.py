@@ -94,10 +94,10 @@ class Detector:
         """Detect once in black images, so that the first real frame is no slower than the rest."""
         height, width = self.config.image_size
         black = np.zeros((height, width, 3), np.uint8)
-        seen = self.encode(black, (width, height), np.eye(3), np.zeros(8))
-        self.detect_encoded(
-            {name: seen for name in CAMERAS}, dict.fromkeys(CAMERAS, np.eye(4)), 0.0
-        )
+        seen = {
+            name: self.encode(black, (width, height), np.eye(3), np.zeros(8)) for name in CAMERAS
+        }
+        self.detect_encoded(seen, dict.fromkeys(CAMERAS, np.eye(4)), 0.0)
 
     def detect(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig, score_threshold: float = 0.05

@@ -141,18 +141,28 @@ def test_a_run_begun_with_another_configuration_is_refused(tmp_path):
 
 def test_a_run_with_a_result_is_not_made_again(tmp_path):
     jobs = plan(read_ablation(small_ablation(tmp_path, seeds=[0, 1])), tmp_path, tmp_path / "out")
-    result = {job.name: job.result for job in jobs}
-    labels = {job.name: job.labels for job in jobs}
-    result["taught-0"].parent.mkdir(parents=True)
-    for name in ("taught-0", "plain-1"):
-        result[name].write_text(json.dumps(labels[name]))
+    by_name = {job.name: job for job in jobs}
+    jobs[0].result.parent.mkdir(parents=True)
+
+    def write(name, **changes):
+        job = by_name[name]
+        training = {**to_dict(job.config), **changes}
+        del training["student"]
+        result = {"changes": job.labels["changes"], "training": training}
+        job.result.write_text(json.dumps(result))
+
+    write("taught-0")
+    write("plain-1")
     assert [job.name for job in to_do(jobs)] == ["teacher lidar", "plain-0", "taught-1"]
-    result["taught-1"].write_text(json.dumps(labels["taught-1"]))
-    assert [job.name for job in to_do(jobs)] == ["plain-0"]  # which needs no teacher
-    result["plain-0"].write_text(json.dumps({**labels["plain-0"], "changes": {"steps": 3}}))
-    with pytest.raises(UserError, match=r"plain-0.json was made with .*steps: 3 there, None now"):
+    by_name["teacher lidar"].result.write_text("{}")
+    with pytest.raises(UserError, match=r"teacher-lidar.json is there and its model is not"):
         to_do(jobs)
-    result["plain-0"].write_text("{")
+    write("taught-1")
+    assert [job.name for job in to_do(jobs)] == ["plain-0"]  # which needs no teacher
+    write("plain-0", steps=3)
+    with pytest.raises(UserError, match=r"plain-0.json was made with .*steps: 3 there, 2 now"):
+        to_do(jobs)
+    by_name["plain-0"].result.write_text("{")
     with pytest.raises(UserError, match=r"plain-0.json is no result"):
         to_do(jobs)
 

@@ -44,6 +44,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _plain = False  # inside `plain_ops`
+_COMPILING_IS_EXPORTING = torch.__version__ < "2.13"
+"""Before, `torch.compiler.is_exporting()` is true within `torch.compile`, too."""
 _TRITON = find_spec("triton") is not None  # it comes with the CUDA builds of torch for Linux
 
 
@@ -81,8 +83,9 @@ def _plain_form() -> bool:
 
 
 def _exporting() -> bool:
-    # To torch 2.11 compiling is exporting, too.
-    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+    return torch.compiler.is_exporting() and not (
+        _COMPILING_IS_EXPORTING and torch.compiler.is_dynamo_compiling()
+    )
 
 
 def plan_splat(cells: Tensor, size: tuple[int, int]) -> SplatPlan:

@@ -41,6 +41,7 @@ class TritonSplat(torch.autograd.Function):
         ctx.plan = plan
         ctx.save_for_backward(weights, features)
         channels = features.shape[1]
+        block_c = triton.next_power_of_2(channels)
         pooled = features.new_empty(len(plan.starts) - 1, channels, dtype=torch.float32)
         _sum_into_cells[(len(pooled),)](
             weights,
@@ -51,8 +52,8 @@ class TritonSplat(torch.autograd.Function):
             pooled,
             channels,
             BLOCK_E=ENTRIES,
-            BLOCK_C=triton.next_power_of_2(channels),
-            num_warps=1,
+            BLOCK_C=block_c,
+            num_warps=max(1, block_c // 128),  # most cells have few entries: more warps wait
         )
         return pooled
 

@@ -84,8 +84,7 @@ def run(args: argparse.Namespace) -> None:
     if args.jobs < 1:
         raise UserError(f"--jobs is {args.jobs}; it must be at least 1")
     KeyframeIndex.open(args.data, args.version)  # wrong data is told, an index built, once
-    jobs = plan(ablation, args.config.parent, args.out.resolve(), args.rows, args.seeds)
-    jobs = to_do(jobs)
+    jobs = to_do(plan(ablation, args.config.parent, args.out.resolve(), args.rows, args.seeds))
     options = ["--version", args.version] if args.version else []
     with atomic_file(args.out / "results" / DEFINITION) as path:
         path.write_text(json.dumps(asdict(ablation), indent=1) + "\n")
@@ -164,26 +163,38 @@ def plan(
 def to_do(jobs: list[Job]) -> list[Job]:
     """The students without a result, and the teachers that these need.
 
-    Raises UserError for a result of another configuration.
+    Raises UserError for a result of another configuration, and for a teacher that was trained
+    elsewhere: the students of one ablation learn from one teacher.
     """
     students = [job for job in jobs if job.command == "student" and not _has_result(job)]
     needed = {job.teacher for job in students}
-    return [job for job in jobs if job.command == "teacher" and job.folder in needed] + students
+    teachers = [job for job in jobs if job.command == "teacher" and job.folder in needed]
+    for job in teachers:
+        if job.result.exists() and not (job.folder / "model").exists():
+            raise UserError(
+                f"{job.result} is there and its model is not: copy {job.folder / 'model'} from "
+                "where it was trained, or remove the results of it and of all its students"
+            )
+    return teachers + students
 
 
 def _has_result(job: Job) -> bool:
+    """Whether a student's result is there. Raises UserError if it is another configuration's."""
     if not job.result.exists():
         return False
     try:
-        made = json.loads(job.result.read_text())
-        changes = made["changes"]
-    except (ValueError, KeyError, TypeError) as error:
+        result = json.loads(job.result.read_text())
+        made = {"set": result["changes"], **result["training"]}
+        made["distillation"].pop("teacher")  # its path
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
-    if changes != job.labels["changes"]:
+    wanted = {"set": job.labels["changes"], **to_dict(job.config)}
+    wanted = json.loads(json.dumps(wanted))
+    del wanted["student"], wanted["distillation"]["teacher"]
+    if made != wanted:
         raise UserError(
             f"{job.result} was made with another configuration "
-            f"({'; '.join(_differences(changes, job.labels['changes']))}); "
-            "remove it or choose another OUT"
+            f"({'; '.join(_differences(made, wanted))}); remove it or choose another OUT"
         )
     return True
 
