@@ -74,6 +74,7 @@ def write_report(results: Path, file: Path) -> None:
         parts += [
             setting_text(ablation, runs, read_teachers(results)),
             rows_table(ablation, runs),
+            missing_text(ablation, runs),
             pairs_table(ablation, runs),
             _picture(plot, file, "mAP and NDS a row, each dot a seed"),
         ]
@@ -153,7 +154,6 @@ def rows_table(ablation: Ablation, runs: Results) -> str:
     for row in ablation.rows:
         mine = runs[row.name]
         if not mine:
-            lines.append(f"| {row.title} |" + " – |" * 7 + " 0 |")
             continue
         errors = [result["validation"]["tp_errors"]["trans_err"] for result in mine.values()]
         mark = {ablation.baseline: " (baseline)", ablation.control: " (control)"}
@@ -176,12 +176,19 @@ def pairs_table(ablation: Ablation, runs: Results) -> str:
     titles = {row.name: row.title for row in ablation.rows}
     lines = ["| row | against | ΔmAP | ΔNDS | seeds |", "| --- | --- | --- | --- | --- |"]
     for ours, theirs in ablation.compare:
-        common = len(runs[ours].keys() & runs[theirs].keys())
-        lines.append(
-            f"| {titles[ours]} | {titles[theirs]} | {_difference(runs, ours, theirs, 'mean_ap')} "
-            f"| {_difference(runs, ours, theirs, 'nds')} | {common} |"
-        )
-    return "\n".join(lines)
+        if common := len(runs[ours].keys() & runs[theirs].keys()):
+            lines.append(
+                f"| {titles[ours]} | {titles[theirs]} "
+                f"| {_difference(runs, ours, theirs, 'mean_ap')} "
+                f"| {_difference(runs, ours, theirs, 'nds')} | {common} |"
+            )
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def missing_text(ablation: Ablation, runs: Results) -> str:
+    """The rows that are in no table, since none of their runs has finished."""
+    missing = [row.title for row in ablation.rows if not runs[row.name]]
+    return f"Not run yet: {'; '.join(missing)}." if missing else ""
 
 
 def setting_text(ablation: Ablation, runs: Results, teachers: list[dict[str, Any]]) -> str:
