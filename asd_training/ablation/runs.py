@@ -188,8 +188,8 @@ def _has_result(job: Job) -> bool:
         made["distillation"].pop("teacher")  # its path
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
-    wanted = {"set": job.labels["changes"], **to_dict(job.config)}
-    wanted = json.loads(json.dumps(wanted))
+    # By way of JSON, as the result: lists instead of tuples
+    wanted = json.loads(json.dumps({"set": job.labels["changes"], **to_dict(job.config)}))
     del wanted["student"], wanted["distillation"]["teacher"]
     if made != wanted:
         raise UserError(
