@@ -63,7 +63,8 @@ WIDTH, HEIGHT = 1600, 900
 
 JPEG_QUALITY = 75
 PREPROCESSING = "preprocessing"
-IMAGE_ENCODER = "image encoder"
+IMAGE_ENCODER = "image encoder, as one batch"
+ONE_BY_ONE = "image encoder, one by one"
 GEOMETRY = "geometry, new calibration"
 BOX_DECODING = "box decoding"
 FROM_RAW = "end to end, from raw images"
@@ -201,6 +202,9 @@ def stages(
         """A stage that is a call of a module."""
         return counted(lambda: part(*arguments), arguments, part.parameters())
 
+    def one_by_one() -> tuple[Tensor, ...]:
+        return tuple(student.image_encoder(image) for image in pixels.split(1, dim=1))
+
     fused, fusing = camera_bev, {}
     if config.fusion != "camera_only":
         seen = features, geometry, camera_bev
@@ -245,6 +249,7 @@ def stages(
         PREPROCESSING: Stage(lambda: detector.inputs(images, rig)),
         GEOMETRY: Stage(lambda: frame_geometry(intrinsics, poses, size, config)),
         IMAGE_ENCODER: of(student.image_encoder, pixels),
+        ONE_BY_ONE: counted(one_by_one, [pixels], student.image_encoder.parameters()),
         "depth and context": of(lift.head, features, geometry.conditions),
         "BEV pooling": pooling,
         **fusing,
@@ -273,19 +278,21 @@ def as_on_gpu(
         return replay
 
     def take_six() -> None:
-        for lane, image in zip(network.lanes, images, strict=True):
-            lane.take(pin(image, network.config))
+        for i, image in enumerate(images):
+            network.all_at_once.take(pin(image, network.config), i)
 
-    def encode_six() -> None:
+    def encode_one_by_one() -> None:
         for lane in network.lanes:
             lane.encode()
 
     runs = {
         name: recorded(stage.run)
         for name, stage in tqdm(stages.items(), desc="recording", unit="stage", leave=False)
-        if name != IMAGE_ENCODER and (stage.operations or name in (GEOMETRY, BOX_DECODING))
+        if name not in (IMAGE_ENCODER, ONE_BY_ONE)
+        and (stage.operations or name in (GEOMETRY, BOX_DECODING))
     }
-    runs[IMAGE_ENCODER] = encode_six
+    runs[IMAGE_ENCODER] = network.all_at_once.encode
+    runs[ONE_BY_ONE] = encode_one_by_one
     if network.takes(images[0]):
         runs[PREPROCESSING] = take_six
     return {name: replace(stage, run=runs.get(name, stage.run)) for name, stage in stages.items()}

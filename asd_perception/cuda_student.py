@@ -4,9 +4,11 @@
 `encode` copies an image into pinned memory, sends it off and leaves the rest to the GPU: one kernel
 for channel order, crop, resize and normalisation (`ops/image_input_triton.py`), then the image
 encoder as a recorded graph. One image does not fill a large GPU: there are as many lanes as
-cameras, each a stream with the graph's buffers of its own, so that images that come together are
-encoded together. `find` lets the GPU wait for the images of a frame, replays all that is behind
-them, with the decoding of boxes, as a second graph, and waits once, on the CPU, for the objects.
+cameras, each a stream with the graph's buffers of its own, so that images that come at about the
+same time are encoded at the same time. Where all of a frame's images are there to begin with, one
+batch of them takes less of the GPU's time (`encode_together`). `find` lets the GPU wait for the
+images of a frame, replays all that is behind them, with the decoding of boxes, as a second graph,
+and waits once, on the CPU, for the objects.
 
 Before it is recorded the network is compiled (`torch.compile`): what lies between convolutions,
 biases and activations above all, becomes few kernels of many.
@@ -27,7 +29,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
@@ -123,19 +125,21 @@ class Pinned(NamedTuple):
 
 
 class Lane:
-    """A place where one image at a time is encoded: a stream, the network's input, its features."""
+    """A place where B images at a time are encoded: a stream, the network's input, its features."""
 
     def __init__(
         self,
         features_of: Callable[[Tensor], Tensor],
         config: StudentConfig,
         device: torch.device,
+        images: int = 1,
     ) -> None:
-        """features_of: the network's input (1, 3, H, W) to features (1, F, h, w), on `device`."""
+        """features_of: the network's input (B, 3, H, W) to features (B, F, h, w), on `device`.
+        images: B."""
         self.stream = torch.cuda.Stream(device)
         self._config = config
         with torch.cuda.stream(self.stream), torch.inference_mode():
-            pixels = torch.zeros(1, 3, *config.image_size, dtype=HALF, device=device)
+            pixels = torch.zeros(images, 3, *config.image_size, dtype=HALF, device=device)
             self._pixels = pixels.contiguous(memory_format=torch.channels_last)
         self._encode = RecordedCall(lambda: features_of(self._pixels), self.stream)
 
@@ -144,26 +148,26 @@ class Lane:
         return self._encode.recorded
 
     @torch.inference_mode()
-    def take(self, pinned: Pinned) -> None:
-        """Make the network's input of an image."""
-        config = self._config
+    def take(self, pinned: Pinned, i: int = 0) -> None:
+        """Make an image the i-th of the network's input."""
+        config, pixels = self._config, self._pixels[i : i + 1]
         with torch.cuda.stream(self.stream):
-            image = pinned.image.to(self._pixels.device, non_blocking=True)
+            image = pinned.image.to(pixels.device, non_blocking=True)
             if _TRITON:
                 from asd_perception.ops.image_input_triton import image_input
 
                 image_input(
                     *(image[None], config.image_size, config.image_mean, config.image_std),
                     bgr=pinned.bgr,
-                    out=self._pixels,
+                    out=pixels,
                 )
                 return
             levels = (image.flip(2) if pinned.bgr else image).permute(2, 0, 1)[None].float()
             for c, (mean, std) in enumerate(zip(config.image_mean, config.image_std, strict=True)):
-                self._pixels[:, c].copy_((levels[:, c] - mean) / std)
+                pixels[:, c].copy_((levels[:, c] - mean) / std)
 
     def encode(self) -> Tensor:
-        """The features (1, F, h, w) of the image, on the lane's stream, until the next call."""
+        """The features (B, F, h, w) of the images, on the lane's stream, until the next call."""
         with torch.cuda.stream(self.stream):
             return self._encode.replay()
 
@@ -171,7 +175,7 @@ class Lane:
 class CudaStudent:
     """A `Student` on a GPU in two steps, without gradients, as `CpuStudent` on the CPU.
 
-    `encode` may be called by any thread, `find` by one at a time.
+    `encode` and `encode_together` may be called by any thread, `find` by one at a time.
     """
 
     def __init__(self, student: Student) -> None:
@@ -199,6 +203,7 @@ class CudaStudent:
                 lambda: objects_of(self._features, self._geometry.result), self._finding
             )
         self._next_lane = itertools.cycle(self.lanes)
+        self._features_of = features_of
         self._seen: tuple[Tensor, Tensor] | None = None  # matrices of the geometry that stands
 
     # What is recorded
@@ -234,18 +239,43 @@ class CudaStudent:
         """
         pinned = pin(image, self.config)
         with self._lock:
-            if len(self._under_way) == self._under_way.maxlen:
-                self._under_way[0].synchronize()
+            self._wait_for_turn()
             lane = next(self._next_lane)
             lane.take(pinned)
-            with torch.cuda.stream(lane.stream):
-                # On this stream's memory: if nobody wants it, its place is taken after it was
-                # written.
-                features = lane.encode()[0].clone()
-                ready = torch.cuda.Event()
-                ready.record()
-            self._under_way.append(ready)
+            (features,), ready = self._encode(lane)
         return OnGpu(features, ready)
+
+    @torch.inference_mode()
+    def encode_together(self, images: Sequence[NDArray[np.uint8]]) -> list[OnGpu]:
+        """`encode` for a whole frame's images, which are there to begin with."""
+        if len(images) != len(CAMERAS):
+            return [self.encode(image) for image in images]
+        with self._lock:
+            self._wait_for_turn()
+            for i, image in enumerate(images):  # while one goes over, the next one is copied
+                self.all_at_once.take(pin(image, self.config), i)
+            features, ready = self._encode(self.all_at_once)
+        return [OnGpu(each, ready) for each in features]
+
+    @functools.cached_property
+    def all_at_once(self) -> Lane:
+        """The lane of a whole frame, recorded when it is first wanted: the node never does."""
+        with torch.cuda.device(self.device):
+            return Lane(self._features_of, self.config, self.device, len(CAMERAS))
+
+    def _wait_for_turn(self) -> None:
+        if len(self._under_way) == self._under_way.maxlen:
+            self._under_way[0].synchronize()
+
+    def _encode(self, lane: Lane) -> tuple[Tensor, torch.cuda.Event]:
+        """The features (B, F, h, w) of what the lane has taken, and when they are there."""
+        with torch.cuda.stream(lane.stream):
+            # On this stream's memory: if nobody wants it, its place is taken after it was written.
+            features = lane.encode().clone()
+            ready = torch.cuda.Event()
+            ready.record()
+        self._under_way.extend([ready] * len(features))
+        return features, ready
 
     @torch.inference_mode()
     def find(

@@ -111,7 +111,13 @@ class Detector:
         Returns objects of at least `score_threshold`, best first, with the simulated points.
         Raises UserError for a camera of another name, or an image that disagrees with the rig.
         """
-        found = _by_camera(self.encode, images, rig, self._at_once)
+        if isinstance(self.network, CudaStudent):
+            prepared = _by_camera(self._prepare, images, rig)
+            features = self.network.encode_together([image for image, _ in prepared])
+            matrices = [of_input for _, of_input in prepared]
+            found = [EncodedImage(*both) for both in zip(features, matrices, strict=True)]
+        else:
+            found = _by_camera(self.encode, images, rig, self._at_once)
         encoded = dict(zip(rig.names, found, strict=True))
         return self.detect_encoded(encoded, _poses(rig), score_threshold)
 
@@ -128,10 +134,21 @@ class Detector:
         image_size (width, height), intrinsics (3, 3) and distortion (8,) of the camera.
         Raises UserError for an image of another size.
         """
+        image, of_input = self._prepare(image, image_size, intrinsics, distortion)
+        return EncodedImage(self.network.encode(image), of_input)
+
+    def _prepare(
+        self,
+        image: NDArray[np.uint8],
+        image_size: tuple[int, int],
+        intrinsics: Array,
+        distortion: Array,
+    ) -> tuple[NDArray[np.uint8], Array]:
+        """An image as the network's `encode` takes it, and the intrinsics of its input."""
         of_image, of_input = self._intrinsics(image, image_size, intrinsics)
         if np.any(distortion) or not self.network.takes(image):
             image = preprocess(image, self.config.image_size, of_image, distortion)
-        return EncodedImage(self.network.encode(image), of_input)
+        return image, of_input
 
     def _intrinsics(
         self, image: NDArray[np.uint8], image_size: tuple[int, int], intrinsics: Array

@@ -116,8 +116,14 @@ def box_corners(boxes: ArrayLike) -> Array:
 
 def points_in_box(points: ArrayLike, box: ArrayLike) -> NDArray[np.bool_]:
     """Which points (P, 3) lie in a box (7,), faces included. Shape (P,)."""
-    local = transform_points(inverse(box_transform(box)), points)
-    return np.all(np.abs(local) <= np.asarray(box)[3:6] / 2, axis=-1)
+    x, y, z, length, width, height, yaw = np.asarray(box, dtype=np.float64)
+    ahead, left, up = (np.asarray(points) - (x, y, z)).T
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    return (
+        (np.abs(cos * ahead + sin * left) <= length / 2)
+        & (np.abs(cos * left - sin * ahead) <= width / 2)
+        & (np.abs(up) <= height / 2)
+    )
 
 
 def project(points: ArrayLike, intrinsics: ArrayLike) -> tuple[Array, Array]:

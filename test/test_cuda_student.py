@@ -107,7 +107,8 @@ def detectors():
 
 def all_recorded(gpu):
     network = gpu.network
-    return all(call.recorded for call in (*network.lanes, network._geometry, network._find))
+    calls = *network.lanes, network.all_at_once, network._geometry, network._find
+    return all(call.recorded for call in calls)
 
 
 def assert_same_objects(found, expected):
@@ -176,15 +177,28 @@ def test_images_encoded_by_many_threads_keep_apart(detectors):
 
 
 @needs_gpu
+def test_a_frame_is_encoded_together_as_image_by_image(detectors):
+    _, gpu = detectors
+    images = example_images()
+    together = gpu.network.encode_together(images)
+    alone = [gpu.network.encode(image) for image in images]
+    torch.cuda.synchronize()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.features, other.features, rtol=0.02, atol=0.02)
+
+
+@needs_gpu
 def test_encoding_waits_for_nothing(detectors):
     _, gpu = detectors
     rig, images = example_rig(), example_images()
     calibration = (1600, 900), rig.intrinsics[0], rig.distortion[0]
     gpu.encode(images[0], *calibration)
+    gpu.network.encode_together(images)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         gpu.encode(images[0], *calibration)
+        gpu.network.encode_together(images)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -65,6 +65,7 @@ class DistillConfig:
     (feature_l2.py) or "none". response: how the teacher's heatmap and boxes teach (response.py):
     "soft" by their quality, "unweighted", or "none". `..._weight`: of each in the loss.
     initialise: begin with the teacher's BEV encoder and head.
+    adapters: whether the student's features are compared through learned 1x1 maps, or as they are.
     alpha: in [0, 1), how far the teacher's probability, and not its box, tells its quality.
     discrepancy: what d is taken relative to: the features' energy around the cell ("local"), or
     over the whole grid ("grid").
@@ -82,6 +83,7 @@ class DistillConfig:
     multi_modal_weight: float = 1.0
     response_weight: float = 1.0
     initialise: bool = False
+    adapters: bool = True
     alpha: float = 0.5
     discrepancy: str = "local"
     delta: float = 1.0
@@ -139,9 +141,15 @@ class DistillationObjective(nn.Module):
         super().__init__()
         self.config, self.grid = config, grid
         self.adapters = nn.ModuleDict()
+        if not config.adapters and student_channels != teacher_channels:
+            raise UserError(
+                f"the teacher's BEV features have {teacher_channels} channels and the student's "
+                f"{student_channels}; without adapters they must have as many"
+            )
         for name in ("cross_modal", "multi_modal"):
             if getattr(config, name) != "none":
-                self.adapters[name] = Adapter(student_channels, teacher_channels)
+                adapter = Adapter(student_channels, teacher_channels)
+                self.adapters[name] = adapter if config.adapters else nn.Identity()
 
     def forward(
         self, teacher: TeacherOutput, student: StudentOutput, targets: DetectionTargets, step: int
