@@ -159,6 +159,9 @@ def test_a_run_with_a_result_is_not_made_again(tmp_path):
         to_do(jobs)
     write("taught-1")
     assert [job.name for job in to_do(jobs)] == ["plain-0"]  # which needs no teacher
+    older = {"teacher": None}  # from before there were most of the keys: they had their defaults
+    write("plain-0", distillation=older)
+    assert not to_do(jobs)
     write("plain-0", steps=3)
     with pytest.raises(UserError, match=r"plain-0.json was made with .*steps: 3 there, 2 now"):
         to_do(jobs)

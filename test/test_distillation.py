@@ -522,6 +522,19 @@ def test_each_pair_of_features_is_taught_by_its_own_teacher():
     assert student.point_bev.grad.any() and student.fused_bev.grad.any()
 
 
+def test_without_adapters_the_features_are_compared_as_they_are():
+    teacher, student = both_networks()
+    targets = a_frame(0, 8)
+    config = dataclasses.replace(FULL, adapters=False)
+    objective = DistillationObjective(config, GRID, 6, 6)
+    assert not list(objective.parameters())
+    found = objective(teacher, student, targets, step=0)["multi_modal"]
+    mask = object_mask(targets, config.background_floor)
+    assert found == adaptive_smooth_loss(teacher.fused_bev, student.fused_bev, mask).loss
+    with pytest.raises(UserError, match="6 channels and the student's 4; without adapters"):
+        DistillationObjective(config, GRID, 4, 6)
+
+
 def test_the_weights_ramp_up_and_scale_their_terms():
     teacher, student = both_networks()
     targets = a_frame(0, 8)
