@@ -82,11 +82,12 @@ class RecordedCall(Generic[Result]):
             try:
                 # A recording that fails leaves PyTorch's allocator in disorder, so what waits is
                 # found out before one is begun.
+                mode = torch.cuda.get_sync_debug_mode()
                 torch.cuda.set_sync_debug_mode("error")
                 try:
                     function()
                 finally:
-                    torch.cuda.set_sync_debug_mode("default")
+                    torch.cuda.set_sync_debug_mode(mode)
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     result = function()
             except RuntimeError as error:
@@ -171,11 +172,22 @@ class Lane:
         with torch.cuda.stream(self.stream):
             return self._encode.replay()
 
+    @torch.inference_mode()
+    def encoded(self) -> tuple[Tensor, torch.cuda.Event]:
+        """The features (B, F, h, w) of the images, to keep, and the event of their being there."""
+        with torch.cuda.stream(self.stream):
+            # On this stream's memory: if nobody wants it, its place is taken after it was written.
+            features = self.encode().clone()
+            ready = torch.cuda.Event()
+            ready.record()
+        return features, ready
+
 
 class CudaStudent:
     """A `Student` on a GPU in two steps, without gradients, as `CpuStudent` on the CPU.
 
-    `encode` and `encode_together` may be called by any thread, `find` by one at a time.
+    `encode` and `encode_together` may be called by any thread, `find` by one at a time. The first
+    call of `encode_together` compiles and records its part, and no other call may run beside it.
     """
 
     def __init__(self, student: Student) -> None:
@@ -183,8 +195,12 @@ class CudaStudent:
         self.student = halved(folded(student))
         self.config = config = student.config
         self.device = device = next(student.parameters()).device
+        if _TRITON and config.backbone.model_type == "swin":
+            # Compiled with what is around it, plain attention in windows is faster than fused.
+            self.student.image_encoder.backbone.set_attn_implementation("eager")
         self._finding = torch.cuda.Stream(device)
         self._lock = threading.Lock()  # around all that is put on the lanes' streams
+        self._frame_lock = threading.Lock()  # ... on the stream of `all_at_once`
         self._under_way: deque[torch.cuda.Event] = deque(maxlen=2 * len(CAMERAS))  # images there
         with torch.inference_mode():
             self._matrices = torch.eye(3, device=device).repeat(1, len(CAMERAS), 1, 1)
@@ -239,22 +255,25 @@ class CudaStudent:
         """
         pinned = pin(image, self.config)
         with self._lock:
-            self._wait_for_turn()
+            if len(self._under_way) == self._under_way.maxlen:
+                self._under_way[0].synchronize()
             lane = next(self._next_lane)
             lane.take(pinned)
-            (features,), ready = self._encode(lane)
+            (features,), ready = lane.encoded()
+            self._under_way.append(ready)
         return OnGpu(features, ready)
 
     @torch.inference_mode()
     def encode_together(self, images: Sequence[NDArray[np.uint8]]) -> list[OnGpu]:
-        """`encode` for a whole frame's images, which are there to begin with."""
+        """`encode` for a whole frame's images, which are there to begin with; a frame at a time."""
         if len(images) != len(CAMERAS):
             return [self.encode(image) for image in images]
-        with self._lock:
-            self._wait_for_turn()
+        with self._frame_lock:
+            lane = self.all_at_once
+            lane.stream.synchronize()
             for i, image in enumerate(images):  # while one goes over, the next one is copied
-                self.all_at_once.take(pin(image, self.config), i)
-            features, ready = self._encode(self.all_at_once)
+                lane.take(pin(image, self.config), i)
+            features, ready = lane.encoded()
         return [OnGpu(each, ready) for each in features]
 
     @functools.cached_property
@@ -262,20 +281,6 @@ class CudaStudent:
         """The lane of a whole frame, recorded when it is first wanted: the node never does."""
         with torch.cuda.device(self.device):
             return Lane(self._features_of, self.config, self.device, len(CAMERAS))
-
-    def _wait_for_turn(self) -> None:
-        if len(self._under_way) == self._under_way.maxlen:
-            self._under_way[0].synchronize()
-
-    def _encode(self, lane: Lane) -> tuple[Tensor, torch.cuda.Event]:
-        """The features (B, F, h, w) of what the lane has taken, and when they are there."""
-        with torch.cuda.stream(lane.stream):
-            # On this stream's memory: if nobody wants it, its place is taken after it was written.
-            features = lane.encode().clone()
-            ready = torch.cuda.Event()
-            ready.record()
-        self._under_way.extend([ready] * len(features))
-        return features, ready
 
     @torch.inference_mode()
     def find(
@@ -321,7 +326,7 @@ def pin(image: NDArray[np.uint8], config: StudentConfig) -> Pinned:
 
 
 def compiled(function: Callable[P, Result]) -> Callable[P, Result]:
-    """`torch.compile` for one shape of each input; without Triton the function itself.
+    """`torch.compile`, anew for each shape of the inputs; without Triton the function itself.
 
     What cannot be compiled runs as it is, and the log says so.
     """

@@ -64,7 +64,7 @@ class Detector:
         """
         self.device = find_device(device)
         self.student = student.to(self.device).eval()
-        self.network: Any  # both have takes, encode and find; only they look into the features
+        self.network: Any  # both have takes, encode and find, and they alone look into features
         if self.device.type == "cuda":
             self.network = CudaStudent(self.student)
         else:
@@ -91,7 +91,8 @@ class Detector:
         return self.student.config
 
     def warm_up(self) -> None:
-        """Detect once in black images, so that the first real frame is no slower than the rest."""
+        """Detect once in black images, encoded one by one as they come to a node, so that the first
+        real frame is no slower than the rest."""
         height, width = self.config.image_size
         black = np.zeros((height, width, 3), np.uint8)
         seen = {
@@ -108,6 +109,7 @@ class Detector:
             (asd_perception.preprocessing) serve as well.
         rig: the cameras that gave an image, at the frame's reference time; the others are taken
             to see nothing (`rig.ABSENT_CAMERA`).
+        On a GPU the first call with all cameras takes some 10 s more: it compiles for six at once.
         Returns objects of at least `score_threshold`, best first, with the simulated points.
         Raises UserError for a camera of another name, or an image that disagrees with the rig.
         """

@@ -90,6 +90,20 @@ def test_the_shipped_ablation_has_every_row_of_the_method(tmp_path):
     assert len({config.augmentation for config in of.values()}) == 1
 
 
+def test_remedies_are_tried_on_validation_scenes_on_features_alone(tmp_path):
+    ablation = read_ablation(CONFIGURATIONS / "ablation_remedies.yaml")
+    jobs = plan(ablation, CONFIGURATIONS, tmp_path, seeds=[0])
+    students = {job.labels["row"]: job.config for job in jobs if job.command == "student"}
+    assert {config.val_split for config in students.values()} == {"synthetic_val"}
+    taught = {name: config.distillation for name, config in students.items()}
+    assert {config.response for config in taught.values()} == {"none"}
+    for name, config in taught.items():
+        assert config.cross_modal == config.multi_modal == name.partition("_")[0]
+        assert config.adapters == (not name.endswith("_direct"))
+        assert config.background_floor == (0.1 if name.endswith("_background") else 0.01)
+    assert taught["adaptive_fine"].levels == (0.0, 1.0)
+
+
 def test_rows_and_seeds_can_be_shared_out(tmp_path):
     ablation = read_ablation(small_ablation(tmp_path, seeds=[0, 1, 2]))
     names = [job.name for job in plan(ablation, tmp_path, tmp_path, ["taught"], [2])]
@@ -159,7 +173,8 @@ def test_a_run_with_a_result_is_not_made_again(tmp_path):
         to_do(jobs)
     write("taught-1")
     assert [job.name for job in to_do(jobs)] == ["plain-0"]  # which needs no teacher
-    older = {"teacher": None}  # from before there were most of the keys: they had their defaults
+    older = to_dict(by_name["plain-0"].config)["distillation"]
+    del older["adapters"]  # a result from before it was a key
     write("plain-0", distillation=older)
     assert not to_do(jobs)
     write("plain-0", steps=3)

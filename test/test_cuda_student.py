@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from asd_perception import cuda_student
-from asd_perception.benchmark import example_images, example_rig
+from asd_perception.benchmark import example_images, example_rig, one_by_one_from_raw
 from asd_perception.config import BACKBONES, BackboneConfig, StudentConfig
 from asd_perception.constants import CAMERAS
 from asd_perception.cuda_student import RecordedCall, halved
@@ -77,6 +77,19 @@ def test_the_meta_device_would_show_it():
         torch.zeros(2, device="meta").cpu()
     with pytest.raises((RuntimeError, NotImplementedError)):
         int(torch.zeros(1, device="meta"))
+
+
+def test_plain_attention_answers_as_the_fused_one_that_training_has():
+    config = StudentConfig(image_size=(64, 96), backbone=BACKBONES["swin_t"])
+    fused = folded(Student(config))
+    plain = folded(fused)
+    plain.image_encoder.backbone.set_attn_implementation("eager")
+    layers = [m for m in plain.modules() if type(m).__name__ == "SwinAttention"]
+    assert layers and {layer.config._attn_implementation for layer in layers} == {"eager"}
+    pixels = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = fused.image_encoder.features(pixels)
+        torch.testing.assert_close(plain.image_encoder.features(pixels), expected)
 
 
 def test_halved_weights_under_autocast_answer_as_the_plain_network():
@@ -178,13 +191,15 @@ def test_images_encoded_by_many_threads_keep_apart(detectors):
 
 @needs_gpu
 def test_a_frame_is_encoded_together_as_image_by_image(detectors):
-    _, gpu = detectors
-    images = example_images()
+    cpu, gpu = detectors
+    rig, images = example_rig(), example_images()
     together = gpu.network.encode_together(images)
     alone = [gpu.network.encode(image) for image in images]
     torch.cuda.synchronize()
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one.features, other.features, rtol=0.02, atol=0.02)
+    one_by_one = one_by_one_from_raw(images, rig, gpu)
+    assert_same_objects(one_by_one, cpu.detect(images, rig, 0.0))
 
 
 @needs_gpu

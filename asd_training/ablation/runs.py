@@ -26,7 +26,7 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from asd_perception import model_directory
-from asd_perception.config import from_dict, to_dict
+from asd_perception.config import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
 from asd_training.ablation.definition import Ablation, read_ablation
@@ -184,24 +184,20 @@ def _has_result(job: Job) -> bool:
         return False
     try:
         result = json.loads(job.result.read_text())
-        # By way of the configuration: a key that is newer than the result has its default there.
-        made = comparable(result["changes"], from_dict(StudentRun, result["training"]))
-    except (ValueError, KeyError, TypeError, UserError) as error:
+        made = {"set": result["changes"], **result["training"]}
+        made["distillation"].pop("teacher")  # its path
+        made["distillation"].setdefault("adapters", True)  # a result from before it was a key
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
-    wanted = comparable(job.labels["changes"], job.config)
+    # By way of JSON, as the result: lists instead of tuples
+    wanted = json.loads(json.dumps({"set": job.labels["changes"], **to_dict(job.config)}))
+    del wanted["student"], wanted["distillation"]["teacher"]
     if made != wanted:
         raise UserError(
             f"{job.result} was made with another configuration "
             f"({'; '.join(_differences(made, wanted))}); remove it or choose another OUT"
         )
     return True
-
-
-def comparable(changes: dict[str, Any], config: StudentRun | TeacherRun) -> dict[str, Any]:
-    """What makes a student's result: all but its architecture, which `changes` tell, and paths."""
-    values = {"set": changes, **to_dict(config)}
-    del values["student"], values["distillation"]["teacher"]
-    return json.loads(json.dumps(values))  # as a result holds it: lists instead of tuples
 
 
 def _job(

@@ -141,15 +141,18 @@ class DistillationObjective(nn.Module):
         super().__init__()
         self.config, self.grid = config, grid
         self.adapters = nn.ModuleDict()
-        if not config.adapters and student_channels != teacher_channels:
-            raise UserError(
-                f"the teacher's BEV features have {teacher_channels} channels and the student's "
-                f"{student_channels}; without adapters they must have as many"
-            )
         for name in ("cross_modal", "multi_modal"):
-            if getattr(config, name) != "none":
-                adapter = Adapter(student_channels, teacher_channels)
-                self.adapters[name] = adapter if config.adapters else nn.Identity()
+            if getattr(config, name) == "none":
+                continue
+            if config.adapters:
+                self.adapters[name] = Adapter(student_channels, teacher_channels)
+            elif student_channels == teacher_channels:
+                self.adapters[name] = nn.Identity()
+            else:
+                raise UserError(
+                    f"the teacher's BEV features have {teacher_channels} channels and the "
+                    f"student's {student_channels}; without adapters they must have as many"
+                )
 
     def forward(
         self, teacher: TeacherOutput, student: StudentOutput, targets: DetectionTargets, step: int
