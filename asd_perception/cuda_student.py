@@ -201,6 +201,7 @@ class CudaStudent:
         self._finding = torch.cuda.Stream(device)
         self._lock = threading.Lock()  # around all that is put on the lanes' streams
         self._frame_lock = threading.Lock()  # ... on the stream of `all_at_once`
+        self._frame_encoded: torch.cuda.Event | None = None
         self._under_way: deque[torch.cuda.Event] = deque(maxlen=2 * len(CAMERAS))  # images there
         with torch.inference_mode():
             self._matrices = torch.eye(3, device=device).repeat(1, len(CAMERAS), 1, 1)
@@ -269,12 +270,12 @@ class CudaStudent:
         if len(images) != len(CAMERAS):
             return [self.encode(image) for image in images]
         with self._frame_lock:
-            lane = self.all_at_once
-            lane.stream.synchronize()
+            if self._frame_encoded is not None:
+                self._frame_encoded.synchronize()
             for i, image in enumerate(images):  # while one goes over, the next one is copied
-                lane.take(pin(image, self.config), i)
-            features, ready = lane.encoded()
-        return [OnGpu(each, ready) for each in features]
+                self.all_at_once.take(pin(image, self.config), i)
+            features, self._frame_encoded = self.all_at_once.encoded()
+            return [OnGpu(each, self._frame_encoded) for each in features]
 
     @functools.cached_property
     def all_at_once(self) -> Lane:

@@ -236,12 +236,12 @@ def test_the_report_says_what_the_results_say(tmp_path):
     assert again.count("## A small ablation") == 1
     assert "Written by hand." in again and "More by hand." in again
     assert "| +5.5 ± 0.7 (p " in again  # two seeds are left in common
-    assert "Not run yet" not in again
+    assert "No runs here" not in again
     for seed in (0, 1):
         (tmp_path / "results" / f"taught-{seed}.json").unlink()
     write_report(tmp_path / "results", file)
     last = file.read_text()
-    assert "Not run yet: taught." in last and "| taught |" not in last
+    assert "No runs here: taught." in last and "| taught |" not in last
 
 
 def test_the_paired_test_is_scipys_and_modest_where_it_cannot_say():

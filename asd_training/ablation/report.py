@@ -188,7 +188,7 @@ def pairs_table(ablation: Ablation, runs: Results) -> str:
 def missing_text(ablation: Ablation, runs: Results) -> str:
     """The rows that are in no table, since none of their runs has finished."""
     missing = [row.title for row in ablation.rows if not runs[row.name]]
-    return f"Not run yet: {'; '.join(missing)}." if missing else ""
+    return f"No runs here: {'; '.join(missing)}." if missing else ""
 
 
 def setting_text(ablation: Ablation, runs: Results, teachers: list[dict[str, Any]]) -> str:
