@@ -244,7 +244,7 @@ def stages(
         return plainly(raw, rig, detector) if plain else detector.detect(raw, rig, 0.0)
 
     def from_raw_one_by_one() -> Detections:
-        return one_by_one_from_raw(raw, rig, detector)
+        return (plainly if plain else one_by_one_from_raw)(raw, rig, detector)
 
     def plainly_from_jpegs() -> Detections:
         return plainly([decoded(camera) for camera in range(len(rig))], rig, detector)
@@ -262,7 +262,7 @@ def stages(
         "head": of(student.head, encoded_bev),
         BOX_DECODING: Stage(lambda: decode(head, config.bev, config.max_objects)),
         FROM_RAW: Stage(from_raw),
-        FROM_RAW_ONE_BY_ONE: Stage(from_raw if plain else from_raw_one_by_one),
+        FROM_RAW_ONE_BY_ONE: Stage(from_raw_one_by_one),
         END_TO_END: Stage(plainly_from_jpegs if plain else from_jpegs),
         "... from the last one's arrival": Stage(plainly_from_jpegs if plain else from_last_jpeg),
     }
