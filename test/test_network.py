@@ -191,32 +191,32 @@ def test_depth_around_the_mode_ignores_the_other_hypothesis():
 def test_splatted_points_keep_their_weight_and_pass_gradients_to_their_place():
     points = torch.tensor([[[0.9, -3.2, 1.0], [50.0, 0.0, 1.0]]], requires_grad=True)
     confidence, features = torch.tensor([[0.7, 0.9]]), torch.tensor([[[2.0], [5.0]]])
-    bev, evidence = splat_points(points, confidence, features, GRID)
+    bev, evidence = splat_points(points, confidence, features, GRID).unbind(1)
     mass = evidence / (1 - evidence)
     assert mass.sum().item() == pytest.approx(0.7, abs=1e-5)  # the second point is off the grid
     centre = (torch.arange(32) + 0.5) * 0.8 - 12.8
-    assert (mass[0, 0].sum(0) @ centre / mass.sum()).item() == pytest.approx(0.9, abs=1e-4)
-    assert (mass[0, 0].sum(1) @ centre / mass.sum()).item() == pytest.approx(-3.2, abs=1e-4)
+    assert (mass[0].sum(0) @ centre / mass.sum()).item() == pytest.approx(0.9, abs=1e-4)
+    assert (mass[0].sum(1) @ centre / mass.sum()).item() == pytest.approx(-3.2, abs=1e-4)
     torch.testing.assert_close(bev, 2.0 * evidence)
-    (gradient,) = torch.autograd.grad((bev[0, 0] * centre).sum(), points)
+    (gradient,) = torch.autograd.grad((bev[0] * centre).sum(), points)
     assert gradient[0, 0, 0] > 0 and not gradient[0, 1].any()
 
 
 def test_points_without_confidence_leave_no_trace(student):
     points, features = torch.rand(1, 9, 3) * 10, torch.randn(1, 9, SMALL.bev_channels)
-    bev, evidence = splat_points(points, torch.zeros(1, 9), features, GRID)
+    bev = splat_points(points, torch.zeros(1, 9), features, GRID)
     with torch.no_grad():
-        bev, evidence = student.point_simulator.compensation(bev, evidence, torch.randn_like(bev))
-    assert not bev.any() and not evidence.any()
+        bev = student.point_simulator.compensation(bev, torch.randn_like(bev[:, :-1]))
+    assert not bev.any()
 
 
 def test_compensation_starts_as_the_identity_and_moves_content_by_its_offsets(student):
     compensation = Student(SMALL).eval().point_simulator.compensation
-    bev, evidence = torch.randn(1, SMALL.bev_channels, 32, 32), torch.rand(1, 1, 32, 32)
+    bev, camera_bev = torch.randn(2, 1, SMALL.bev_channels + 1, 32, 32)
     with torch.no_grad():
-        same, _ = compensation(bev, evidence, torch.randn_like(bev))
+        same = compensation(bev, camera_bev[:, :-1])
         compensation.offset.bias.copy_(torch.tensor([1.0, 0.0]))  # look one column ahead
-        moved, _ = compensation(bev, evidence, torch.randn_like(bev))
+        moved = compensation(bev, camera_bev[:, :-1])
     torch.testing.assert_close(same, bev, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(moved[..., :-1], bev[..., 1:], rtol=1e-3, atol=1e-4)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: the node process detects over real DDS, survives bad input, and obeys its lifecycle."""
 
+import gc
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import rclpy
 from lifecycle_msgs.msg import Transition
 from robot import (
     MOUNTINGS,
@@ -25,8 +27,10 @@ from robot import (
 from sensor_msgs.msg import CompressedImage, Image
 
 from asd_perception.constants import CAMERAS
+from asd_perception.detector import Detector
 from asd_perception.geometry import transform_from
 from asd_perception.rig import CameraRig, compensate
+from asd_perception.ros.node import DetectorNode
 
 
 def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model, offline_detector):
@@ -160,6 +164,28 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
     process.send_signal(signal.SIGINT)
     assert wait_for_exit(process) == 0
     assert "/nowhere has no config.yaml" in process.log.read_text()
+
+
+def test_no_garbage_collection_goes_through_what_an_active_node_has_loaded(small_model):
+    """It would hold every thread for a fifth of a second. What is given up is collected again."""
+
+    def detectors():
+        gc.collect()
+        return sum(type(x) is Detector for x in gc.get_objects())
+
+    rclpy.init(args=["--ros-args", "-p", f"model:={small_model}", "-p", "device:=cpu"])
+    try:
+        loaded, before = len(gc.get_objects()), detectors()
+        node = DetectorNode()
+        assert node.start()
+        assert len(gc.get_objects()) < 0.05 * loaded
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        assert gc.get_freeze_count() == 0
+        assert detectors() == before
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
 
 
 @pytest.mark.parametrize(

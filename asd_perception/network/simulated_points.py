@@ -64,10 +64,13 @@ class PointSimulator(nn.Module):
         points = (rays.origins + depth[..., None] * rays.directions).flatten(1, 3)  # (B, S, 3)
         confidence = confidence.flatten(1)  # (B, S)
         context = context.movedim(2, -1).flatten(1, 3) + self.height(points[..., 2:])
-        bev, evidence = splat_points(points, confidence, context, self.grid)
-        bev, evidence = self.compensation(bev, evidence, camera_bev)
+        bev = splat_points(points, confidence, context, self.grid)
+        bev = self.compensation(bev, camera_bev)
         return SimulatedPoints(
-            torch.cat([points, confidence[..., None]], dim=-1), logits, bev, evidence
+            points=torch.cat([points, confidence[..., None]], dim=-1),
+            depth=logits,
+            bev=bev[:, :-1],
+            evidence=bev[:, -1:],
         )
 
     def place(self, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,15 +92,14 @@ def depth_around_mode(logits: Tensor, bins: DepthConfig) -> tuple[Tensor, Tensor
     return (probability * centres).sum(dim=2) / mass, mass
 
 
-def splat_points(
-    points: Tensor, confidence: Tensor, features: Tensor, grid: BevGrid
-) -> tuple[Tensor, Tensor]:
-    """Points' features on the BEV grid, weighted by confidence.
+def splat_points(points: Tensor, confidence: Tensor, features: Tensor, grid: BevGrid) -> Tensor:
+    """Points' features on the BEV grid, weighted by confidence, and behind them their evidence.
 
-    points (B, S, 3) in base_link, confidence (B, S), features (B, S, C). Each point is shared
-    bilinearly among the four cells around it, so that detection's gradient reaches its depth.
-    With w the summed weights of a cell: bev (B, C, Y, X) = sum(w * feature) / (1 + sum(w)), an
-    average that fades where evidence (B, 1, Y, X) = sum(w) / (1 + sum(w)) is thin.
+    points (B, S, 3) in base_link, confidence (B, S), features (B, S, C); returns (B, C + 1, Y, X).
+    Each point is shared bilinearly among the four cells around it, so that detection's gradient
+    reaches its depth. With w the summed weights of a cell, the first C channels are
+    sum(w * feature) / (1 + sum(w)), an average that fades where evidence, the last one,
+    sum(w) / (1 + sum(w)), is thin.
     """
     corner = grid_position(points, grid) - 0.5  # cell centres at integers
     low = corner.floor()
@@ -114,8 +116,7 @@ def splat_points(
         torch.cat([features, torch.ones_like(features[..., :1])], dim=-1),
         plan_splat(torch.stack(cells, dim=-1), (grid.size, grid.size)),
     )
-    bev, mass = summed[:, :-1], summed[:, -1:]
-    return bev / (1 + mass), mass / (1 + mass)
+    return summed / (1 + summed[:, -1:])
 
 
 class GeometryCompensation(nn.Module):
@@ -129,14 +130,14 @@ class GeometryCompensation(nn.Module):
         self.hidden = ConvNormReLU(2 * channels + 1, 16, stride=2)
         self.offset = ConstantStart(16, 2, kernel=3, value=0.0)
 
-    def forward(self, bev: Tensor, evidence: Tensor, camera_bev: Tensor) -> tuple[Tensor, Tensor]:
-        """bev (B, C, Y, X), evidence (B, 1, Y, X), camera_bev (B, C, Y, X) to (bev, evidence)."""
-        offset = self.offset(self.hidden(torch.cat([bev, evidence, camera_bev], dim=1))).float()
+    def forward(self, bev: Tensor, camera_bev: Tensor) -> Tensor:
+        """bev (B, C + 1, Y, X) with evidence as its last channel, camera_bev (B, C, Y, X); the
+        result is as bev."""
+        offset = self.offset(self.hidden(torch.cat([bev, camera_bev], dim=1))).float()
         offset = F.interpolate(offset, scale_factor=2.0, mode="bilinear")
         size = bev.shape[-1]
         centres = torch.arange(size, device=bev.device) + 0.5
         column = centres + offset[:, 0]
         row = centres[:, None] + offset[:, 1]
         where = torch.stack([column, row], dim=-1) * (2 / size) - 1  # (B, Y, X, 2) in [-1, 1]
-        sampled = F.grid_sample(torch.cat([bev, evidence], dim=1), where, align_corners=False)
-        return sampled[:, :-1], sampled[:, -1:]
+        return F.grid_sample(bev, where, align_corners=False)

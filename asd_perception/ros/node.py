@@ -140,6 +140,10 @@ class DetectorNode(LifecycleNode):
                 POLL_PERIOD, lambda: self._guarded(poll), clock=self._steady
             )
             settings = self._pipeline.settings
+            # A full garbage collection holds every thread: 0.2 s for the half million objects that
+            # PyTorch and the model are. From here on it leaves out what is there by now.
+            gc.collect()
+            gc.freeze()
             topics = ", ".join(settings.image_topic(camera) for camera in settings.cameras)
             self.get_logger().info(f"active: waiting for images on {topics}")
         return result
@@ -186,6 +190,7 @@ class DetectorNode(LifecycleNode):
             self.destroy_lifecycle_publisher(publisher)
         self._topics.clear()
         self._outputs.clear()
+        gc.unfreeze()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             if ended:  # images that nobody wants any more may still be on their way
