@@ -134,16 +134,16 @@ class DetectorNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
         if self._pipeline is not None and result == SUCCESS:
+            # A full garbage collection holds every thread: 0.2 s for the 400,000 objects that are
+            # there by now, PyTorch's above all. They are left out of those that come from here on.
+            gc.collect()
+            gc.freeze()
             self._pipeline.start()
             poll = self._pipeline.poll
             self._poll_timer = self.create_timer(
                 POLL_PERIOD, lambda: self._guarded(poll), clock=self._steady
             )
             settings = self._pipeline.settings
-            # A full garbage collection holds every thread: 0.2 s for the half million objects that
-            # PyTorch and the model are. From here on it leaves out what is there by now.
-            gc.collect()
-            gc.freeze()
             topics = ", ".join(settings.image_topic(camera) for camera in settings.cameras)
             self.get_logger().info(f"active: waiting for images on {topics}")
         return result
