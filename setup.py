@@ -29,7 +29,7 @@ setup(
     packages=find_packages(include=["asd_perception*", "asd_training*"]),
     package_data={
         NAME: ["models/*/*", "models/*/onnx/*"],
-        "asd_training": ["report.css"],
+        "asd_training.evaluation.report": ["report.css"],
         "asd_training.bags": ["fastdds.xml"],
     },
     data_files=[
@@ -43,9 +43,9 @@ setup(
     entry_points={
         "console_scripts": [
             "detector = asd_perception.ros.node:main",
-            "asd-bag = asd_training.bags.cli:main",
-            "asd-train = asd_training.cli:main",
-            "asd-demo = asd_training.demo:main",
+            "asd-bag = asd_training.commands.asd_bag:main",
+            "asd-train = asd_training.commands.asd_train:main",
+            "asd-demo = asd_training.commands.asd_demo:main",
         ]
     },
 )

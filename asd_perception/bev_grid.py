@@ -3,27 +3,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 
+from asd_perception.configuration import configuration
 from asd_perception.errors import UserError
 
 
-@dataclass(frozen=True)
+@configuration
 class BevGrid:
     """A square grid centred on base_link.
 
     BEV tensors are (B, C, rows, columns): rows run along +y (left), columns along +x (forward).
     Cell (row, column) covers y in [-half_extent + row * cell, ... + cell), x likewise.
-
-    half_extent: half the side in m. cell: side of a cell in m.
-    z_min, z_max: heights in m between which points are kept. Raises UserError for no grid at all.
+    Raises UserError for no grid at all.
     """
 
     half_extent: float = 51.2
+    """Half the side in m."""
     cell: float = 0.8
+    """Side of a cell in m."""
     z_min: float = -3.0
+    """Lowest height in m at which points are kept."""
     z_max: float = 5.0
+    """Greatest height in m at which points are kept."""
 
     def __post_init__(self) -> None:
         if not (0 < self.cell <= self.half_extent < inf and self.z_min < self.z_max):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`: from nothing to scored detections of the real node.
+"""The demo: from nothing to scored detections of the real node.
 
 Unseen synthetic scenes are ray traced, converted to rosbag2 files and replayed over DDS to the
 detector process; what it published is recorded and scored by the official nuScenes evaluator,
@@ -8,11 +8,9 @@ side by side with the same model run offline on the same frames.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,15 +21,16 @@ from diagnostic_msgs.msg import DiagnosticArray
 from nuscenes import NuScenes
 from tqdm import tqdm
 
-from asd_perception import model_directory
-from asd_perception.detections import Detections
-from asd_perception.detector import Detector
-from asd_perception.errors import UserError, run_cli
+from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
+from asd_perception.network import model_directory
+from asd_perception.runtime.detections import Detections
+from asd_perception.runtime.detector import Detector
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import Coverage, detections_of_bag, submission_of_bag
-from asd_training.datasets.nuscenes import (
+from asd_training.bags.replay import replay_to_detector
+from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,
     lidar_points,
@@ -39,10 +38,10 @@ from asd_training.datasets.nuscenes import (
     read_images,
     scene_samples,
 )
-from asd_training.evaluation import Metrics, detect_samples, score
-from asd_training.replay import replay_to_detector
+from asd_training.evaluation.detection import detect_samples
+from asd_training.evaluation.pictures import frame_picture, save_picture, save_video
+from asd_training.evaluation.scoring import Metrics, score
 from asd_training.synthetic.generate import synthesize
-from asd_training.visualization import frame_picture, save_picture, save_video
 
 SEED = 2026
 """Seed of the demo's scenes; no shipped model may have been trained with it."""
@@ -65,75 +64,47 @@ Chance, its detections laid over frames of other scenes, was measured: at most 0
 """
 
 
-def main() -> None:
-    """Entry point of `asd-demo`."""
-    parser = argparse.ArgumentParser(
-        prog="asd-demo",
-        description="Ray trace unseen scenes, replay them to the detector node, and score what "
-        "it published.",
-    )
-    parser.add_argument(
-        "output",
-        type=Path,
-        nargs="?",
-        default=Path("demo"),
-        help="folder (default: ./demo)",
-    )
-    parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
-    parser.add_argument("--scenes", type=int, default=2, help="(default: %(default)s)")
-    parser.add_argument(
-        "--keyframes",
-        type=int,
-        default=16,
-        help="a scene, at 2 Hz (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--scale",
-        type=float,
-        default=0.5,
-        help="of 1600x900 images (default: %(default)s)",
-    )
-    args = parser.parse_args()
-    sys.exit(run_cli("asd-demo", lambda: run(args)))
+def run_demo(output: Path, model: Path, scenes: int, keyframes: int, scale: float) -> None:
+    """The whole chain, step by step.
 
-
-def run(args: argparse.Namespace) -> None:
-    """The whole chain, step by step."""
-    _check_unseen(args.model)
-    _claim(args.output)
-    data, results = args.output / "data", args.output / "results"
-    bags, published = args.output / "bags", args.output / "published"
+    output: folder, the demo's own. scenes: how many, of `keyframes` at 2 Hz each. scale: of
+    1600x900 images. Raises UserError.
+    """
+    _check_unseen(model)
+    _claim(output)
+    data, results = output / "data", output / "results"
+    bags, published = output / "bags", output / "published"
 
     with _step("ray trace scenes that no model was trained on"):
-        _forget_other_data(data, args)
-        synthesize(data, {"test": args.scenes}, args.keyframes, SEED, args.scale, False, None)
+        _forget_other_data(data, (scenes, keyframes, scale, SEED))
+        synthesize(data, {"test": scenes}, keyframes, SEED, scale, False, None)
     nusc = open_dataset(data)
-    scenes = [scene["name"] for scene in nusc.scene]
-    samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
+    names = [scene["name"] for scene in nusc.scene]
+    samples = [sample for scene in names for sample in scene_samples(nusc, scene)]
     for folder in (bags, published, results):
         shutil.rmtree(folder, ignore_errors=True)
 
     with _step("convert them to rosbag2"):
-        for scene in scenes:
+        for scene in names:
             convert_scene(nusc, scene, bags / scene)
 
     with _step("replay them to the detector node over DDS, and record what it publishes"):
-        log = args.output / "detector.log"
-        played = [bags / scene for scene in scenes]
-        replay_to_detector(played, published, args.model, SCORE_THRESHOLD, log)
+        log = output / "detector.log"
+        played = [bags / scene for scene in names]
+        replay_to_detector(played, published, model, SCORE_THRESHOLD, log)
 
     with _step("score what the node published, and the same frames offline"):
-        online_boxes, coverage = submission_of_bag(published, nusc, scenes=scenes)
+        online_boxes, coverage = submission_of_bag(published, nusc, scenes=names)
         published_objects = detections_of_bag(published, nusc)
         answered = [sample for sample in samples if sample["token"] in published_objects]
         online_boxes = {sample["token"]: online_boxes[sample["token"]] for sample in answered}
-        detector = Detector.from_pretrained(args.model)
+        detector = Detector.from_pretrained(model)
         offline_boxes = detect_samples(detector, nusc, answered, SCORE_THRESHOLD)
         online = score(nusc, online_boxes, results / "online_submission.json")
         offline = score(nusc, offline_boxes, results / "offline_submission.json")
 
     with _step("draw what the node published"):
-        _draw(nusc, answered, published_objects, args.output)
+        _draw(nusc, answered, published_objects, output)
 
     latency = _latency(published)
     document = {
@@ -145,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
     with atomic_file(results / "demo.json") as path:
         path.write_text(json.dumps(document, indent=2) + "\n")
     print(_table(online, offline, coverage, latency))
-    print(f"\npicture: {args.output / 'picture.jpg'}\nvideo:   {args.output / 'video.webm'}")
+    print(f"\npicture: {output / 'picture.jpg'}\nvideo:   {output / 'video.webm'}")
     missed = coverage.expected - coverage.detected
     if missed > MAX_MISSED * coverage.expected:
         raise UserError(f"the node missed {missed} frames; is the machine busy? Try again")
@@ -155,7 +126,7 @@ def run(args: argparse.Namespace) -> None:
             f"the node's mAP is {difference:+.4f} from the offline run's; that is a defect"
         )
     blind = [name for name in EXPECTED_CLASSES if online.class_ap[name] < MIN_AP]
-    if blind and args.model == model_directory.TINY:
+    if blind and model == model_directory.TINY:
         raise UserError(f"the node hardly sees {', '.join(blind)} (AP below {MIN_AP})")
 
 
@@ -175,12 +146,11 @@ def _claim(output: Path) -> None:
     mark.touch()
 
 
-def _forget_other_data(data: Path, args: argparse.Namespace) -> None:
+def _forget_other_data(data: Path, wanted: tuple[int, int, float, int]) -> None:
     """Delete the demo's own scenes of an earlier call that had other arguments."""
     path = data / "synthesis.json"
     if path.is_file():
         settings = json.loads(path.read_text())
-        wanted = (args.scenes, args.keyframes, args.scale, SEED)
         found = (
             settings["scenes"]["test"],
             *(settings[k] for k in ("keyframes", "scale", "seed")),
@@ -255,7 +225,3 @@ def _step(title: str) -> Iterator[None]:
     start = time.monotonic()
     yield
     print(f"   {time.monotonic() - start:.0f} s", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,4 +16,4 @@ def run_module(module: str, *arguments: object) -> subprocess.CompletedProcess[s
 
 
 def asd_train(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return run_module("asd_training.cli", *arguments)
+    return run_module("asd_training.commands.asd_train", *arguments)

@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from robot import Robot
 
-    from asd_perception.detector import Detector
+    from asd_perception.runtime.detector import Detector
 
 # Before any node is made: DDS traffic stays on this machine, and two test runs do not mix.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -50,9 +50,9 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student with random weights, small and quick."""
     import torch
 
-    from asd_perception import model_directory
     from asd_perception.bev_grid import BevGrid
-    from asd_perception.config import StudentConfig
+    from asd_perception.network import model_directory
+    from asd_perception.network.config import StudentConfig
     from asd_perception.network.student import Student
 
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def offline_detector(small_model: Path) -> Detector:
     """The small model, offline."""
     import torch
 
-    from asd_perception.detector import Detector
+    from asd_perception.runtime.detector import Detector
 
     torch.set_num_threads(1)
     return Detector.from_pretrained(small_model)

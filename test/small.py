@@ -2,7 +2,7 @@
 """A student that trains, loads and answers within moments, for the tests of what is around it."""
 
 from asd_perception.bev_grid import BevGrid
-from asd_perception.config import BackboneConfig, DepthConfig, StudentConfig
+from asd_perception.network.config import BackboneConfig, DepthConfig, StudentConfig
 
 SMALL = StudentConfig(
     image_size=(32, 96),

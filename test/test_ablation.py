@@ -18,16 +18,16 @@ from commands import asd_train
 from scipy import stats
 from small import SMALL
 
-from asd_perception import model_directory
-from asd_perception.benchmark import example_images, example_rig
-from asd_perception.config import to_dict
-from asd_perception.detector import Detector
+from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
+from asd_perception.network import model_directory
 from asd_perception.network.student import Student
+from asd_perception.runtime.detector import Detector
 from asd_training.ablation.corruption import CORRUPTIONS, corrupt
-from asd_training.ablation.definition import read_ablation
 from asd_training.ablation.report import DEFINITION, paired, write_report
 from asd_training.ablation.runs import plan, to_do
+from asd_training.config.ablation import read_ablation
+from asd_training.data.example import example_images, example_rig
 
 CONFIGURATIONS = model_directory.TINY.parents[2] / "config" / "training"
 
@@ -307,7 +307,9 @@ def test_an_ablation_runs_resumes_and_reports(synthetic_root, tmp_path):
     file, out = small_ablation(tmp_path), tmp_path / "out"
     command = ("ablate", synthetic_root, out, "--config", file, "--jobs", "2")
     # Killed before anything is finished, it leaves no process behind and goes on.
-    with subprocess.Popen([sys.executable, "-m", "asd_training.cli", *map(str, command)]) as first:
+    with subprocess.Popen(
+        [sys.executable, "-m", "asd_training.commands.asd_train", *map(str, command)]
+    ) as first:
         while not (out / "runs" / "plain-0" / "config.yaml").exists() and first.poll() is None:
             time.sleep(0.1)
         first.terminate()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from asd_perception.config import StudentConfig, from_dict
+from asd_perception.configuration import from_dict
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
     box_corners,
@@ -21,17 +21,13 @@ from asd_perception.geometry import (
     transform_from,
     transform_points,
 )
+from asd_perception.network.config import StudentConfig
 from asd_perception.network.view_transform import camera_rays, depth_bin_index
 from asd_perception.preprocessing import input_from_image, preprocess
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
-from asd_training.datasets.augmentation import (
-    Augmentation,
-    AugmentationConfig,
-    apply,
-    jitter_colour,
-    pinhole_and_turn,
-)
-from asd_training.datasets.nuscenes import (
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.data.augmentation import Augmentation, apply, jitter_colour, pinhole_and_turn
+from asd_training.data.nuscenes import (
     Annotations,
     annotated_objects,
     camera_frame,
@@ -41,7 +37,7 @@ from asd_training.datasets.nuscenes import (
     scene_samples,
     split_scenes,
 )
-from asd_training.targets import UNKNOWN, pixel_targets
+from asd_training.data.targets import UNKNOWN, pixel_targets
 
 INPUT = (96, 256)
 NOTHING = AugmentationConfig(bev_flip=False, bev_rotation=0, colour_gain=0, colour_offset=0)

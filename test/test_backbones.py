@@ -13,13 +13,14 @@ import yaml
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from asd_perception import model_directory
-from asd_perception.config import BACKBONES, BackboneConfig, StudentConfig, from_dict, to_dict
+from asd_perception.configuration import from_dict, to_dict
 from asd_perception.errors import UserError
-from asd_perception.model_directory import TINY
+from asd_perception.network import model_directory
 from asd_perception.network.backbone import ImageEncoder
-from asd_training.config import StudentRun
-from asd_training.pretrained import load_pretrained_backbone
+from asd_perception.network.config import BACKBONES, BackboneConfig, StudentConfig
+from asd_perception.network.model_directory import TINY
+from asd_training.config.run import StudentRun
+from asd_training.models.pretrained import load_pretrained_backbone
 
 PUBLISHED_PARAMETERS = {
     "resnet18": 11.18e6,

@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from asd_perception.detections import Detections
 from asd_perception.errors import UserError
-from asd_perception.ros.conversions import detections_to_msg, objects_to_cloud, time_from_ns
+from asd_perception.ros.messages.conversions import (
+    detections_to_msg,
+    objects_to_cloud,
+    time_from_ns,
+)
+from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import create_bag
-from asd_training.bags.cli import main
 from asd_training.bags.evaluate import Coverage, evaluate_bag, submission_of_bag
 from asd_training.bags.scene import EgoTrack
-from asd_training.datasets.nuscenes import (
-    annotated_objects,
-    camera_frame,
-    open_dataset,
-    scene_samples,
-)
+from asd_training.commands.asd_bag import main
+from asd_training.data.nuscenes import annotated_objects, camera_frame, open_dataset, scene_samples
 
 
 @pytest.fixture(scope="module")

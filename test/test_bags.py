@@ -22,16 +22,13 @@ from vision_msgs.msg import Detection3DArray
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from, wrap_angle
-from asd_perception.ros.conversions import (
-    matrix_from_transform,
-    stamp_ns,
-)
+from asd_perception.ros.messages.conversions import matrix_from_transform, stamp_ns
 from asd_training.bags.bag_files import open_bag, read_messages, read_topic
 from asd_training.bags.convert import convert_scene, image_topic
 from asd_training.bags.evaluate import submission_of_bag
 from asd_training.bags.message_types import message_class
 from asd_training.bags.scene import EgoTrack
-from asd_training.datasets.nuscenes import camera_frame, open_dataset
+from asd_training.data.nuscenes import camera_frame, open_dataset
 from asd_training.synthetic.generate import synthesize
 
 ANNOTATION_TOPICS = {"topic": "/annotations", "objects_topic": "/annotation_objects"}

@@ -11,9 +11,10 @@ import pytest
 import torch
 from small import SMALL
 
-from asd_perception import benchmark, model_directory
 from asd_perception.errors import UserError
+from asd_perception.network import model_directory
 from asd_perception.network.student import Student
+from asd_training.benchmarks import frame as benchmark
 
 
 def run(monkeypatch, *arguments):

@@ -21,7 +21,7 @@ from asd_perception.ops.bev_pool import (
     splat_cumulative,
     splat_reference,
 )
-from asd_training.bev_pool_benchmark import POOLS, TINY, case
+from asd_training.benchmarks.pooling import POOLS, TINY, case
 
 REFERENCES = {"index_add": splat_reference, "cumulative sum": splat_cumulative}
 

@@ -4,9 +4,10 @@
 import pytest
 import yaml
 
-from asd_perception.config import StudentConfig, from_dict, to_dict
+from asd_perception.configuration import from_dict, to_dict
 from asd_perception.errors import UserError
-from asd_training.config import StudentRun, TeacherRun
+from asd_perception.network.config import StudentConfig
+from asd_training.config.run import StudentRun, TeacherRun
 
 
 @pytest.mark.parametrize("config", [StudentConfig(), StudentRun(), TeacherRun()])

@@ -16,12 +16,11 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 
 from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
-from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import box_corners, box_transform, interpolate_pose, transform_from
 from asd_perception.ros.calibration import MAX_FRAMES, Calibration, StaticTransforms
-from asd_perception.ros.cdr import detections_to_cdr
-from asd_perception.ros.conversions import (
+from asd_perception.ros.messages.cdr import detections_to_cdr
+from asd_perception.ros.messages.conversions import (
     camera_model_from_msg,
     detections_from_msg,
     detections_to_msg,
@@ -35,8 +34,9 @@ from asd_perception.ros.conversions import (
     stamp_ns,
     time_from_ns,
 )
-from asd_perception.ros.markers import markers_from_detections
+from asd_perception.ros.messages.markers import markers_from_detections
 from asd_perception.ros.odometry import OdometryBuffer
+from asd_perception.runtime.detections import Detections
 
 MS = 1_000_000
 HEADER = Header(stamp=time_from_ns(1_532_402_927_647_423_000), frame_id="base_link")

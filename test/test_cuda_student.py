@@ -15,19 +15,21 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from asd_perception import cuda_student
-from asd_perception.benchmark import example_images, example_rig, one_by_one_from_raw
-from asd_perception.config import BACKBONES, BackboneConfig, StudentConfig
 from asd_perception.constants import CAMERAS
-from asd_perception.cuda_student import RecordedCall, halved
-from asd_perception.detector import Detector
-from asd_perception.inference import folded
-from asd_perception.model_directory import TINY, load
 from asd_perception.network import center_head
 from asd_perception.network.center_head import decode
+from asd_perception.network.config import BACKBONES, BackboneConfig, StudentConfig
+from asd_perception.network.model_directory import TINY, load
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops import bev_pool
+from asd_perception.runtime import cuda as cuda_student
+from asd_perception.runtime.cuda import halved
+from asd_perception.runtime.cuda_graphs import RecordedCall
+from asd_perception.runtime.detector import Detector
+from asd_perception.runtime.folding import folded
+from asd_training.benchmarks.frame import one_by_one_from_raw
+from asd_training.data.example import example_images, example_rig
 
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA GPU, and none is here"

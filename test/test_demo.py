@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from asd_perception import model_directory
-from asd_perception.config import StudentConfig
 from asd_perception.errors import UserError
+from asd_perception.network import model_directory
+from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 from asd_training import demo
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from asd_perception.config import StudentConfig
 from asd_perception.constants import (
     ATTRIBUTES,
     CAMERAS,
@@ -15,12 +14,13 @@ from asd_perception.constants import (
     CLASSES,
     NO_ATTRIBUTE,
 )
-from asd_perception.detector import Detector, detections_of
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
 from asd_perception.network.center_head import decode
+from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 from asd_perception.rig import CameraRig
+from asd_perception.runtime.detector import Detector, detections_of
 
 
 @pytest.fixture(scope="module")

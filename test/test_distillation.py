@@ -17,13 +17,14 @@ from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
-from asd_training.datasets.nuscenes import Annotations
-from asd_training.distillation.adaptive_smooth import adaptive_smooth_loss, smooth
-from asd_training.distillation.feature_l2 import feature_l2_loss
-from asd_training.distillation.features import Adapter, object_mask
-from asd_training.distillation.objective import DistillationObjective, DistillConfig
-from asd_training.distillation.response import heatmap_weight, response_losses, response_quality
-from asd_training.targets import DetectionTargets, detection_targets
+from asd_training.config.distillation import DistillConfig
+from asd_training.data.nuscenes import Annotations
+from asd_training.data.targets import DetectionTargets, detection_targets
+from asd_training.losses.adaptive_smooth import adaptive_smooth_loss, smooth
+from asd_training.losses.distillation import DistillationObjective
+from asd_training.losses.feature_l2 import feature_l2_loss
+from asd_training.losses.features import Adapter, object_mask
+from asd_training.losses.response import heatmap_weight, response_losses, response_quality
 
 GRID = BevGrid(half_extent=12.8)  # 32 x 32 cells
 SEEDS = st.integers(0, 2**31)
@@ -233,7 +234,7 @@ def test_smoothing_is_the_gaussian_at_the_blocks_centres():
 
 def test_evaluating_blocks_loses_almost_nothing(monkeypatch):
     """The gradient points where that of the formula at every cell does."""
-    from asd_training.distillation import adaptive_smooth as module
+    from asd_training.losses import adaptive_smooth as module
 
     def at_every_cell(maps, sigma):
         if sigma == 0:

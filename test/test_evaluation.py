@@ -6,15 +6,20 @@ import json
 import numpy as np
 import pytest
 
-from asd_perception.detections import Detections
 from asd_perception.errors import UserError
-from asd_training.datasets.nuscenes import (
+from asd_perception.runtime.detections import Detections
+from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,
     open_dataset,
     submission_boxes,
 )
-from asd_training.evaluation import evaluate_submission, format_metrics, score, write_submission
+from asd_training.evaluation.scoring import (
+    evaluate_submission,
+    format_metrics,
+    score,
+    write_submission,
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,16 @@ import torch
 import yaml
 from small import SMALL
 
-from asd_perception import model_directory
 from asd_perception.bev_grid import BevGrid
-from asd_perception.config import to_dict
+from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
+from asd_perception.network import model_directory
 from asd_perception.network.student import Student
-from asd_training import explain
-from asd_training.config import StudentRun
-from asd_training.distillation.objective import DistillConfig
-from asd_training.teacher.network import Teacher, TeacherConfig
+from asd_training.config.distillation import DistillConfig
+from asd_training.config.run import StudentRun
+from asd_training.config.teacher import TeacherConfig
+from asd_training.evaluation import explain
+from asd_training.models.teacher import Teacher
 
 
 @pytest.fixture(scope="module")

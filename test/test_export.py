@@ -15,44 +15,26 @@ import yaml
 from commands import asd_train
 from small import SMALL
 
-from asd_perception import model_directory
-from asd_perception.config import (
-    BACKBONES,
-    StudentConfig,
-    from_dict,
-    to_dict,
-)
+from asd_perception.configuration import from_dict, to_dict
 from asd_perception.constants import CLASSES
-from asd_perception.detector import Detector
 from asd_perception.errors import UserError
+from asd_perception.network import model_directory
 from asd_perception.network.center_head import Decoded
+from asd_perception.network.config import BACKBONES, StudentConfig
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import depth_bin_centres
-from asd_perception.onnx_parts import PARTS, OnnxPart
-from asd_training.config import StudentRun
-from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.nuscenes import (
-    camera_frame,
-    open_dataset,
-    read_images,
-)
-from asd_training.export import (
-    INPUTS,
-    OnnxStudent,
-    _log_until,
-    check_parity,
-    compare,
-    load_checkpoint,
-    load_source,
-    onnx_answer,
-    to_onnx,
-    unsteady_points,
-    write_model,
-    write_onnx,
-)
-from asd_training.loop import train
-from asd_training.run_folder import begin
-from asd_training.student import StudentTraining
+from asd_perception.runtime.detector import Detector
+from asd_perception.runtime.onnx import PARTS, OnnxPart
+from asd_training.config.run import StudentRun
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.nuscenes import camera_frame, open_dataset, read_images
+from asd_training.export.model import write_model
+from asd_training.export.onnx_file import INPUTS, DecodingStudent, onnx_answer, to_onnx, write_onnx
+from asd_training.export.parity import check_parity, compare, unsteady_points
+from asd_training.export.source import _log_until, load_checkpoint, load_source
+from asd_training.training.run import train
+from asd_training.training.run_folder import begin
+from asd_training.training.student import StudentTraining
 
 RUN = StudentRun(steps=10, batch_size=1, loader_workers=0, student=SMALL)
 
@@ -76,7 +58,7 @@ def model():
     with torch.no_grad():
         for parameter in student.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-    return OnnxStudent(student).eval()
+    return DecodingStudent(student).eval()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +67,7 @@ def frames(model, synthetic_root):
     frame = camera_frame(nusc, nusc.sample[0])
     inputs = Detector(model.student).inputs(read_images(frame), frame.rig)
     noise = torch.randint(0, 256, inputs[0].shape, dtype=torch.uint8)
-    return {"rendered scene": inputs, "random images": (noise, *inputs[1:])}
+    return {"drawn street": inputs, "random images": (noise, *inputs[1:])}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +135,7 @@ def test_onnx_is_written_where_it_answers_as_pytorch(program, model, frames, tmp
 
 
 def test_onnx_of_another_student_is_not_written(program, model, frames, tmp_path):
-    other = OnnxStudent(Student(SMALL).eval())
+    other = DecodingStudent(Student(SMALL).eval())
     for student, tolerance in ((model, 0.0), (other, 0.01)):
         with pytest.raises(UserError, match="is not written: ONNX Runtime differs from PyTorch by"):
             write_onnx(program, student, tmp_path / "student.onnx", frames, tolerance)
@@ -213,7 +195,7 @@ def test_one_simulated_point_that_jumps_is_no_other_model():
 
 def test_points_whose_depth_is_a_tie_are_known(model, frames):
     """Both places at which a point with two equally likely bins may lie, and no other point."""
-    student, frame = copy.deepcopy(model.student), frames["rendered scene"]
+    student, frame = copy.deepcopy(model.student), frames["drawn street"]
     assert len(unsteady_points(student, frame)) <= 4
     layer, centres = student.point_simulator.head.depth, depth_bin_centres(SMALL.depth, "cpu")
     with torch.no_grad():
@@ -260,7 +242,7 @@ def test_every_named_backbone_exports(name, frames, tmp_path):
     torch.manual_seed(0)
     net = Student(dataclasses.replace(SMALL, backbone=BACKBONES[name])).eval()
     torch.nn.init.normal_(net.head.heatmap.weight, std=0.1)  # else every cell scores the same
-    model = OnnxStudent(net).eval()
+    model = DecodingStudent(net).eval()
     program = to_onnx(model, frames["random images"], {})
     write_onnx(program, model, tmp_path / "student.onnx", frames, tolerance=0.01)
 
@@ -291,7 +273,7 @@ def test_a_model_directory_whose_graphs_answer_otherwise_is_not_written(model, f
 
 @pytest.mark.slow
 def test_a_student_that_finds_nothing_is_not_written(frames, tmp_path):
-    untrained = OnnxStudent(Student(SMALL).eval()).eval()  # every cell scores the same
+    untrained = DecodingStudent(Student(SMALL).eval()).eval()  # every cell scores the same
     program = to_onnx(untrained, frames["random images"], {})
     with pytest.raises(UserError, match="there are no objects to compare; train the student first"):
         write_onnx(program, untrained, tmp_path / "student.onnx", frames, tolerance=0.01)

@@ -19,10 +19,11 @@ from nuscenes.utils.data_classes import LidarPointCloud
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import inverse, transform_points
-from asd_training.datasets import index as index_module
-from asd_training.datasets.index import SWEEPS, KeyframeIndex, index_files
-from asd_training.datasets.index_benchmark import measure
-from asd_training.datasets.nuscenes import (
+from asd_training.benchmarks.index import measure
+from asd_training.config.teacher import MAX_SWEEPS
+from asd_training.data import index as index_module
+from asd_training.data.index import KeyframeIndex, index_files
+from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,
     global_from_ego,
@@ -173,17 +174,17 @@ def test_sweeps_are_those_at_hand_each_once(sweeps_root, tmp_path):
     nusc = open_dataset(root)
     index = KeyframeIndex.open(root)
     chains = [index.lidar_sweeps(i) for i in range(2)]
-    assert [len(chain) for chain in chains] == [1, SWEEPS]  # of the 11 that there are
-    assert [len({sweep.path for sweep in chain}) for chain in chains] == [1, SWEEPS]
+    assert [len(chain) for chain in chains] == [1, MAX_SWEEPS]  # of the 11 that there are
+    assert [len({sweep.path for sweep in chain}) for chain in chains] == [1, MAX_SWEEPS]
     assert "samples" in chains[1][0].path.parts
     lags = [sweep.time_lag for sweep in chains[1]]
-    np.testing.assert_allclose(lags, 0.05 * np.arange(SWEEPS), atol=2e-3)
-    for count in (1, 3, SWEEPS):
+    np.testing.assert_allclose(lags, 0.05 * np.arange(MAX_SWEEPS), atol=2e-3)
+    for count in (1, 3, MAX_SWEEPS):
         assert len(np.unique(index.lidar(1, count)[:, 4])) == count
     # Ego motion: the sensor at the oldest sweep, in the global frame, is where the tables say.
     oldest, frame = chains[1][-1], index.frame(1)
     record = nusc.get("sample_data", nusc.sample[1]["data"]["LIDAR_TOP"])
-    for _ in range(SWEEPS - 1):
+    for _ in range(MAX_SWEEPS - 1):
         record = nusc.get("sample_data", record["prev"])
     expected = reference_from_sensor(nusc, record, np.eye(4))
     np.testing.assert_allclose(frame.global_from_ego @ oldest.ego_from_lidar, expected, atol=1e-9)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from asd_perception.inference import CpuStudent, fold_batch_norms
-from asd_perception.model_directory import TINY, load
+from asd_perception.network.model_directory import TINY, load
+from asd_perception.runtime.cpu import CpuStudent
+from asd_perception.runtime.folding import fold_batch_norms
 
 
 @pytest.fixture(scope="module")

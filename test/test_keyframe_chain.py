@@ -8,13 +8,13 @@ is tested is that the node publishes exactly what the offline run finds.
 import numpy as np
 import pytest
 
-from asd_perception import model_directory
-from asd_perception.detector import Detector
+from asd_perception.network import model_directory
+from asd_perception.runtime.detector import Detector
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import submission_of_bag
-from asd_training.datasets.nuscenes import camera_frame, open_dataset, read_images, submission_boxes
-from asd_training.evaluation import score
-from asd_training.replay import replay_to_detector
+from asd_training.bags.replay import replay_to_detector
+from asd_training.data.nuscenes import camera_frame, open_dataset, read_images, submission_boxes
+from asd_training.evaluation.scoring import score
 
 THRESHOLD = 0.02
 

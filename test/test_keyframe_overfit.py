@@ -32,7 +32,7 @@ def test_the_teacher_learns_the_real_keyframe_by_heart(keyframe_root, tmp_path):
     changes = list(chain.from_iterable(("--set", change) for change in CHANGES))
     run = tmp_path / "run"
     subprocess.run(
-        [sys.executable, "-m", "asd_training.cli", "teacher", keyframe_root, run]
+        [sys.executable, "-m", "asd_training.commands.asd_train", "teacher", keyframe_root, run]
         + ["--config", CONFIG, *changes],
         check=True,
     )

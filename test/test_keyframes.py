@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from asd_perception.config import StudentConfig
 from asd_perception.errors import UserError
-from asd_training.datasets.augmentation import AugmentationConfig
-from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, begin_loader_process, collate
+from asd_perception.network.config import StudentConfig
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.samples import KeyframeDataset, begin_loader_process, collate
 
 assert_same = partial(torch.testing.assert_close, rtol=0, atol=0, equal_nan=True)
 ALL_CHANGES = AugmentationConfig(

@@ -6,9 +6,9 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from asd_perception import model_directory
-from asd_perception.config import StudentConfig
 from asd_perception.errors import UserError
+from asd_perception.network import model_directory
+from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 
 

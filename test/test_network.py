@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from asd_perception.bev_grid import BevGrid
-from asd_perception.config import BackboneConfig, DepthConfig, StudentConfig
 from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import (
@@ -23,6 +22,7 @@ from asd_perception.network.center_head import (
     decode_boxes,
     encode_boxes,
 )
+from asd_perception.network.config import BackboneConfig, DepthConfig, StudentConfig
 from asd_perception.network.simulated_points import depth_around_mode, splat_points
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import (

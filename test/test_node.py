@@ -27,10 +27,10 @@ from robot import (
 from sensor_msgs.msg import CompressedImage, Image
 
 from asd_perception.constants import CAMERAS
-from asd_perception.detector import Detector
 from asd_perception.geometry import transform_from
 from asd_perception.rig import CameraRig, compensate
 from asd_perception.ros.node import DetectorNode
+from asd_perception.runtime.detector import Detector
 
 
 def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model, offline_detector):

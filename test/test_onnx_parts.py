@@ -12,12 +12,12 @@ import onnx
 import pytest
 import torch
 
-from asd_perception import model_directory
-from asd_perception.benchmark import example_images, example_rig
-from asd_perception.detector import Detector
 from asd_perception.errors import UserError
-from asd_perception.model_directory import TINY, WEIGHTS
-from asd_perception.onnx_parts import FOLDER, PARTS, OnnxPart, available
+from asd_perception.network import model_directory
+from asd_perception.network.model_directory import TINY, WEIGHTS
+from asd_perception.runtime.detector import Detector
+from asd_perception.runtime.onnx import FOLDER, PARTS, OnnxPart, available
+from asd_training.data.example import example_images, example_rig
 
 
 @pytest.fixture

@@ -21,10 +21,11 @@ from nuscenes.eval.detection.data_classes import (
 )
 from test_network import SMALL
 
-from asd_perception import model_directory
 from asd_perception.constants import CLASSES
-from asd_perception.detections import Detections
-from asd_training.datasets.nuscenes import (
+from asd_perception.network import model_directory
+from asd_perception.runtime.detections import Detections
+from asd_training.config.teacher import TeacherConfig
+from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,
     ego_boxes,
@@ -33,7 +34,7 @@ from asd_training.datasets.nuscenes import (
     split_scenes,
     submission_boxes,
 )
-from asd_training.error_analysis import (
+from asd_training.evaluation.error_analysis import (
     Boxes,
     FrameScore,
     analyse,
@@ -41,10 +42,10 @@ from asd_training.error_analysis import (
     extreme_frames,
     match,
 )
-from asd_training.evaluation import Evaluation, Metrics, evaluate, write_submission
-from asd_training.metrics_file import Setting, write_metrics
-from asd_training.report import write_report
-from asd_training.teacher.network import Teacher, TeacherConfig
+from asd_training.evaluation.metrics_file import Setting, write_metrics
+from asd_training.evaluation.report.report import write_report
+from asd_training.evaluation.scoring import Evaluation, Metrics, evaluate, write_submission
+from asd_training.models.teacher import Teacher
 
 CAR, TRUCK, PEDESTRIAN = (CLASSES.index(name) for name in ("car", "truck", "pedestrian"))
 NOTHING = len(CLASSES)

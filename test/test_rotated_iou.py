@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
 from asd_perception.geometry import box_corners
-from asd_training.distillation.rotated_iou import bev_iou
+from asd_training.losses.rotated_iou import bev_iou
 
 # Round numbers, so that edges and corners often coincide.
 position = st.one_of(st.sampled_from([0.0, 0.5, 1.0, 2.0, -40.0]), st.floats(-5, 5))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import WeightedRandomSampler
 
-from asd_training.datasets.sampling import class_balanced_weights
+from asd_training.data.sampler import class_balanced_weights
 
 
 def nuscenes_like(keyframes=2000):

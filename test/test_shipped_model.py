@@ -3,10 +3,11 @@
 
 import pytest
 
-from asd_perception import model_directory
-from asd_perception.detector import Detector
-from asd_training.datasets.nuscenes import open_dataset
-from asd_training.evaluation import detect_samples, score
+from asd_perception.network import model_directory
+from asd_perception.runtime.detector import Detector
+from asd_training.data.nuscenes import open_dataset
+from asd_training.evaluation.detection import detect_samples
+from asd_training.evaluation.scoring import score
 from asd_training.synthetic.generate import synthesize
 
 MAX_BYTES = 12_000_000

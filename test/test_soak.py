@@ -17,8 +17,8 @@ from robot import START, TRIGGERS, jpeg, resources, scene
 from sensor_msgs.msg import CompressedImage
 
 from asd_perception.constants import CAMERAS
-from asd_perception.ros.conversions import stamp_ns
-from asd_training.results_file import write_results
+from asd_perception.ros.messages.conversions import stamp_ns
+from asd_training.benchmarks.results import write_results
 
 SECONDS = float(os.environ.get("ASD_SOAK_SECONDS", "60"))
 RATE = 12.0

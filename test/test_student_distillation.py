@@ -13,21 +13,22 @@ import yaml
 from commands import asd_train
 from small import SMALL
 
-from asd_perception import model_directory
 from asd_perception.bev_grid import BevGrid
-from asd_perception.config import to_dict
-from asd_perception.detector import Detector
+from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
+from asd_perception.network import model_directory
 from asd_perception.network.student import Student
-from asd_training.config import StudentRun
-from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, collate
-from asd_training.datasets.nuscenes import read_images
-from asd_training.distillation.objective import PRESETS, DistillConfig
-from asd_training.distillation.teacher import load_teacher, misfits
-from asd_training.objective import PixelSupervision
-from asd_training.student import StudentTraining
-from asd_training.teacher.network import Teacher, TeacherConfig
+from asd_perception.runtime.detector import Detector
+from asd_training.config.distillation import PRESETS, DistillConfig
+from asd_training.config.run import StudentRun
+from asd_training.config.supervision import PixelSupervision
+from asd_training.config.teacher import TeacherConfig
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.nuscenes import read_images
+from asd_training.data.samples import KeyframeDataset, collate
+from asd_training.models.teacher import Teacher
+from asd_training.training.frozen_teacher import load_teacher, misfits
+from asd_training.training.student import StudentTraining
 
 BY_LIDAR = PixelSupervision()
 

@@ -27,14 +27,14 @@ from shapely.geometry import box as rectangle
 from asd_perception.constants import CAMERAS, CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import project
-from asd_training.synthetic import sensors
-from asd_training.synthetic.actors import SIZES, Actor, Motion, make_actor
 from asd_training.synthetic.generate import synthesize
 from asd_training.synthetic.nuscenes_writer import VERSION, token
-from asd_training.synthetic.population import populate
-from asd_training.synthetic.road import random_road
+from asd_training.synthetic.rendering import sensors
 from asd_training.synthetic.scene import SceneJob
-from asd_training.synthetic.world import World
+from asd_training.synthetic.world.actors import SIZES, Actor, Motion, make_actor
+from asd_training.synthetic.world.population import populate
+from asd_training.synthetic.world.road import random_road
+from asd_training.synthetic.world.world import World
 
 REPOSITORY = Path(__file__).parent.parent
 KEYFRAMES, SEED, SCALE = 3, 77, 0.2  # as the fixture synthetic_root has them
@@ -364,7 +364,7 @@ def test_sweeps_run_at_12_and_20_hz_and_meet_the_keyframes(tmp_path):
 
 
 def command(out: Path, *arguments: str) -> list[str]:
-    program = "from asd_training.cli import main; main()"
+    program = "from asd_training.commands.asd_train import main; main()"
     return [sys.executable, "-c", program, "synthesize", str(out), *arguments]
 
 

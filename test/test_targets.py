@@ -10,9 +10,9 @@ from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.geometry import wrap_angle
 from asd_perception.network.center_head import HeadOutput, decode
-from asd_training.datasets.nuscenes import Annotations
-from asd_training.objective import detection_losses
-from asd_training.targets import MAX_OBJECTS, detection_targets
+from asd_training.data.nuscenes import Annotations
+from asd_training.data.targets import MAX_OBJECTS, detection_targets
+from asd_training.losses.detection import detection_losses
 
 GRID = BevGrid()
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from test_network import SMALL, frame
 
 from asd_perception.bev_grid import BevGrid
-from asd_perception.config import from_dict, to_dict
+from asd_perception.configuration import from_dict, to_dict
 from asd_perception.errors import UserError
-from asd_training.teacher.network import Teacher, TeacherConfig
-from asd_training.teacher.pillars import PillarEncoder
+from asd_training.config.teacher import TeacherConfig
+from asd_training.models.pillars import PillarEncoder
+from asd_training.models.teacher import Teacher
 
 LIDAR = TeacherConfig(modality="lidar", pillar_channels=16, network=SMALL)
 BOTH = dataclasses.replace(LIDAR, modality="lidar_camera")

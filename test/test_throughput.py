@@ -7,7 +7,7 @@ import json
 import pytest
 
 from asd_perception.errors import UserError
-from asd_training import throughput
+from asd_training.benchmarks import training as throughput
 
 SMALL = ("batch_size=1", "loader_workers=0", "teacher.sweeps=1", "teacher.modality=lidar")
 

@@ -19,22 +19,24 @@ import torch
 import yaml
 from commands import asd_train
 
-from asd_perception import model_directory
-from asd_perception.config import BACKBONES, StudentConfig
 from asd_perception.constants import CLASSES, NO_ATTRIBUTE
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
-from asd_training.config import StudentRun, TeacherRun, read_config
-from asd_training.datasets.augmentation import AugmentationConfig
-from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, collate
-from asd_training.datasets.nuscenes import Annotations
-from asd_training.datasets.stream import StepBatches, TrainingStream
-from asd_training.moving_average import MovingAverage
-from asd_training.student import StudentTraining
-from asd_training.targets import BACKGROUND, UNKNOWN, pixel_targets
-from asd_training.teacher.network import Teacher, TeacherConfig
-from asd_training.teacher.training import TeacherTraining
+from asd_perception.network import model_directory
+from asd_perception.network.config import BACKBONES, StudentConfig
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.config.read import read_config
+from asd_training.config.run import StudentRun, TeacherRun
+from asd_training.config.teacher import TeacherConfig
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.nuscenes import Annotations
+from asd_training.data.sampler import StepBatches, TrainingStream
+from asd_training.data.samples import KeyframeDataset, collate
+from asd_training.data.targets import BACKGROUND, UNKNOWN, pixel_targets
+from asd_training.models.teacher import Teacher
+from asd_training.training.ema import MovingAverage
+from asd_training.training.student import StudentTraining
+from asd_training.training.teacher import TeacherTraining
 
 SHORT = "steps: 10\nbatch_size: 1\nwarmup_steps: 1\nloader_workers: 0\n"
 
@@ -167,7 +169,14 @@ def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(synthetic_root,
     assert whole.returncode == 0, whole.stderr
 
     run = tmp_path / "killed"
-    command = [sys.executable, "-m", "asd_training.cli", "student", synthetic_root, run]
+    command = [
+        sys.executable,
+        "-m",
+        "asd_training.commands.asd_train",
+        "student",
+        synthetic_root,
+        run,
+    ]
     with subprocess.Popen([*command, "--config", config], start_new_session=True) as process:
         while not (run / "best.ckpt").is_file() and process.poll() is None:
             time.sleep(0.05)
@@ -374,7 +383,14 @@ def test_two_processes_have_the_gradients_of_one(synthetic_root, tmp_path, what)
 def test_torchrun_trains_on_two_processes(synthetic_root, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, "--standalone", "-m", "asd_training.cli", "student", synthetic_root]
+        [
+            *torchrun,
+            "--standalone",
+            "-m",
+            "asd_training.commands.asd_train",
+            "student",
+            synthetic_root,
+        ]
         + [tmp_path / "run", "--set", "steps=3", "--set", "batch_size=1"]
         + ["--set", "loader_workers=0", "--set", "validate_every=2"]
         + ["--set", "validate_keyframes=1"],  # one process has none

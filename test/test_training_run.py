@@ -20,17 +20,18 @@ import torch
 import yaml
 from small import SMALL
 
-from asd_perception import model_directory
-from asd_perception.config import to_dict
+from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
-from asd_training import cli, run_folder
-from asd_training.checkpoints import AtomicCheckpointIO
-from asd_training.config import StudentRun, TeacherRun
-from asd_training.datasets.index import KeyframeIndex
-from asd_training.datasets.keyframes import KeyframeDataset, collate
-from asd_training.loop import outside_reason
-from asd_training.student import StudentTraining
-from asd_training.teacher.training import TeacherTraining
+from asd_perception.network import model_directory
+from asd_training.commands import asd_train as cli
+from asd_training.config.run import StudentRun, TeacherRun
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.samples import KeyframeDataset, collate
+from asd_training.training import run_folder
+from asd_training.training.checkpoints import AtomicCheckpointIO
+from asd_training.training.failures import outside_reason
+from asd_training.training.student import StudentTraining
+from asd_training.training.teacher import TeacherTraining
 
 RUN = StudentRun(steps=2, batch_size=1, warmup_steps=0, checkpoint_every=1, student=SMALL)
 
@@ -305,7 +306,14 @@ def test_a_validation_that_cannot_be_done_stops_the_run_before_its_first_step(
 
 def test_a_killed_loader_process_is_one_line(synthetic_root, index, tmp_path, small):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "asd_training.cli", "student", synthetic_root, run]
+    command = [
+        sys.executable,
+        "-m",
+        "asd_training.commands.asd_train",
+        "student",
+        synthetic_root,
+        run,
+    ]
     with subprocess.Popen(
         [*command, "--config", small, "--set", "steps=100000", "--set", "loader_workers=1"],
         stdout=subprocess.DEVNULL,
@@ -355,7 +363,14 @@ def test_what_a_killed_start_leaves_is_in_nobodys_way(
 @pytest.mark.slow
 def test_ctrl_c_says_where_the_run_stands(synthetic_root, index, tmp_path, small):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "asd_training.cli", "student", synthetic_root, run]
+    command = [
+        sys.executable,
+        "-m",
+        "asd_training.commands.asd_train",
+        "student",
+        synthetic_root,
+        run,
+    ]
     with subprocess.Popen(
         [*command, "--config", small, "--set", "steps=100000"],
         start_new_session=True,

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoBackbone, AutoConfig
 
-from asd_perception.config import StudentConfig
 from asd_perception.errors import UserError
+from asd_perception.network.config import StudentConfig
 from asd_perception.network.layers import ConvNormReLU
 
 

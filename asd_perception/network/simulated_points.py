@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asd_perception.bev_grid import BevGrid
-from asd_perception.config import DepthConfig, StudentConfig
+from asd_perception.network.config import DepthConfig, StudentConfig
 from asd_perception.network.layers import ConstantStart, ConvNormReLU
 from asd_perception.network.view_transform import (
     DepthContext,

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from asd_perception.config import StudentConfig
 from asd_perception.network.backbone import ImageEncoder
 from asd_perception.network.bev_encoder import BevEncoder
 from asd_perception.network.center_head import CenterHead, HeadOutput
+from asd_perception.network.config import StudentConfig
 from asd_perception.network.fusion import HeterogeneousFusion, SymmetricFusion
 from asd_perception.network.simulated_points import PointSimulator
 from asd_perception.network.view_transform import FrameGeometry, LiftSplat, frame_geometry

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from asd_perception.bev_grid import BevGrid
-from asd_perception.config import DepthConfig, StudentConfig
+from asd_perception.network.config import DepthConfig, StudentConfig
 from asd_perception.network.layers import ConvNormReLU
 from asd_perception.ops.bev_pool import SplatPlan, bev_pool, drop_cell, plan_bev_pool
 

@@ -34,18 +34,18 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from asd_perception.detections import Detections
 from asd_perception.errors import UserError, run_cli
-from asd_perception.ros.cdr import detections_to_cdr
-from asd_perception.ros.conversions import (
+from asd_perception.ros.diagnostics import pipeline_statuses, status
+from asd_perception.ros.messages.cdr import detections_to_cdr
+from asd_perception.ros.messages.conversions import (
     objects_to_cloud,
     simulated_points_to_cloud,
     time_from_ns,
 )
-from asd_perception.ros.diagnostics import pipeline_statuses, status
-from asd_perception.ros.markers import markers_from_detections
+from asd_perception.ros.messages.markers import markers_from_detections
 from asd_perception.ros.parameters import PARAMETERS, Settings, declare_parameters
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
+from asd_perception.runtime.detections import Detections
 
 try:  # a tenth of the other one's processor time a message
     from rclpy.experimental import EventsExecutor as Executor
@@ -112,8 +112,8 @@ class DetectorNode(LifecycleNode):
     def _load(self, settings: Settings) -> Pipeline:
         """The pipeline with its model. Raises UserError."""
         # Torch takes seconds to import: before that, --help answers and the node is in the graph.
-        from asd_perception import model_directory
-        from asd_perception.detector import Detector, find_device
+        from asd_perception.network import model_directory
+        from asd_perception.runtime.detector import Detector, find_device
 
         model = settings.model or str(model_directory.TINY)
         if find_device(settings.device).type == "cuda":

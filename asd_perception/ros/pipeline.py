@@ -23,13 +23,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.constants import CAMERAS
-from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 from asd_perception.preprocessing import wrong_size
 from asd_perception.rig import compensate
 from asd_perception.ros.calibration import Calibration
-from asd_perception.ros.conversions import (
+from asd_perception.ros.intake import Intake
+from asd_perception.ros.messages.conversions import (
     CameraModel,
     camera_model_from_msg,
     check_image,
@@ -38,15 +38,15 @@ from asd_perception.ros.conversions import (
     matrix_from_pose,
     stamp_ns,
 )
-from asd_perception.ros.intake import Intake
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters import Settings
 from asd_perception.ros.statistics import Statistics
 from asd_perception.ros.worker import LatestWorker
+from asd_perception.runtime.detections import Detections
 from asd_perception.synchronizer import FrameSynchronizer, SyncedFrame
 
 if TYPE_CHECKING:
-    from asd_perception.detector import Detector, EncodedImage
+    from asd_perception.runtime.detector import Detector, EncodedImage
 
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
 PREPARATION_WAIT = 0.5  # s that frames wait for an image that is slow to decode

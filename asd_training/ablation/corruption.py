@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asd_perception.config import StudentConfig
 from asd_perception.errors import UserError
+from asd_perception.network.config import StudentConfig
 from asd_perception.network.simulated_points import PointSimulator
 from asd_perception.network.student import Student
 

@@ -7,7 +7,6 @@ ablation's two marks is replaced, so that text and other ablations stand beside 
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Callable
@@ -19,11 +18,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from asd_perception.config import from_dict
+from asd_perception.configuration import from_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
-from asd_training.ablation.definition import Ablation
 from asd_training.ablation.robustness_report import robustness_figure, robustness_table
+from asd_training.config.ablation import Ablation
 
 DEFINITION = "ablation.json"
 """What was compared; beside one JSON file a run."""
@@ -47,18 +46,6 @@ class Paired:
     def __str__(self) -> str:
         spread = f" ± {self.sd:.1f}" if self.seeds > 1 else ""
         return f"{self.mean:+.1f}{spread} ({_p(self.p)})"
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `asd-train ablation-report`."""
-    parser.add_argument("results", type=Path, help="folder of JSON results, OUT/results of ablate")
-    parser.add_argument("file", type=Path, help="Markdown file, as docs/results.md")
-
-
-def run(args: argparse.Namespace) -> None:
-    """Write the report of results made before."""
-    write_report(args.results, args.file)
-    print(f"report: {args.file}")
 
 
 def write_report(results: Path, file: Path) -> None:

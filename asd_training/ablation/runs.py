@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`asd-train ablate`: every row of an ablation, trained over several seeds; it can be interrupted.
+"""Every row of an ablation, trained over several seeds; it can be interrupted.
 
 OUT/teachers/NAME and OUT/runs/ROW-SEED are ordinary run folders; OUT/results holds one JSON file a
 finished run, from which the report is written. A run that has its result there is not made again:
@@ -9,7 +9,6 @@ the same keyframes in the same order, augmented alike, so that they can be compa
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -25,14 +24,15 @@ from typing import Any
 from safetensors import safe_open
 from tqdm import tqdm
 
-from asd_perception import model_directory
-from asd_perception.config import to_dict
+from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
-from asd_training.ablation.definition import Ablation, read_ablation
+from asd_perception.network import model_directory
 from asd_training.ablation.report import DEFINITION, write_report
-from asd_training.config import Run, StudentRun, TeacherRun, read_config
-from asd_training.datasets.index import KeyframeIndex
+from asd_training.config.ablation import Ablation, read_ablation
+from asd_training.config.read import Run, read_config
+from asd_training.config.run import StudentRun, TeacherRun
+from asd_training.data.index import KeyframeIndex
 
 
 @dataclass(frozen=True)
@@ -50,52 +50,39 @@ class Job:
     teacher: Path | None = None
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `asd-train ablate`."""
-    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
-    parser.add_argument("out", type=Path, help="folder of the runs and results; goes on where left")
-    parser.add_argument(
-        "--config", type=Path, required=True, help="YAML, as config/training/ablation.yaml"
-    )
-    parser.add_argument("--version", help="version folder of the dataset, if it holds several")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        help="runs side by side, each on one CPU thread if there are several (default: 1)",
-    )
-    for option, kind, what in (("rows", str, "rows"), ("seeds", int, "seeds")):
-        parser.add_argument(
-            f"--{option}", nargs="+", type=kind, help=f"only these {what}, to share the work out"
-        )
-    parser.add_argument(
-        "--report",
-        type=Path,
-        metavar="FILE",
-        help="Markdown file to write the tables into, as docs/results.md (default: OUT/results.md)",
-    )
+def run_ablation(
+    data: Path,
+    version: str | None,
+    out: Path,
+    config: Path,
+    jobs: int = 1,
+    rows: list[str] | None = None,
+    seeds: list[int] | None = None,
+    report: Path | None = None,
+) -> Path:
+    """Run what is not finished yet, then write the report; returns its file.
 
-
-def run(args: argparse.Namespace) -> None:
-    """Run what is not finished yet, then write the report."""
-    ablation = read_ablation(args.config)
-    report = args.report or args.out / "results.md"
+    jobs: runs side by side. rows, seeds: only these. report: default OUT/results.md. Raises
+    UserError, at the end where runs failed.
+    """
+    ablation = read_ablation(config)
+    report = report or out / "results.md"
     check_output_file(report)
-    if args.jobs < 1:
-        raise UserError(f"--jobs is {args.jobs}; it must be at least 1")
-    KeyframeIndex.open(args.data, args.version)  # wrong data is told, an index built, once
-    jobs = to_do(plan(ablation, args.config.parent, args.out.resolve(), args.rows, args.seeds))
-    options = ["--version", args.version] if args.version else []
-    with atomic_file(args.out / "results" / DEFINITION) as path:
+    if jobs < 1:
+        raise UserError(f"--jobs is {jobs}; it must be at least 1")
+    KeyframeIndex.open(data, version)  # wrong data is told, an index built, once
+    due = to_do(plan(ablation, config.parent, out.resolve(), rows, seeds))
+    options = ["--version", version] if version else []
+    with atomic_file(out / "results" / DEFINITION) as path:
         path.write_text(json.dumps(asdict(ablation), indent=1) + "\n")
-    failed = Runner(args.data.resolve(), args.out.resolve(), options, args.jobs).run(jobs)
-    write_report(args.out / "results", report)
-    print(f"report: {report}")
+    failed = Runner(data.resolve(), out.resolve(), options, jobs).run(due)
+    write_report(out / "results", report)
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(jobs)} runs failed: {'; '.join(failed)}; "
-            "mend that and start the same command again"
+            f"{len(failed)} of {len(due)} runs failed: {'; '.join(failed)}; "
+            f"mend that and start the same command again (report of the others: {report})"
         )
+    return report
 
 
 def plan(
@@ -307,7 +294,7 @@ class Runner:
                 if self._stopped:
                     return f"{job.name} was not started"
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "asd_training.cli", *arguments],
+                    [sys.executable, "-m", "asd_training.commands.asd_train", *arguments],
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=environment,

@@ -18,9 +18,9 @@ from tqdm import tqdm
 from vision_msgs.msg import Detection3DArray
 
 from asd_perception.constants import CAMERAS
-from asd_perception.detections import Detections
 from asd_perception.errors import UserError
-from asd_perception.ros.conversions import detections_to_msg, objects_to_cloud
+from asd_perception.ros.messages.conversions import detections_to_msg, objects_to_cloud
+from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import BagWriter, create_bag, qos
 from asd_training.bags.message_types import type_name
 from asd_training.bags.scene import LIDAR, EgoTrack, sensor_records
@@ -32,7 +32,7 @@ from asd_training.bags.scene_messages import (
     odometry,
     transform,
 )
-from asd_training.datasets.nuscenes import (
+from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,
     ego_from_sensor,

@@ -18,14 +18,18 @@ from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import Detection3DArray
 
 from asd_perception.constants import CAMERAS
-from asd_perception.detections import Detections
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory
-from asd_perception.ros.conversions import detections_from_msg, objects_from_cloud, stamp_ns
+from asd_perception.ros.messages.conversions import (
+    detections_from_msg,
+    objects_from_cloud,
+    stamp_ns,
+)
+from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.scene import EgoTrack, sensor_records
-from asd_training.datasets.nuscenes import camera_frame, scene_samples, submission_boxes
-from asd_training.evaluation import Metrics, Submission, score
+from asd_training.data.nuscenes import camera_frame, scene_samples, submission_boxes
+from asd_training.evaluation.scoring import Metrics, Submission, score
 
 DETECTIONS_TOPIC = "/detector/detections"
 TOLERANCE_NS = 50_000_000  # keyframes are 500 ms apart; the nearest message of each one counts

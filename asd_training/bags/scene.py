@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import Array, interpolate_pose, inverse
-from asd_training.datasets.nuscenes import global_from_ego, scene_samples
+from asd_training.data.nuscenes import global_from_ego, scene_samples
 
 LIDAR = "LIDAR_TOP"
 

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from asd_perception.geometry import Array, quaternion_of
-from asd_perception.ros.conversions import time_from_ns
+from asd_perception.ros.messages.conversions import time_from_ns
 
 # The layout that LiDAR drivers publish; nuScenes stores all five as float32.
 _LIDAR_POINT = np.dtype(

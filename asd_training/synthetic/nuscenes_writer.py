@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from asd_perception.files import atomic_directory
-from asd_training.synthetic import sensors
+from asd_training.synthetic.rendering import sensors
 
 VERSION = "v1.0-synthetic"
 Row = dict[str, Any]

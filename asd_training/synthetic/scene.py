@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from asd_perception.geometry import quaternion_of, transform_points
-from asd_training.synthetic import lidar, sensors, shading, visibility
 from asd_training.synthetic.nuscenes_writer import (
     Row,
     Tables,
@@ -22,7 +21,8 @@ from asd_training.synthetic.nuscenes_writer import (
     token,
     visibility_token,
 )
-from asd_training.synthetic.world import View, World
+from asd_training.synthetic.rendering import lidar, sensors, shading, visibility
+from asd_training.synthetic.world.world import View, World
 
 ANNOTATION_RANGE = 60.0  # m from the ego vehicle to an annotated object's centre
 JPEG_QUALITY = 92

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Typed configurations: dataclasses that pydantic checks, read from YAML values and back.
+
+A value of a wrong type or out of range, and a key that nobody knows, is one UserError that names
+the key by its full path. A string below a field is the field's description.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
+from typing_extensions import dataclass_transform
+
+from asd_perception.errors import UserError
+
+T = TypeVar("T")
+
+_CHECKS = ConfigDict(
+    strict=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True
+)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def configuration(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass that raises UserError for values that do not fit."""
+    checked = dataclass(frozen=True, config=_CHECKS)(cls)
+    initialise = checked.__init__
+
+    @functools.wraps(initialise)
+    def raise_user_error(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            initialise(self, *args, **values)
+        except ValidationError as error:
+            raise UserError(_first_line(error, cls, "")) from error
+
+    checked.__init__ = raise_user_error  # type: ignore[misc]
+    return checked
+
+
+def from_dict(cls: type[T], values: Any, where: str = "") -> T:
+    """Build the configuration `cls` from plain YAML values; `where` goes before a key's name.
+
+    Raises UserError that names the key at fault by its full path, and for an unknown key the
+    nearest known one.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{where or 'configuration'}: expected keys and values, found {values!r}")
+    try:
+        # JSON, since only there a list is a strict tuple, and a mapping a strict dataclass.
+        return _adapter(cls).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise UserError(_first_line(error, cls, where)) from error
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain values of a configuration, ready for YAML."""
+    return _plain(dataclasses.asdict(config))
+
+
+def descriptions(cls: type) -> dict[str, str]:
+    """What each key of a configuration means, in one line."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):  # a class knows the descriptions of its own fields alone
+        for name, field in getattr(base, "__pydantic_fields__", {}).items():
+            found[name] = " ".join((field.description or found.get(name, "")).split())
+    return found
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML, by the safe loader. Raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain values of a YAML file. Raises UserError."""
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-4 as a number, as people and YAML 1.2 do; YAML 1.1 wants 1.0e-4."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+@functools.cache
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(cls)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
+
+
+# What pydantic calls a fault, and what a person is told. {found} is the value.
+_LINES = {
+    "greater_than_equal": "is {found}; it must be at least {ge:g}",
+    "greater_than": "is {found}; it must be above {gt:g}",
+    "less_than_equal": "is {found}; it must be at most {le:g}",
+    "less_than": "is {found}; it must be below {lt:g}",
+    "finite_number": "is {found}; it must be finite",
+    "literal_error": "is {found}; it must be one of {expected}",
+}
+
+
+def _first_line(error: ValidationError, cls: type, where: str) -> str:
+    """The first fault in one line."""
+    fault = error.errors(include_url=False)[0]
+    path = [part for part in fault["loc"] if not _is_type_name(part)]
+    key = where + "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in path
+    ).lstrip(".")
+    kind, found = fault["type"], repr(fault["input"])
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return _unknown_key(key, str(path[-1]), _known_keys(cls, path[:-1]))
+    if kind in ("missing", "missing_argument"):
+        return f"{key} is missing"
+    if kind in _LINES:
+        return f"{key} {_LINES[kind].format(found=found, **_limits(fault))}"
+    if kind == "custom":
+        return f"{key} {fault['msg']}"
+    return f"{key}: expected {_expected(fault)}, found {found}"
+
+
+def _is_type_name(part: Any) -> bool:
+    """Whether this part of a path is pydantic's word for a union's branch, and no key."""
+    return isinstance(part, str) and not part.isidentifier()
+
+
+def _limits(fault: ErrorDetails) -> dict[str, Any]:
+    limits = dict(fault.get("ctx") or {})
+    if "expected" in limits:
+        limits["expected"] = limits["expected"].replace("'", "").replace(" or ", ", ")
+    return limits
+
+
+def _expected(fault: ErrorDetails) -> str:
+    """The type that was expected, as it is written in the dataclass."""
+    name = fault["type"].split("_")[0]
+    words = {"string": "str", "dict": "keys and values", "dataclass": "keys and values"}
+    if fault["type"] in ("too_long", "too_short"):
+        return "tuple of another length"
+    return words.get(name, name)
+
+
+def _unknown_key(key: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    advice = f"; did you mean {near[0]}?" if near else ";"
+    return f"unknown key {key}{advice} known keys are {', '.join(known)}"
+
+
+def _known_keys(cls: Any, path: list[Any]) -> list[str]:
+    """The keys of the dataclass that lies at `path` below `cls`."""
+    for part in path:
+        field = getattr(cls, "__pydantic_fields__", {}).get(part)
+        cls = next(
+            (item for item in _alternatives(field and field.annotation) if _is_dataclass(item)),
+            None,
+        )
+    return [] if cls is None else [item.name for item in dataclasses.fields(cls)]
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types of a union, or the one type itself."""
+    return [annotation, *getattr(annotation, "__args__", ())]
+
+
+def _is_dataclass(item: Any) -> bool:
+    return isinstance(item, type) and dataclasses.is_dataclass(item)

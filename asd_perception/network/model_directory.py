@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model is a folder: `model.safetensors` (weights) and `config.yaml` (everything else).
+
+Neither file can execute code: safetensors holds only tensors, and the YAML is read by the safe
+loader into typed configuration. An exported one also has `onnx/`, its convolutional parts as graphs
+for the CPU (`onnx_parts`), which are data as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+import yaml
+from torch import Tensor, nn
+
+from asd_perception.configuration import from_dict, parse_yaml, to_dict
+from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
+from asd_perception.errors import UserError
+from asd_perception.files import atomic_directory
+from asd_perception.network.config import StudentConfig
+from asd_perception.network.student import Student
+
+Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+TINY = Path(__file__).parents[1] / "models" / "tiny"
+"""The model directory that ships with the package."""
+
+
+def save(
+    path: str | Path,
+    student: Student,
+    provenance: dict[str, Any],
+    add: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a student as a model directory; the folder appears complete or not at all.
+
+    provenance: plain values that say how the weights came about (data, command, seed, metrics).
+    add: puts more into the folder before it appears.
+    """
+    save_network(path, "student", student, student.config, provenance, add)
+
+
+def load(path: str | Path) -> Student:
+    """The student of a model directory, on the CPU, in evaluation mode.
+
+    Raises UserError if a file is missing or unreadable, if the configuration does not fit this
+    program, or, naming the tensors, if weights and configuration disagree.
+    """
+    return load_network(path, "student", StudentConfig, Student)
+
+
+def save_network(
+    path: str | Path,
+    kind: str,
+    network: nn.Module,
+    config: Any,
+    provenance: dict[str, Any],
+    add: Callable[[Path], None] | None = None,
+) -> None:
+    """`save` for any network: `config`, the one that it was built from, is stored as `kind`."""
+    with atomic_directory(path) as folder:
+        weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+        (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+        (folder / "config.yaml").write_text(config_text(kind, config, provenance))
+        if add is not None:
+            add(folder)
+
+
+def config_text(kind: str, config: Any, provenance: dict[str, Any]) -> str:
+    """What config.yaml says of a network: all but its weights."""
+    document = {
+        "format": FORMAT,
+        "cameras": list(CAMERAS),
+        "classes": list(CLASSES),
+        "attributes": list(ATTRIBUTES),
+        kind: to_dict(config),
+        "provenance": provenance,
+    }
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def load_network(
+    path: str | Path, kind: str, config_class: type[Config], build: Callable[[Config], Network]
+) -> Network:
+    """`load` for any network: `build` makes it from its configuration, stored as `kind`."""
+    path = Path(path)
+    document = read_config(path)
+    if kind not in document:
+        raise UserError(f"{path} holds no {kind}; give the model directory of a {kind}")
+    for key, expected in (("cameras", CAMERAS), ("classes", CLASSES), ("attributes", ATTRIBUTES)):
+        if document.get(key) != list(expected):
+            raise UserError(f"{path / 'config.yaml'}: {key} are not {', '.join(expected)}")
+    try:
+        network = build(from_dict(config_class, document[kind], f"{kind}."))
+    except UserError as error:
+        raise UserError(f"{path / 'config.yaml'}: {error}") from error
+    except Exception as error:  # transformers' many ways to refuse backbone options
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path / 'config.yaml'}: the {kind} cannot be built: {reason}") from error
+
+    weights_path = path / WEIGHTS
+    try:
+        weights = safetensors.torch.load_file(weights_path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} has no {WEIGHTS}; is it a model directory?") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{weights_path} cannot be read ({error}); export it again") from error
+    load_weights(network, weights, weights_path)
+    return network.eval()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The plain values of a model directory's config.yaml. Raises UserError."""
+    file = path / "config.yaml"
+    try:
+        document = parse_yaml(file.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} has no config.yaml; is it a model directory?") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"{file} cannot be read: {line}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f"{file} is not a model configuration of format {FORMAT}")
+    return document
+
+
+def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Put the weights read from `source` into the network.
+
+    Raises UserError with the names of the tensors at fault unless they fit exactly.
+    """
+    expected = network.state_dict()
+    faults = [f"{name} is missing" for name in expected if name not in weights]
+    faults += [f"{name} is not in the architecture" for name in weights if name not in expected]
+    faults += [
+        f"{name} has shape {tuple(weights[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in weights and weights[name].shape != expected[name].shape
+    ]
+    if faults:
+        raise UserError(f"{source} does not fit its config.yaml: {first_few(faults)}")
+    network.load_state_dict(weights)
+
+
+def first_few(faults: list[str]) -> str:
+    """The first five in one line, and how many more there are."""
+    return "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if faults[5:] else "")

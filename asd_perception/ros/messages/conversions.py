@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS messages to arrays and back: pure functions, and the place where bad messages are found.
+
+Every function that reads a message raises UserError with a one-line reason if the message does
+not hold what its type promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose, Transform
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
+
+from asd_perception.constants import ATTRIBUTES, CLASSES, NO_ATTRIBUTE
+from asd_perception.errors import UserError
+from asd_perception.geometry import Array, transform_from
+from asd_perception.preprocessing import check_encoded, decode_camera_image
+from asd_perception.runtime.detections import Detections
+
+# -- stamps and poses --------------------------------------------------------------------------
+
+
+def stamp_ns(stamp: Time) -> int:
+    """A message's stamp in ns."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def time_from_ns(nanoseconds: int) -> Time:
+    """The stamp of a time in ns."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return Time(sec=seconds, nanosec=rest)
+
+
+def matrix_from_transform(transform: Transform) -> Array:
+    """The 4x4 parent_from_child of a transform."""
+    return _matrix(transform.rotation, transform.translation)
+
+
+def matrix_from_pose(pose: Pose) -> Array:
+    """The 4x4 frame_from_body of a pose."""
+    return _matrix(pose.orientation, pose.position)
+
+
+def _matrix(q: object, p: object) -> Array:
+    rotation = np.array([q.w, q.x, q.y, q.z])  # type: ignore[attr-defined]
+    translation = np.array([p.x, p.y, p.z])  # type: ignore[attr-defined]
+    if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
+        raise UserError("the pose has a value that is not finite")
+    if abs(np.linalg.norm(rotation) - 1) > 0.01:
+        raise UserError(f"the rotation {rotation.tolist()} (w x y z) is no unit quaternion")
+    return transform_from(rotation, translation)
+
+
+# -- images ------------------------------------------------------------------------------------
+
+# Encodings that need no debayering or scaling: channels, and OpenCV's way to RGB.
+_PLAIN_ENCODINGS = {
+    "rgb8": (3, None),
+    "bgr8": (3, None),  # which the view puts in order
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+}
+
+
+def check_image(msg: Image | CompressedImage) -> None:
+    """Raise UserError for a message that holds no image, as far as microseconds can tell."""
+    if isinstance(msg, CompressedImage):
+        check_encoded(np.frombuffer(msg.data, np.uint8))
+        return
+    if msg.width == 0 or msg.height == 0:
+        raise UserError(f"image has zero size ({msg.width}x{msg.height})")
+    channels, _ = _PLAIN_ENCODINGS.get(msg.encoding, (0, None))
+    if msg.step < msg.width * channels:
+        raise UserError(f"image step {msg.step} is less than {msg.width} {msg.encoding} pixels")
+    if len(msg.data) != msg.step * msg.height:
+        raise UserError(
+            f"image has {len(msg.data)} bytes; step {msg.step} x height {msg.height} "
+            f"needs {msg.step * msg.height}"
+        )
+
+
+def image_from_msg(msg: Image) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB of a raw image; a view of the message's data where it can be."""
+    check_image(msg)
+    if msg.encoding not in _PLAIN_ENCODINGS:
+        return _image_by_cv_bridge(msg)
+    channels, to_rgb = _PLAIN_ENCODINGS[msg.encoding]
+    rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)
+    pixels = rows[:, : msg.width * channels].reshape(msg.height, msg.width, channels)
+    if msg.encoding == "bgr8":
+        return pixels[..., ::-1]
+    return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
+
+
+def _image_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
+    """Bayer, YUV and 16 bit images, slower."""
+    from cv_bridge import CvBridge  # only the unusual encodings need it
+
+    try:
+        image = CvBridge().imgmsg_to_cv2(msg, "rgb8")
+    except Exception as error:  # its ways to refuse a message are many
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"image encoding {msg.encoding!r} cannot be decoded: {reason}") from error
+    return np.asarray(image, dtype=np.uint8)
+
+
+def image_from_compressed(
+    msg: CompressedImage, size: tuple[int, int], input_size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB of a JPEG or PNG image: `decode_camera_image`."""
+    return decode_camera_image(np.frombuffer(msg.data, np.uint8), size, input_size)
+
+
+# -- calibration -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """One camera's calibration: its optical frame, K (3, 3), D (8,), and image size in pixels."""
+
+    frame_id: str
+    intrinsics: Array
+    distortion: Array
+    width: int
+    height: int
+
+
+def camera_model_from_msg(msg: CameraInfo) -> CameraModel:
+    """The calibration in a CameraInfo message of a full image, rectified or not."""
+    if msg.width == 0 or msg.height == 0:
+        raise UserError(f"camera_info has zero image size ({msg.width}x{msg.height})")
+    intrinsics = np.array(msg.k, dtype=np.float64).reshape(3, 3)
+    coefficients = np.array(msg.d, dtype=np.float64)
+    if not (np.isfinite(intrinsics).all() and np.isfinite(coefficients).all()):
+        raise UserError("camera_info has a value in K or D that is not finite; calibrate again")
+    if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
+        raise UserError("camera_info has no focal length in K; is the camera calibrated?")
+    focal_lengths = intrinsics[0, 0] / msg.width, intrinsics[1, 1] / msg.height
+    if min(focal_lengths) < 0.05 or max(focal_lengths) > 50:  # 169 degrees, and 1 degree
+        raise UserError(
+            f"camera_info has the focal lengths {intrinsics[0, 0]:g} and {intrinsics[1, 1]:g} "
+            f"pixels for a {msg.width}x{msg.height} image; calibrate again"
+        )
+    if np.abs(coefficients).max(initial=0.0) > 1e4:
+        raise UserError("camera_info has a value in D beyond any lens; calibrate again")
+    if intrinsics[1, 0] != 0 or tuple(intrinsics[2]) != (0, 0, 1):
+        raise UserError(
+            "camera_info has a K that is not fx s cx / 0 fy cy / 0 0 1; calibrate again"
+        )
+    share_x, share_y = intrinsics[0, 2] / msg.width, intrinsics[1, 2] / msg.height
+    if not (-1 < share_x < 2 and -1 < share_y < 2):
+        raise UserError(
+            f"camera_info has its principal point at ({intrinsics[0, 2]:g}, {intrinsics[1, 2]:g}), "
+            f"far outside of its {msg.width}x{msg.height} image; calibrate again"
+        )
+    roi = (msg.roi.width, msg.roi.height)
+    if msg.binning_x > 1 or msg.binning_y > 1 or roi not in ((0, 0), (msg.width, msg.height)):
+        raise UserError("camera_info has binning or a region of interest; publish the full image")
+    # A fisheye lens is no pinhole camera even where its coefficients are 0.
+    pinhole = msg.distortion_model in ("plumb_bob", "rational_polynomial")
+    if msg.distortion_model == "equidistant" or (coefficients.any() and not pinhole):
+        raise UserError(
+            f"camera_info has distortion model {msg.distortion_model!r}; only plumb_bob and "
+            "rational_polynomial are supported: publish rectified images"
+        )
+    if coefficients[8:].any():
+        raise UserError("camera_info has thin prism distortion; publish rectified images")
+    distortion = np.zeros(8)
+    distortion[: len(coefficients[:8])] = coefficients[:8]
+    frame_id = msg.header.frame_id.lstrip("/")
+    if not frame_id:
+        raise UserError("camera_info has no frame_id; set it to the camera's optical frame")
+    return CameraModel(frame_id, intrinsics, distortion, int(msg.width), int(msg.height))
+
+
+# -- detections --------------------------------------------------------------------------------
+
+
+def detections_to_msg(detections: Detections, header: Header) -> Detection3DArray:
+    """The objects, best first; velocities and attributes travel in `objects_to_cloud`.
+
+    The plain way: the node publishes the same message by `cdr.detections_to_cdr`.
+    """
+    message = Detection3DArray(header=header)
+    yaws = detections.boxes[:, 6].astype(np.float64)
+    sines, cosines = np.sin(yaws / 2).tolist(), np.cos(yaws / 2).tolist()
+    rows = zip(
+        detections.boxes.tolist(),
+        detections.labels.tolist(),
+        detections.scores.tolist(),
+        sines,
+        cosines,
+        strict=True,
+    )
+    for (x, y, z, length, width, height, _), label, score, sine, cosine in rows:
+        detection = Detection3D(header=header)
+        center = detection.bbox.center
+        center.position.x, center.position.y, center.position.z = x, y, z
+        center.orientation.z, center.orientation.w = sine, cosine
+        size = detection.bbox.size
+        size.x, size.y, size.z = length, width, height
+        result = ObjectHypothesisWithPose()
+        result.hypothesis.class_id = CLASSES[label]
+        result.hypothesis.score = score
+        result.pose.pose = center
+        detection.results = [result]
+        message.detections.append(detection)
+    return message
+
+
+def detections_from_msg(msg: Detection3DArray, objects: Detections | None = None) -> Detections:
+    """The objects of a message; each has its first hypothesis' class and score.
+
+    objects: those of the `~/objects` cloud with the same stamp (`objects_from_cloud`), which hold
+    the velocities and attributes; without it velocities are NaN and attributes NO_ATTRIBUTE.
+    """
+    count = len(msg.detections)
+    boxes = np.zeros((count, 7))
+    scores = np.zeros(count, np.float32)
+    labels = np.zeros(count, np.int64)
+    for i, detection in enumerate(msg.detections):
+        if not detection.results:
+            raise UserError(f"detection {i} has no hypothesis")
+        hypothesis = detection.results[0].hypothesis
+        if hypothesis.class_id not in CLASSES:
+            raise UserError(f"detection {i} has the unknown class {hypothesis.class_id!r}")
+        center, size = detection.bbox.center, detection.bbox.size
+        q = center.orientation
+        yaw = np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
+        position = center.position
+        boxes[i] = (position.x, position.y, position.z, size.x, size.y, size.z, yaw)
+        scores[i] = hypothesis.score
+        labels[i] = CLASSES.index(hypothesis.class_id)
+    if not np.isfinite(boxes).all() or not np.isfinite(scores).all():
+        raise UserError("a detection has a pose, size or score that is not finite")
+    if objects is not None and len(objects) != count:
+        raise UserError(f"{count} detections but {len(objects)} objects of the same stamp")
+    return Detections(
+        boxes=boxes.astype(np.float32),
+        scores=scores,
+        labels=labels,
+        velocities=np.full((count, 2), np.nan, np.float32)
+        if objects is None
+        else objects.velocities,
+        attributes=np.full(count, NO_ATTRIBUTE, np.int64)
+        if objects is None
+        else objects.attributes,
+    )
+
+
+# -- point clouds ------------------------------------------------------------------------------
+
+_OBJECT = np.dtype(
+    [(name, "<f4") for name in ("x", "y", "z", "length", "width", "height", "yaw", "vx", "vy")]
+    + [("score", "<f4"), ("label", "<u4"), ("attribute", "<i4")]
+)
+_SIMULATED_POINT = np.dtype([(name, "<f4") for name in ("x", "y", "z", "confidence")])
+_DATATYPES = {
+    PointField.INT32: np.dtype("<i4"),
+    PointField.UINT32: np.dtype("<u4"),
+    PointField.FLOAT32: np.dtype("<f4"),
+}
+
+
+def objects_to_cloud(detections: Detections, header: Header) -> PointCloud2:
+    """One point an object, in the order of `detections_to_msg`, without loss.
+
+    Fields: x y z length width height yaw vx vy score (float32), label (uint32, index into
+    constants.CLASSES), attribute (int32, index into constants.ATTRIBUTES or -1).
+    """
+    cloud = np.zeros(len(detections), _OBJECT)
+    for i, name in enumerate(("x", "y", "z", "length", "width", "height", "yaw")):
+        cloud[name] = detections.boxes[:, i]
+    cloud["vx"], cloud["vy"] = detections.velocities[:, 0], detections.velocities[:, 1]
+    cloud["score"] = detections.scores
+    cloud["label"] = detections.labels
+    cloud["attribute"] = detections.attributes
+    return _cloud_to_msg(cloud, header)
+
+
+def objects_from_cloud(msg: PointCloud2) -> Detections:
+    """The objects of an `~/objects` cloud, with velocities and attributes."""
+    cloud = _cloud_from_msg(msg, _OBJECT)
+    if np.any(cloud["label"] >= len(CLASSES)):
+        raise UserError(
+            f"an object has label {cloud['label'].max()}; the last is {len(CLASSES) - 1}"
+        )
+    if np.any((cloud["attribute"] < NO_ATTRIBUTE) | (cloud["attribute"] >= len(ATTRIBUTES))):
+        raise UserError(
+            f"an object has an attribute beyond {NO_ATTRIBUTE} to {len(ATTRIBUTES) - 1}"
+        )
+    columns = ("x", "y", "z", "length", "width", "height", "yaw")
+    return Detections(
+        boxes=np.stack([cloud[name] for name in columns], axis=1),
+        scores=cloud["score"],
+        labels=cloud["label"].astype(np.int64),
+        velocities=np.stack([cloud["vx"], cloud["vy"]], axis=1),
+        attributes=cloud["attribute"].astype(np.int64),
+    )
+
+
+def simulated_points_to_cloud(points: NDArray[np.float32], header: Header) -> PointCloud2:
+    """The student's simulated points (P, 4): x, y, z in m and confidence."""
+    packed = np.ascontiguousarray(points, dtype="<f4").view(_SIMULATED_POINT)
+    return _cloud_to_msg(packed.reshape(len(points)), header)
+
+
+def _cloud_to_msg(cloud: NDArray[np.void], header: Header) -> PointCloud2:
+    """A packed PointCloud2 of a structured array (P,)."""
+    kinds = {kind: code for code, kind in _DATATYPES.items()}
+    layout: Mapping[str, Any] = cloud.dtype.fields or {}
+    message = PointCloud2(
+        header=header,
+        height=1,
+        width=len(cloud),
+        fields=[
+            PointField(name=name, offset=offset, datatype=kinds[kind], count=1)
+            for name, (kind, offset, *_) in layout.items()
+        ],
+        point_step=cloud.dtype.itemsize,
+        row_step=cloud.nbytes,
+        is_dense=True,
+    )
+    message.data.frombytes(cloud.tobytes())
+    return message
+
+
+def _cloud_from_msg(msg: PointCloud2, expected: np.dtype[np.void]) -> NDArray[np.void]:
+    """A structured array (P,) of the expected fields, which may lie anywhere in the points."""
+    offsets = {field.name: field.offset for field in msg.fields}
+    kinds = {field.name: _DATATYPES.get(field.datatype) for field in msg.fields}
+    layout: Mapping[str, Any] = expected.fields or {}
+    for name, (kind, *_) in layout.items():
+        if kinds.get(name) != kind:
+            raise UserError(f"point cloud has no field {name} of type {kind}")
+    count = msg.width * msg.height
+    if msg.is_bigendian or len(msg.data) != count * msg.point_step:
+        raise UserError(f"point cloud of {len(msg.data)} bytes does not hold {count} packed points")
+    stored = np.dtype(
+        {
+            "names": list(layout),
+            "formats": [kind for kind, *_ in layout.values()],
+            "offsets": [offsets[name] for name in layout],
+            "itemsize": msg.point_step,
+        }
+    )
+    return np.frombuffer(msg.data, stored).astype(expected)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of tensors, compiled and recorded as CUDA graphs."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+TRITON = find_spec("triton") is not None  # it comes with the CUDA builds of torch for Linux
+WARM_UP = 3
+"""Calls before a recording: kernels are compiled, and libraries choose their algorithms."""
+
+
+class RecordedCall(Generic[Result]):
+    """A function of tensors, on one stream, recorded as a CUDA graph and replayed from then on.
+
+    The function must neither wait for the GPU nor do anything on the host that a later call needs.
+    `result` keeps its place in memory: each replay writes into it. Where the function cannot be
+    recorded it is called every time, which is said in the log: slower, and the same answers.
+    The function, and with it what it reads, is kept: the graph reads from there.
+    """
+
+    def __init__(self, function: Callable[[], Result], stream: torch.cuda.Stream) -> None:
+        """function: reads its inputs from tensors that stay in place."""
+        self._function = function
+        with torch.cuda.stream(stream), torch.inference_mode():
+            for _ in range(WARM_UP):
+                self.result = function()
+            stream.synchronize()
+            self._graph: torch.cuda.CUDAGraph | None = None
+            graph = torch.cuda.CUDAGraph()
+            try:
+                # A recording that fails leaves PyTorch's allocator in disorder, so what waits is
+                # found out before one is begun.
+                mode = torch.cuda.get_sync_debug_mode()
+                torch.cuda.set_sync_debug_mode("error")
+                try:
+                    function()
+                finally:
+                    torch.cuda.set_sync_debug_mode(mode)
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    result = function()
+            except RuntimeError as error:
+                reason = " ".join(str(error.__context__ or error).split())
+                logging.getLogger(__name__).warning(
+                    "a part of the network cannot be recorded as a CUDA graph and runs slower: %s",
+                    reason,
+                )
+            else:
+                self._graph, self.result = graph, result
+                self.replay()  # recording computes nothing
+            stream.synchronize()
+
+    @property
+    def recorded(self) -> bool:
+        return self._graph is not None
+
+    @torch.inference_mode()
+    def replay(self) -> Result:
+        """Compute `result` anew, on the present stream, which must be the recording's."""
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            for kept, new in zip(
+                tensors_of(self.result), tensors_of(self._function()), strict=True
+            ):
+                kept.copy_(new)
+        return self.result
+
+
+def compiled(function: Callable[P, Result]) -> Callable[P, Result]:
+    """`torch.compile`, anew for each shape of the inputs; without Triton the function itself.
+
+    What cannot be compiled runs as it is, and the log says so.
+    """
+    if not TRITON:
+        return function
+    fast = torch.compile(function, dynamic=False)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+        # The limit is on a line of code, which all detectors of a process share.
+        with torch._dynamo.config.patch(suppress_errors=True, recompile_limit=1000):
+            return fast(*args, **kwargs)
+
+    return call
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """The tensors in nested tuples, in their order."""
+    if isinstance(value, Tensor):
+        return [value]
+    return [x for item in value for x in tensors_of(item)] if isinstance(value, tuple) else []

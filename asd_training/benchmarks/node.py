@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How late the node's detections are, and how many frames it loses, over real DDS.
+
+    python -m asd_training.node_benchmark --transport raw --json figures.json
+
+Six cameras of 1600x900, triggered one after the other as nuScenes' are, are played to the detector
+in a process of its own. The stages are the node's own account in /diagnostics; "received" is from
+handing the last image to DDS to hearing the frame's detections: two hops of DDS more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import shlex
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from tf2_msgs.msg import TFMessage
+from tqdm import tqdm
+from vision_msgs.msg import Detection3DArray
+
+from asd_perception.errors import UserError, run_cli
+from asd_perception.files import check_output_file
+from asd_perception.network import model_directory
+from asd_perception.ros.messages.conversions import stamp_ns
+from asd_training.bags.convert import image_topic
+from asd_training.bags.replay import local_ros_environment, running, wait_for_line
+from asd_training.bags.scene_messages import camera_info, compressed_image, header, transform
+from asd_training.benchmarks.results import write_results
+from asd_training.data.example import HEIGHT, JPEG_QUALITY, WIDTH, example_images, example_rig
+
+TRIGGERS = {
+    "CAM_FRONT_LEFT": 0.0,
+    "CAM_FRONT": 0.0076,
+    "CAM_FRONT_RIGHT": 0.0155,
+    "CAM_BACK_RIGHT": 0.0230,
+    "CAM_BACK": 0.0327,
+    "CAM_BACK_LEFT": 0.0426,
+}
+"""When each camera of a sweep exposes, in s: those of a nuScenes keyframe."""
+
+WARM_UP = 3.0  # s that do not count: discovery, first allocations
+DISCOVERY = 30.0  # s in which the detector must have found the cameras
+LAST_FRAME = 2.0  # s for the last frame's detections
+
+
+class Cameras:
+    """Six cameras, and an ear for the detector."""
+
+    def __init__(self, node: Node, transport: str) -> None:
+        self.node = node
+        self.rig = example_rig()
+        raw = transport == "raw"
+        self.messages: dict[str, Any] = {}
+        for camera, image in zip(self.rig.names, example_images(), strict=True):
+            if raw:
+                self.messages[camera] = raw_image(camera, image)
+            else:
+                parameters = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+                jpeg = cv2.imencode(".jpg", image, parameters)[1].tobytes()
+                self.messages[camera] = compressed_image(0, camera, jpeg)
+        sensor = QoSProfile(depth=5)
+        self.images = {
+            camera: node.create_publisher(
+                Image if raw else CompressedImage,
+                f"/{camera}/image_raw" if raw else image_topic(camera),
+                sensor,
+            )
+            for camera in self.rig.names
+        }
+        self.infos = {
+            camera: node.create_publisher(CameraInfo, f"/{camera}/camera_info", sensor)
+            for camera in self.rig.names
+        }
+        self.calibration = {
+            camera: camera_info(0, camera, k, WIDTH, HEIGHT)
+            for camera, k in zip(self.rig.names, self.rig.intrinsics, strict=True)
+        }
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.transforms = node.create_publisher(TFMessage, "/tf_static", latched)
+        poses = zip(self.rig.names, self.rig.ego_from_camera, strict=True)
+        mountings = [transform(0, "base_link", camera, pose) for camera, pose in poses]
+        self.transforms.publish(TFMessage(transforms=mountings))
+        self.sent: dict[int, float] = {}  # when a sweep's last image was sent, by its stamp
+        self.heard: dict[int, float] = {}  # when detections came, by their stamp
+        self.statuses: dict[str, DiagnosticStatus] = {}
+        node.create_subscription(Detection3DArray, "/detector/detections", self._on_detections, 50)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def await_detector(self) -> None:
+        """Wait until the detector listens to all of it. Raises UserError if it does not."""
+        publishers = [*self.images.values(), *self.infos.values(), self.transforms]
+        deadline = time.monotonic() + DISCOVERY
+        while not all(publisher.get_subscription_count() for publisher in publishers):
+            if time.monotonic() > deadline:
+                raise UserError(f"the detector does not listen after {DISCOVERY:g} s")
+            time.sleep(0.05)
+
+    def play(self, rate: float, seconds: float) -> float:
+        """Play the cameras; returns by how many seconds the last sweep was late.
+
+        Images carry the time when they were due, as if a trigger had taken them then.
+        """
+        order = sorted(TRIGGERS, key=TRIGGERS.__getitem__)
+        begin, late = time.monotonic(), 0.0
+        begin_us = time.time_ns() // 1000
+        for sweep in tqdm(range(round(rate * seconds)), desc="playing", unit="sweep"):
+            for camera in order:
+                due = begin + sweep / rate + TRIGGERS[camera]
+                time.sleep(max(0.0, due - time.monotonic()))
+                late = time.monotonic() - due
+                stamp_us = begin_us + round(1e6 * (due - begin))
+                message, info = self.messages[camera], self.calibration[camera]
+                message.header = info.header = header(stamp_us, camera)
+                self.infos[camera].publish(info)  # beside every image, as drivers do
+                if camera == order[-1]:
+                    self.sent[stamp_us * 1000] = time.monotonic()
+                self.images[camera].publish(message)
+        return late
+
+    def _on_detections(self, message: Detection3DArray) -> None:
+        self.heard[stamp_ns(message.header.stamp)] = time.monotonic()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.statuses = {status.name: status for status in message.status}
+
+
+def raw_image(camera: str, image: Any) -> Image:
+    """An image (height, width, 3) as rgb8."""
+    message = Image(
+        header=header(0, camera), height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH
+    )
+    message.data.frombytes(image.tobytes())
+    return message
+
+
+def main() -> int:
+    """Entry point of `python -m asd_training.node_benchmark`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asd_training.node_benchmark",
+        description="Play six 1600x900 cameras to the detector node; time it, count lost frames.",
+        epilog="DDS is configured as usual: FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds.xml",
+    )
+    parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
+    parser.add_argument("--transport", choices=["raw", "compressed"], default="compressed")
+    parser.add_argument("--rate", type=float, default=12.0, help="sweeps a second (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    args = parser.parse_args()
+    return run_cli("node_benchmark", lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Start the node, play to it, and print what was measured."""
+    if not (0 < args.rate <= 100 and WARM_UP + 1 <= args.seconds <= 3600):
+        raise UserError(
+            f"--rate {args.rate:g} must be in (0, 100] and --seconds {args.seconds:g} "
+            f"in [{WARM_UP + 1:g}, 3600]"
+        )
+    if args.json:
+        check_output_file(args.json)
+    environment = local_ros_environment()
+    os.environ.update(environment)  # for this process's own cameras
+    command = [Path(sysconfig.get_path("scripts")) / "detector", "--ros-args"]
+    for name, value in (
+        ("model", args.model.resolve()),
+        ("device", args.device),
+        ("image_transport", args.transport),
+    ):
+        command += ["-p", f"{name}:={value}"]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "detector.log"
+        with log.open("w") as output, running(command, environment, output) as detector:
+            wait_for_line("active: waiting for images", log, detector)
+            context = rclpy.Context()
+            context.init()
+            node = rclpy.create_node("benchmark", context=context)
+            cameras = Cameras(node, args.transport)
+            executor = SingleThreadedExecutor(context=context)
+            executor.add_node(node)
+            spinning = threading.Thread(target=executor.spin, daemon=True)
+            spinning.start()
+            try:
+                cameras.await_detector()
+                gc.collect()
+                gc.freeze()  # or a full collection holds the cameras for 0.2 s
+                late = cameras.play(args.rate, args.seconds)
+                time.sleep(LAST_FRAME)
+            finally:
+                executor.shutdown()
+                spinning.join()
+                node.destroy_node()
+                context.shutdown()
+        if detector.returncode:
+            raise UserError(f"the detector failed:\n{log.read_text(errors='replace')}")
+    figures = report(cameras, args.rate, late)
+    print(table(figures))
+    if args.json:
+        write_results(
+            args.json,
+            shlex.join(["python", "-m", "asd_training.node_benchmark", *sys.argv[1:]]),
+            **figures,
+        )
+
+
+def report(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
+    """Counts and ms, those of the warm-up left out."""
+    warm = sorted(cameras.sent)[round(WARM_UP * rate) :]
+    received = [
+        cameras.heard[stamp] - cameras.sent[stamp] for stamp in warm if stamp in cameras.heard
+    ]
+    if not received:
+        raise UserError("the detector answered no frame; see its messages in /diagnostics")
+    frames = cameras.statuses["detector: frames"]
+    latency = cameras.statuses["detector: latency"]
+    return {
+        "sweeps": len(warm),
+        "detected": len(received),
+        "detected_a_second": round(len(received) / len(warm) * rate, 2),
+        "cameras_late_ms": round(1e3 * late, 1),
+        "received_ms": {
+            name: round(1e3 * float(np.percentile(received, q)), 1)
+            for name, q in (("p50", 50), ("p99", 99))
+        },
+        "node": {item.key: item.value for item in latency.values},
+        "frames": {item.key: item.value for item in frames.values},
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The report for a terminal."""
+    received = figures["received_ms"]
+    lines = [
+        f"{figures['detected']} of {figures['sweeps']} sweeps detected, "
+        f"{figures['detected_a_second']:g} a second",
+        f"last image sent to detections received: p50 {received['p50']:g} ms, "
+        f"p99 {received['p99']:g} ms",
+        "the node's own account:",
+        *(f"  {stage}: {value}" for stage, value in figures["node"].items()),
+        *(f"  {name}: {value}" for name, value in figures["frames"].items()),
+    ]
+    if figures["cameras_late_ms"] > 100:
+        lines.append(
+            f"the cameras were {figures['cameras_late_ms']:g} ms late at the end: this machine "
+            "cannot play them that fast, and the rate was lower"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

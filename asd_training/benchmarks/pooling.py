@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BEV pooling against its plain references, in turns, on the geometry of six real cameras.
+
+    python -m asd_training.bev_pool_benchmark --threads 1 --json docs/results/bev_pool.json
+
+"of bandwidth" is the least that pooling must move (weights, features and places in, cells out, as
+counted in `asd_perception.ops.bev_pool`) over its time, as a share of what a plain copy reaches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asd_perception.errors import UserError, run_cli
+from asd_perception.files import check_output_file
+from asd_perception.network.config import BACKBONES, DepthConfig, StudentConfig
+from asd_perception.network.view_transform import camera_rays, cells_of, frustum_points
+from asd_perception.ops.bev_pool import (
+    SplatPlan,
+    plan_bev_pool,
+    splat,
+    splat_cumulative,
+    splat_reference,
+)
+from asd_perception.preprocessing import input_from_image
+from asd_perception.runtime.detector import find_device
+from asd_training.benchmarks.measure import Stage, Timing, measure, measure_ceilings
+from asd_training.benchmarks.results import write_results
+from asd_training.data.example import HEIGHT, WIDTH, example_rig
+
+Pool = Callable[[Tensor, Tensor, SplatPlan], Tensor]
+
+POOLS: dict[str, Pool] = {
+    "splat": splat,
+    "index_add_": splat_reference,
+    "cumulative sum": splat_cumulative,
+}
+
+TINY = StudentConfig(image_size=(96, 256))
+RESNET50 = replace(
+    TINY,
+    image_size=(256, 704),
+    backbone=BACKBONES["resnet50"],
+    depth=DepthConfig(bins=118),
+    bev_channels=80,
+)
+CASES = {
+    "tiny student": (TINY, 1),
+    "tiny student, a training step": (TINY, 4),
+    "ResNet-50, 256x704": (RESNET50, 1),
+}
+"""Configuration and batch size."""
+
+
+def main() -> int:
+    """Entry point of `python -m asd_training.bev_pool_benchmark`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asd_training.bev_pool_benchmark",
+        description="Time BEV pooling against index_add_ and the cumulative-sum trick.",
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
+    parser.add_argument("--repeats", type=int, default=30, help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    args = parser.parse_args()
+    return run_cli("bev_pool_benchmark", lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Time all cases, and print them."""
+    for name in ("threads", "repeats"):
+        value = getattr(args, name)
+        if value is not None and value < 2 - (name == "threads"):
+            raise UserError(f"--{name} is {value}; that is too few")
+    if args.json:
+        check_output_file(args.json)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    device = find_device(args.device)
+    bandwidth = measure_ceilings(device).bytes
+    cases = {
+        name: case(config, batch, device, args.repeats, bandwidth)
+        for name, (config, batch) in CASES.items()
+    }
+    for name, figures in cases.items():
+        print(f"{name}: {figures['sizes']}, {figures['least_mb']} MB, ms (median)")
+        for pool, times in figures["ms"].items():
+            print(f"  {pool:16s}" + "".join(f"{key} {ms:9.2f}   " for key, ms in times.items()))
+        print(f"  splat forward: {figures['of_bandwidth']:.0%} of the copy bandwidth")
+    if args.json:
+        write_results(
+            args.json,
+            shlex.join(["python", "-m", "asd_training.bev_pool_benchmark", *sys.argv[1:]]),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            torch=f"{torch.__version__}, {torch.get_num_threads()} threads",
+            copied_gb_s=round(bandwidth / 1e9, 1),
+            cases=cases,
+        )
+
+
+def case(
+    config: StudentConfig, batch: int, device: torch.device, repeats: int, bandwidth: float
+) -> dict[str, Any]:
+    """Sizes, and milliseconds of each way to pool: with the plan known, and with it made anew."""
+    cells = example_cells(config, batch, device)
+    size = (config.bev.size, config.bev.size)
+    plan = plan_bev_pool(cells, size)
+    _, cameras, bins, height, width = cells.shape
+    sources, channels = cameras * height * width, config.bev_channels
+    weights = torch.randn(batch, sources, bins, device=device).softmax(-1).requires_grad_()
+    features = torch.randn(batch, sources, channels, device=device, requires_grad=True)
+    gradient = torch.randn(batch, channels, *size, device=device)
+
+    def forward(pool: Pool) -> Any:
+        with torch.inference_mode():
+            return pool(weights, features, plan)
+
+    def training(pool: Pool) -> Any:  # augmentation moves the cameras: a plan for each step
+        pooled = pool(weights, features, plan_bev_pool(cells, size))
+        return torch.autograd.grad(pooled, (weights, features), gradient)
+
+    ways = {
+        name: {
+            "forward": Stage(partial(forward, pool)),
+            "with plan, forward and backward": Stage(partial(training, pool)),
+        }
+        for name, pool in POOLS.items()
+    }
+    times = measure(ways, repeats, device)
+    planning = measure({"plan": {"plan": Stage(lambda: plan_bev_pool(cells, size))}}, 10, device)
+
+    entries = int(plan.starts[-1])
+    read = 12 * entries + 4 * features.numel() + 4 * plan.starts.numel()
+    least = read + 4 * gradient.numel()
+    return {
+        "sizes": f"{sources} sources x {bins} bins, {channels} channels, batch {batch}, "
+        f"{entries} entries inside the grid",
+        "least_mb": round(least / 1e6, 2),
+        "plan_ms": round(_ms(planning["plan"]["plan"], device), 3),
+        "ms": {
+            name: {key: round(_ms(timing, device), 3) for key, timing in stages.items()}
+            for name, stages in times.items()
+        },
+        "of_bandwidth": round(
+            least / bandwidth / (1e-3 * _ms(times["splat"]["forward"], device)), 3
+        ),
+    }
+
+
+def example_cells(config: StudentConfig, batch: int, device: torch.device) -> Tensor:
+    """The cells (B, N, D, h, w) into which six cameras' feature pixels and depth bins fall."""
+    rig = example_rig()
+    height, width = config.image_size
+    to_input = input_from_image(WIDTH, HEIGHT, config.image_size)
+    intrinsics, poses = (
+        torch.from_numpy(np.stack(batch * [matrices])).float().to(device)
+        for matrices in (to_input @ rig.intrinsics, rig.ego_from_camera)
+    )
+    stride = config.backbone.stride
+    rays = camera_rays(intrinsics, poses, (height // stride, width // stride), stride)
+    return cells_of(frustum_points(rays, config.depth), config.bev)
+
+
+def _ms(timing: Timing, device: torch.device) -> float:
+    """On a GPU the time on the clock; on a CPU the processor's, in which other programs are not."""
+    return timing.median if device.type == "cuda" else timing.cpu
+
+
+if __name__ == "__main__":
+    sys.exit(main())

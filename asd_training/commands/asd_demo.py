@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-demo`: from nothing to scored detections of the real node."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from asd_perception.errors import run_cli
+from asd_perception.network import model_directory
+from asd_training.demo import run_demo
+
+
+def main() -> None:
+    """Entry point of `asd-demo`."""
+    parser = argparse.ArgumentParser(
+        prog="asd-demo",
+        description="Ray trace unseen scenes, replay them to the detector node, and score what "
+        "it published.",
+    )
+    parser.add_argument(
+        "output",
+        type=Path,
+        nargs="?",
+        default=Path("demo"),
+        help="folder (default: ./demo)",
+    )
+    parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
+    parser.add_argument("--scenes", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument(
+        "--keyframes",
+        type=int,
+        default=16,
+        help="a scene, at 2 Hz (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=0.5,
+        help="of 1600x900 images (default: %(default)s)",
+    )
+    args = parser.parse_args()
+    sys.exit(
+        run_cli(
+            "asd-demo",
+            lambda: run_demo(args.output, args.model, args.scenes, args.keyframes, args.scale),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train`: make data, train, score, export and compare."""
+
+from __future__ import annotations
+
+from asd_training.commands.command_line import run_program
+
+_EPILOG = """\
+from nothing to a trained student:
+  asd-train synthesize data --train 100 --val 10
+  asd-train student data runs/first
+  asd-train evaluate runs/first/model data --split synthetic_val
+  asd-train export runs/first student.onnx
+"""
+
+_COMMANDS = {
+    "synthesize": "ray trace driving scenes in nuScenes format",
+    "teacher": "train the LiDAR (+ camera) teacher",
+    "student": "train the camera-only student, on ground truth or by a teacher",
+    "evaluate": "score a model with the official nuScenes evaluator",
+    "export": "write a run's student as a model directory or as ONNX",
+    "explain": "draw for one keyframe what teacher and student see, and what distillation asks for",
+    "ablate": "train and compare many students over several seeds",
+    "robustness": "score an ablation's students with corrupted simulated points",
+    "ablation-report": "write an ablation's tables and plots from its JSON results",
+}
+
+
+def main() -> None:
+    """Entry point of `asd-train`."""
+    run_program(
+        "asd-train",
+        "Make data, train the student, score and export it.",
+        _EPILOG,
+        {
+            name: (f"asd_training.commands.train.{name.replace('-', '_')}", summary)
+            for name, summary in _COMMANDS.items()
+        },
+    )
+
+
+if __name__ == "__main__":  # for `torchrun -m`
+    main()

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train ablate`: every row of an ablation over several seeds; it can be interrupted."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_training.ablation.runs import run_ablation
+from asd_training.commands.run_arguments import add_version_argument
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train ablate`."""
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    parser.add_argument("out", type=Path, help="folder of the runs and results; goes on where left")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML, as config/training/ablation.yaml"
+    )
+    add_version_argument(parser)
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs side by side, each on one CPU thread if there are several (default: 1)",
+    )
+    for option, kind, what in (("rows", str, "rows"), ("seeds", int, "seeds")):
+        parser.add_argument(
+            f"--{option}", nargs="+", type=kind, help=f"only these {what}, to share the work out"
+        )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="Markdown file to write the tables into, as docs/results.md (default: OUT/results.md)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is not finished yet, then write the report."""
+    report = run_ablation(
+        *(args.data, args.version, args.out, args.config, args.jobs, args.rows, args.seeds),
+        report=args.report,
+    )
+    print(f"report: {report}")

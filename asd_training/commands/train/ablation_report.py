@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train ablation-report`: an ablation's tables and plots from its JSON results."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_training.ablation.report import write_report
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train ablation-report`."""
+    parser.add_argument("results", type=Path, help="folder of JSON results, OUT/results of ablate")
+    parser.add_argument("file", type=Path, help="Markdown file, as docs/results.md")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the report of results made before."""
+    write_report(args.results, args.file)
+    print(f"report: {args.file}")

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train evaluate`: official metrics of a model or a submission, and a report of its errors."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shlex
+import sys
+from pathlib import Path
+
+from asd_perception.errors import UserError
+from asd_perception.files import check_output_file
+from asd_perception.network import model_directory
+from asd_perception.runtime.detector import Detector, find_device
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes
+from asd_training.evaluation.detection import detect_keyframes, detect_samples
+from asd_training.evaluation.error_analysis import analyse
+from asd_training.evaluation.metrics_file import Setting, write_metrics
+from asd_training.evaluation.report.report import write_report
+from asd_training.evaluation.scoring import evaluate, evaluate_submission, format_metrics
+from asd_training.models.teacher import load_teacher
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument(
+        "model",
+        type=Path,
+        help="model directory of a student or a teacher, or the JSON file of a submission made "
+        "before",
+    )
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
+    parser.add_argument("--version", help="version folder of the dataset, if it holds several")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    for option, what in (
+        ("output", "the submission JSON"),
+        ("report", "a report with tables, curves and pictures, one HTML file,"),
+        ("metrics", "the numbers of the report as JSON"),
+    ):
+        parser.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"write {what} to FILE")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Detect in every keyframe of a split, print the official metrics, write what is asked for."""
+    is_submission = args.model.is_file()
+    if is_submission and args.output:
+        raise UserError(f"{args.model} is a submission already; leave out --output")
+    for path in (args.output, args.report, args.metrics):
+        if path:
+            check_output_file(path)
+    nusc = open_dataset(args.data, args.version)
+    scenes = split_scenes(nusc, args.split)
+    samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
+    if not samples:
+        raise UserError(f"{args.data}: the split {args.split} holds no keyframe")
+    if is_submission:
+        tokens = [sample["token"] for sample in samples]
+        evaluation = evaluate_submission(nusc, args.model, tokens)
+        provenance = None
+    else:
+        document = model_directory.read_config(args.model)
+        provenance = document.get("provenance") or {}
+        if "teacher" in document:
+            teacher = load_teacher(args.model)
+            index = KeyframeIndex.open(args.data, nusc.version)
+            found = detect_keyframes(
+                teacher, index, index.split(args.split), find_device(args.device)
+            )
+            evaluation = evaluate(nusc, found, args.output, teacher.config.modality.split("_"))
+        else:
+            detector = Detector.from_pretrained(args.model, args.device)
+            evaluation = evaluate(nusc, detect_samples(detector, nusc, samples), args.output)
+    print(format_metrics(evaluation.metrics))
+    if not (args.report or args.metrics):
+        return
+    setting = Setting(
+        source=str(args.model),
+        provenance=provenance,
+        dataset=str(args.data),
+        version=nusc.version,
+        split=args.split,
+        scenes=len(scenes),
+        command=shlex.join(["asd-train", *sys.argv[1:]]),
+        date=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+    )
+    analysis = analyse(evaluation)
+    if args.metrics:
+        write_metrics(args.metrics, setting, evaluation, analysis)
+    if args.report:
+        write_report(args.report, nusc, setting, evaluation, analysis)
+        print(f"report: {args.report}")

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train explain`: one picture of what the method does in one keyframe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_training.commands.run_arguments import add_version_argument
+from asd_training.evaluation.explain import explain_keyframe
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train explain`."""
+    parser.add_argument("run", type=Path, help="folder of a student's run")
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    parser.add_argument("output", type=Path, help="the picture to write, *.png")
+    parser.add_argument(
+        "--teacher", type=Path, metavar="MODEL", help="model directory, if the run had no teacher"
+    )
+    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
+    parser.add_argument("--keyframe", type=int, default=0, help="number in the split (default: 0)")
+    add_version_argument(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Look at one keyframe with both networks, and draw it."""
+    explain_keyframe(
+        *(args.run, args.teacher, args.data, args.version, args.split, args.keyframe),
+        output=args.output,
+    )
+    print(f"picture: {args.output}")

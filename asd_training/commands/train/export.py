@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train export`: a student as a model directory for the node, or as one ONNX file.
+
+Either is run beside PyTorch on a drawn street and on random images, and appears under its name only
+if both find the same objects.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_training.export.model import write_model
+from asd_training.export.onnx_file import to_onnx, write_onnx
+from asd_training.export.parity import DecodingStudent, parity_frames
+from asd_training.export.source import load_source
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train export`."""
+    parser.add_argument(
+        "source", type=Path, help="folder of a run, its checkpoint (*.ckpt), or a model directory"
+    )
+    parser.add_argument(
+        "out", type=Path, help="a name that ends in .onnx for ONNX, else a new model directory"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.01,
+        help="largest difference to PyTorch in scores, m, rad and m/s (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the student as `out`."""
+    student, provenance = load_source(args.source)
+    frames = parity_frames(student)
+    if args.out.suffix == ".onnx":
+        print("tracing ...", flush=True)  # the exporter has no progress to show
+        model = DecodingStudent(student).eval()
+        program = to_onnx(model, next(iter(frames.values())), provenance)
+        write_onnx(program, model, args.out, frames, args.tolerance)
+        print(f"ONNX: {args.out}, {args.out.stat().st_size / 1e6:.1f} MB")
+    else:
+        write_model(student, provenance, args.out, frames, args.tolerance)
+        print(f"model directory: {args.out}")

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train robustness`: an ablation's students, scored with corrupted simulated points."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_training.ablation.robustness import run_robustness
+from asd_training.commands.run_arguments import add_version_argument
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train robustness`."""
+    parser.add_argument("data", type=Path, help="root of the ablation's dataset")
+    parser.add_argument("out", type=Path, help="folder of the ablation; goes on where it was left")
+    add_version_argument(parser)
+    parser.add_argument(
+        "--keyframes", type=int, help="at most so many, spread over the ablation's (default: all)"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="as for ablate (default: OUT/results.md)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score what is not scored yet, then write the ablation's report."""
+    report = run_robustness(
+        args.data, args.version, args.out, args.keyframes, args.device, args.report
+    )
+    print(f"report: {report}")

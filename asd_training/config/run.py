@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configurations of training runs.
+
+Their defaults are the shipped recipes config/training/synthetic.yaml and synthetic_teacher.yaml.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from asd_perception.configuration import configuration
+from asd_perception.network.config import StudentConfig
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.config.distillation import DistillConfig
+from asd_training.config.supervision import PixelSupervision
+from asd_training.config.teacher import TeacherConfig
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PositiveFinite = Annotated[FiniteFloat, Field(gt=0)]
+
+
+@configuration
+class TrainingConfig:
+    """What every training run has. Lengths are in optimiser steps, not in passes over the data."""
+
+    train_split: str = "synthetic_train"
+    """Split of the dataset to train on."""
+    val_split: str = "synthetic_val"
+    """Split of the dataset to validate on."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of weights, order and augmentation of the samples."""
+    steps: PositiveInt = 2000
+    """Optimiser steps."""
+    batch_size: PositiveInt = 4
+    """Samples per process and forward pass."""
+    accumulate: PositiveInt = 1
+    """Forward passes per step."""
+    learning_rate: PositiveFinite = 2e-3
+    """Peak of one cosine cycle after the warm-up."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Of AdamW; biases and the scales of normalisations are free of it."""
+    warmup_steps: NonNegativeInt = 200
+    """Steps of linear growth of the learning rate."""
+    gradient_clip: PositiveFinite = 10.0
+    """Largest norm of the gradient."""
+    precision: Precision = "32-true"
+    """Lightning's name of the precision: 32-true, bf16-mixed or 16-mixed."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    """Decay of the averaged weights, which are validated and exported."""
+    validate_every: NonNegativeInt = 0
+    """Steps between validations on `validate_keyframes` keyframes; 0: only at the end, on all."""
+    validate_keyframes: PositiveInt = 100
+    """Keyframes of a validation between, spread over the split."""
+    checkpoint_every: PositiveInt = 100
+    """Steps between checkpoints."""
+    loader_workers: NonNegativeInt = 1
+    """Processes that prepare samples."""
+    balance_classes: bool = False
+    """Draw keyframes with rare classes more often."""
+    pretrained: str | None = None
+    """Local folder or file with the image backbone's weights to start from; null: random."""
+    recompute_images: bool = False
+    """Recompute the image backbone's activations in the backward pass: less memory, more time."""
+    augmentation: AugmentationConfig | None = field(default_factory=AugmentationConfig)
+    """How far samples are changed at random; null: not at all."""
+
+
+@configuration
+class StudentRun(TrainingConfig):
+    """A training run of the student."""
+
+    steps: PositiveInt = 4000
+    """Optimiser steps."""
+    augmentation: AugmentationConfig | None = field(
+        default_factory=lambda: AugmentationConfig(camera_dropout=0.05)
+    )
+    """How far samples are changed at random; null: not at all."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """Architecture of the student."""
+    supervision: PixelSupervision = field(default_factory=PixelSupervision)
+    """What LiDAR tells the feature pixels."""
+    distillation: DistillConfig = field(default_factory=DistillConfig)
+    """What a teacher tells the student."""
+
+
+@configuration
+class TeacherRun(TrainingConfig):
+    """A training run of the LiDAR (+ camera) teacher."""
+
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """Architecture of the teacher."""

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentations that keep images, rig, boxes, points and depth exactly consistent.
+
+A drawn `Augmentation` is a few exact matrices, and `apply` is the one path from a keyframe to the
+network's input, with or without it:
+
+- an affine map of each image's pixels (resize, crop, rotation, flip). Together with the intrinsics
+  it is again a pinhole camera that is turned, or mirrored, about its optical axis; the turn goes
+  into the camera's pose, so the network needs to know nothing of augmentation, and its conditions
+  see a tilted "up" in a tilted image;
+- a similarity of the world in base_link (flip, rotation, scale), applied to points, boxes,
+  velocities and camera positions alike. It moves no pixel, but for the left-right flip, which
+  mirrors the images as well and leaves every pose a rotation. Scaling by s scales depths by s, and
+  the cameras' height above ground, from which the network can tell, with them;
+- a change of exposure;
+- cameras that are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from asd_perception.errors import UserError
+from asd_perception.geometry import (
+    Array,
+    box_corners,
+    inverse,
+    project,
+    transform_from,
+    transform_points,
+    wrap_angle,
+)
+from asd_perception.preprocessing import (
+    image_from_camera,
+    input_from_image,
+    preprocess,
+    reduction_of,
+)
+from asd_perception.rig import ABSENT_CAMERA, CameraRig
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.data.nuscenes import Annotations
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One drawn augmentation of a frame of N cameras.
+
+    image_warps: (N, 3, 3) affine maps of the pixels of the network's input, before the flips.
+    image_flips: (N,) bool, images mirrored alone. bev_flip: world and images mirrored.
+    bev_angle in rad, bev_scale: of the world, after the flip. colour_gain: (3,) a colour channel,
+    colour_offset. dropped: (N,) bool, cameras left out.
+    """
+
+    image_warps: Array
+    image_flips: NDArray[np.bool_]
+    bev_flip: bool
+    bev_angle: float
+    bev_scale: float
+    colour_gain: Array
+    colour_offset: float
+    dropped: NDArray[np.bool_]
+
+    @classmethod
+    def none(cls, cameras: int) -> Augmentation:
+        """The augmentation that changes nothing."""
+        nowhere = np.zeros(cameras, dtype=bool)
+        unwarped = np.tile(np.eye(3), (cameras, 1, 1))
+        return cls(unwarped, nowhere, False, 0.0, 1.0, np.ones(3), 0.0, nowhere)
+
+    @classmethod
+    def draw(
+        cls,
+        config: AugmentationConfig,
+        cameras: int,
+        input_size: tuple[int, int],
+        random: np.random.Generator,
+    ) -> Augmentation:
+        """One at random, for images of the network's input_size (rows, columns)."""
+        bev_flip = config.bev_flip and random.random() < 0.5
+        turn = np.deg2rad(config.bev_rotation)
+        bev_angle = random.uniform(-turn, turn)
+        brightness = 1 + random.uniform(-config.colour_gain, config.colour_gain)
+        gain = brightness + random.normal(0, 0.2 * config.colour_gain, 3)
+        offset = random.uniform(-config.colour_offset, config.colour_offset)
+        bev_scale = random.uniform(*config.bev_scale)
+
+        warps = np.tile(np.eye(3), (cameras, 1, 1))
+        for warp in warps:
+            warp[:] = _draw_warp(config, input_size, random)
+        flips = random.random(cameras) < 0.5 if config.flip else np.zeros(cameras, dtype=bool)
+        dropped = random.random(cameras) < config.camera_dropout
+        if cameras and dropped.all():
+            dropped[random.integers(cameras)] = False
+        return cls(warps, flips, bev_flip, bev_angle, bev_scale, gain, offset, dropped)
+
+
+class NetworkFrame(NamedTuple):
+    """One keyframe as the network sees it, and what stands around the robot.
+
+    images (N, rows, columns, 3) uint8 RGB; intrinsics (N, 3, 3) of these images, upper triangular
+    with positive focal lengths; ego_from_camera (N, 4, 4), orthogonal, with determinant -1 where an
+    image was mirrored alone; objects; points (P, 3) in base_link.
+    """
+
+    images: NDArray[np.uint8]
+    intrinsics: Array
+    ego_from_camera: Array
+    objects: Annotations
+    points: Array
+
+
+def apply(
+    augmentation: Augmentation,
+    images: Sequence[NDArray[np.uint8]],
+    rig: CameraRig,
+    objects: Annotations,
+    points: Array,
+    input_size: tuple[int, int],
+    sees_lidar: bool = False,
+) -> NetworkFrame:
+    """The network's input from a keyframe's rectified images, augmented.
+
+    images: one (height, width, 3) uint8 RGB a camera, in full or reduced; points (P, 3) and objects
+    in base_link; input_size: (rows, columns). A dropped camera keeps its image, so that batch
+    statistics stay those of real images, but stands where it sees nothing of the world
+    (ABSENT_CAMERA); objects that no other camera sees are left out, unless the network sees the
+    points on them (sees_lidar).
+    Raises UserError where an image has not the size that its calibration says.
+    """
+    flips = augmentation.image_flips ^ augmentation.bev_flip
+    pixels = np.empty((len(images), *input_size, 3), np.uint8)
+    pixel_maps = np.empty((len(images), 3, 3))
+    for i, image in enumerate(images):
+        try:
+            from_camera = image_from_camera(reduction_of(image, rig.image_sizes[i]))
+        except UserError as error:
+            raise UserError(f"{rig.names[i]}: {error}") from error
+        height, width = image.shape[:2]
+        warp = augmentation.image_warps[i]
+        to_input = warp @ input_from_image(width, height, input_size)
+        plain = np.array_equal(warp, np.eye(3))
+        result = preprocess(image, input_size) if plain else warp_image(image, to_input, input_size)
+        to_input = to_input @ from_camera
+        if flips[i]:
+            result = result[:, ::-1]
+            to_input = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]]) @ to_input
+        pixels[i], pixel_maps[i] = result, to_input
+
+    intrinsics, turns = pinhole_and_turn(pixel_maps @ rig.intrinsics)
+    mirror = np.diag([1.0, -1.0 if augmentation.bev_flip else 1.0, 1.0, 1.0])
+    half = augmentation.bev_angle / 2
+    orthogonal = transform_from([np.cos(half), 0, 0, np.sin(half)], [0, 0, 0]) @ mirror
+    ego_from_camera = orthogonal @ rig.ego_from_camera @ inverse(turns)
+    ego_from_camera[:, :3, 3] *= augmentation.bev_scale
+    similarity = orthogonal @ np.diag([*[augmentation.bev_scale] * 3, 1.0])
+
+    objects = _transform_objects(objects, similarity, augmentation)
+    if augmentation.dropped.any():
+        if not sees_lidar:
+            seen = _in_view(objects.boxes, intrinsics, ego_from_camera, input_size)
+            lost = seen.any(axis=0) & ~seen[~augmentation.dropped].any(axis=0)
+            objects = _select(objects, ~lost)
+        ego_from_camera[augmentation.dropped] = ABSENT_CAMERA
+    return NetworkFrame(
+        jitter_colour(pixels, augmentation.colour_gain, augmentation.colour_offset),
+        intrinsics,
+        ego_from_camera,
+        objects,
+        transform_points(similarity, points),
+    )
+
+
+def warp_image(
+    image: NDArray[np.uint8], input_from_image: Array, input_size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """An image (height, width, 3) seen through any affine map of its pixels, black beside it.
+
+    input_from_image (3, 3), pixel centres at integers; input_size: (rows, columns) of the result.
+    A large image is first area-averaged over blocks of whole pixels (OpenCV is ten times as fast
+    at that as at others) to no less than the result's resolution, so that the bilinear warp that
+    follows averages nearly the same area as `preprocess` does.
+    """
+    height, width = image.shape[:2]
+    block = int(1 / np.sqrt(abs(np.linalg.det(input_from_image))))
+    if block > 1:
+        columns, rows = max(1, width // block), max(1, height // block)
+        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        step_x, step_y = width / columns, height / rows
+        input_from_image = input_from_image @ np.array(
+            [[step_x, 0, 0.5 * step_x - 0.5], [0, step_y, 0.5 * step_y - 0.5], [0, 0, 1]]
+        )
+    return cv2.warpAffine(image, input_from_image[:2], input_size[::-1], flags=cv2.INTER_LINEAR)
+
+
+def pinhole_and_turn(matrices: Array) -> tuple[Array, Array]:
+    """Split affinely mapped intrinsics into pinhole cameras turned about their optical axes.
+
+    matrices (N, 3, 3) = affine map @ intrinsics. Returns intrinsics (N, 3, 3), upper triangular
+    with positive focal lengths, and turns (N, 4, 4) from the old to the new optical frames:
+    matrices = intrinsics @ turns[:, :3, :3]. A turn is orthogonal and leaves depth alone; its
+    determinant is -1 where the map mirrors. (The RQ decomposition of the upper left 2x2 block.)
+    """
+    row_x, row_y = matrices[:, 0, :2], matrices[:, 1, :2]
+    focal_y = np.linalg.norm(row_y, axis=1)
+    axis_y = row_y / focal_y[:, None]
+    axis_x = np.stack([axis_y[:, 1], -axis_y[:, 0]], axis=1)
+    axis_x *= np.where((row_x * axis_x).sum(1) < 0, -1.0, 1.0)[:, None]
+
+    intrinsics, turns = matrices.copy(), np.tile(np.eye(4), (len(matrices), 1, 1))
+    intrinsics[:, 0, 0] = (row_x * axis_x).sum(1)
+    intrinsics[:, 0, 1] = (row_x * axis_y).sum(1)
+    intrinsics[:, 1, 0] = 0.0
+    intrinsics[:, 1, 1] = focal_y
+    turns[:, 0, :2], turns[:, 1, :2] = axis_x, axis_y
+    return intrinsics, turns
+
+
+def jitter_colour(
+    images: NDArray[np.uint8], gain: NDArray[np.float64], offset: float
+) -> NDArray[np.uint8]:
+    """Images (N, H, W, 3) with another exposure: gain a colour channel (3,), one offset."""
+    levels = np.arange(256)[:, None] * gain + offset
+    table = np.clip(levels.round(), 0, 255).astype(np.uint8)  # (256, 3)
+    if not len(images):
+        return images
+    rows = images.reshape(-1, *images.shape[2:])  # OpenCV takes one image
+    return cv2.LUT(rows, table[None]).reshape(images.shape)
+
+
+def _draw_warp(
+    config: AugmentationConfig, input_size: tuple[int, int], random: np.random.Generator
+) -> Array:
+    """Resize, crop and rotation of one image, as a map (3, 3) of the network's input pixels."""
+    rows, columns = input_size
+    scale = random.uniform(*config.resize)
+    left = random.uniform(0, 1) * (scale - 1) * columns  # negative: a black side
+    resize = np.array(
+        [
+            [scale, 0, 0.5 * scale - 0.5 - left],
+            [0, scale, 0.5 * scale - 0.5 - (scale - 1) * rows],
+            [0, 0, 1],
+        ]
+    )
+    angle = np.deg2rad(random.uniform(-config.rotation, config.rotation))
+    cos, sin = np.cos(angle), np.sin(angle)
+    centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    turn[:2, 2] = centre - turn[:2, :2] @ centre
+    return turn @ resize
+
+
+def _transform_objects(
+    objects: Annotations, similarity: Array, augmentation: Augmentation
+) -> Annotations:
+    """Objects moved by the world's similarity (4, 4)."""
+    boxes = objects.boxes.copy()
+    boxes[:, :3] = transform_points(similarity, boxes[:, :3])
+    boxes[:, 3:6] *= augmentation.bev_scale
+    yaw = -boxes[:, 6] if augmentation.bev_flip else boxes[:, 6]
+    boxes[:, 6] = wrap_angle(yaw + augmentation.bev_angle)
+    return dataclasses.replace(
+        objects, boxes=boxes, velocities=objects.velocities @ similarity[:2, :2].T
+    )
+
+
+def _in_view(
+    boxes: Array, intrinsics: Array, ego_from_camera: Array, input_size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Which cameras have a box's centre or one of its corners in their image. Shape (N, M)."""
+    spots = np.concatenate([box_corners(boxes), boxes[:, None, :3]], axis=1)  # (M, 9, 3)
+    seen = []
+    for matrix, pose in zip(intrinsics, ego_from_camera, strict=True):
+        pixel, depth = project(transform_points(inverse(pose), spots), matrix)
+        inside = np.all((pixel >= -0.5) & (pixel < np.array(input_size[::-1]) - 0.5), axis=-1)
+        seen.append(np.any(inside & (depth > 0), axis=1))
+    return np.stack(seen)
+
+
+def _select(objects: Annotations, keep: NDArray[np.bool_]) -> Annotations:
+    return Annotations(
+        boxes=objects.boxes[keep],
+        velocities=objects.velocities[keep],
+        labels=objects.labels[keep],
+        attributes=objects.attributes[keep],
+        tokens=tuple(np.array(objects.tokens, dtype=object)[keep]),
+        num_lidar_points=objects.num_lidar_points[keep],
+        num_radar_points=objects.num_radar_points[keep],
+    )

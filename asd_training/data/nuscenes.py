@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nuScenes-format folders, read through the devkit, in this project's conventions.
+
+nuScenes keeps boxes in the global frame with sizes as (width, length, height); everything that
+leaves this file is in base_link at the frame's reference time, with (length, width, height).
+
+The reference time of a keyframe is the stamp of its latest camera image: the only time that the
+robot, which has no LiDAR, can know as well. It lies within a millisecond of the LiDAR stamp.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from nuscenes import NuScenes
+from nuscenes.eval.common.data_classes import EvalBox
+from nuscenes.eval.detection.utils import category_to_detection_name
+from nuscenes.utils.splits import get_scenes_of_split
+
+from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES, NO_ATTRIBUTE
+from asd_perception.errors import UserError
+from asd_perception.geometry import (
+    Array,
+    box_transform,
+    inverse,
+    quaternion_of,
+    transform_from,
+    transform_points,
+    yaw_of,
+)
+from asd_perception.preprocessing import decode_camera_image
+from asd_perception.rig import CameraRig, compensate
+from asd_perception.runtime.detections import Detections
+
+TABLES = (
+    "attribute",
+    "calibrated_sensor",
+    "category",
+    "ego_pose",
+    "instance",
+    "log",
+    "map",
+    "sample",
+    "sample_annotation",
+    "sample_data",
+    "scene",
+    "sensor",
+    "visibility",
+)
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """One keyframe as the detector sees it.
+
+    stamp_us: the reference time in microseconds. global_from_ego: (4, 4) ego pose at that time.
+    image_paths: one a camera, in the rig's order.
+    """
+
+    sample_token: str
+    stamp_us: int
+    rig: CameraRig
+    image_paths: tuple[Path, ...]
+    global_from_ego: Array
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The M annotated objects of the ten detection classes of one keyframe, in base_link.
+
+    boxes (M, 7), velocities (M, 2) with NaN where unknown, labels (M,), attributes (M,) as in
+    Detections; tokens: sample_annotation tokens; num_lidar_points, num_radar_points (M,) as stored.
+    """
+
+    boxes: Array
+    velocities: Array
+    labels: NDArray[np.int64]
+    attributes: NDArray[np.int64]
+    tokens: tuple[str, ...]
+    num_lidar_points: NDArray[np.int64]
+    num_radar_points: NDArray[np.int64]
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """Which objects the official evaluator counts: those with a LiDAR or radar point. (M,)."""
+        return self.num_lidar_points + self.num_radar_points > 0
+
+
+def dataset_version(root: str | Path, version: str | None = None) -> str:
+    """The version to read of a nuScenes-format folder; `None` names the only one there.
+
+    Raises UserError if the folder, the version or a table is missing.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder; give the root of a nuScenes-format dataset")
+    if version is None:
+        versions = sorted(folder.name for folder in root.glob("v*") if folder.is_dir())
+        if len(versions) != 1:
+            found = ", ".join(versions) or "none"
+            raise UserError(f"{root} should hold one version folder, found {found}; give --version")
+        version = versions[0]
+    for table in TABLES:
+        path = root / version / f"{table}.json"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; the dataset is incomplete")
+    return version
+
+
+def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
+    """Open a nuScenes-format folder; `version` may be left out where the folder holds only one.
+
+    Raises UserError if the folder, the version or a table is missing or unreadable.
+    """
+    root = Path(root)
+    version = dataset_version(root, version)
+    try:
+        return NuScenes(version=version, dataroot=str(root), verbose=False)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{root / version}: a table is not valid JSON ({error})") from error
+    except (KeyError, AssertionError) as error:
+        raise UserError(f"{root / version}: the tables do not fit together ({error})") from error
+
+
+def split_scene_names(root: str | Path, version: str, split: str) -> set[str]:
+    """The names of a split's scenes, also of those that the dataset lacks; reads no table.
+
+    The devkit knows the official splits; others stand in the version folder's splits.json.
+    Raises UserError for an unknown split.
+    """
+    place = SimpleNamespace(dataroot=str(root), version=version)  # all that the devkit asks for
+    try:
+        return set(get_scenes_of_split(split, place))
+    except (ValueError, AssertionError, AttributeError, TypeError) as error:
+        raise UserError(f"{root}: no split {split!r} ({error})") from error
+
+
+def split_scenes(nusc: NuScenes, split: str) -> list[str]:
+    """The names of a split's scenes in this dataset. Raises UserError for an unknown split."""
+    names = split_scene_names(nusc.dataroot, nusc.version, split)
+    return [scene["name"] for scene in nusc.scene if scene["name"] in names]
+
+
+def scene_samples(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
+    """The keyframes of a scene in time order. Raises UserError for an unknown scene."""
+    for scene in nusc.scene:
+        if scene["name"] == scene_name:
+            break
+    else:
+        names = [scene["name"] for scene in nusc.scene]
+        shown = ", ".join(names[:5]) + (", ..." if names[5:] else "")
+        raise UserError(f"{nusc.dataroot} has no scene {scene_name!r}; it has {shown}")
+    samples, token = [], scene["first_sample_token"]
+    while token:
+        samples.append(nusc.get("sample", token))
+        token = samples[-1]["next"]
+    return samples
+
+
+def ego_from_sensor(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
+    """The mounting (4, 4) of the sensor that took a sample_data record."""
+    record = nusc.get("calibrated_sensor", sample_data["calibrated_sensor_token"])
+    return transform_from(record["rotation"], record["translation"])
+
+
+def global_from_ego(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
+    """The ego pose (4, 4) at the stamp of a sample_data record."""
+    record = nusc.get("ego_pose", sample_data["ego_pose_token"])
+    return transform_from(record["rotation"], record["translation"])
+
+
+def reference_from_sensor(
+    nusc: NuScenes, sample_data: dict[str, Any], global_from_reference: Array
+) -> Array:
+    """From a sensor at its own stamp to the ego frame (4, 4) of a reference time: ego motion
+    between the two is folded in."""
+    return (
+        inverse(global_from_reference)
+        @ global_from_ego(nusc, sample_data)
+        @ ego_from_sensor(nusc, sample_data)
+    )
+
+
+def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:
+    """The six cameras of a keyframe. Raises UserError if one is missing."""
+    missing = [camera for camera in CAMERAS if camera not in sample["data"]]
+    if missing:
+        raise UserError(f"sample {sample['token']} has no {', '.join(missing)}")
+    records = [nusc.get("sample_data", sample["data"][camera]) for camera in CAMERAS]
+    latest = max(records, key=lambda record: record["timestamp"])
+    reference = global_from_ego(nusc, latest)
+    rig = CameraRig(
+        names=CAMERAS,
+        intrinsics=np.stack([_intrinsics(nusc, record) for record in records]),
+        ego_from_camera=compensate(
+            np.stack([ego_from_sensor(nusc, record) for record in records]),
+            np.stack([global_from_ego(nusc, record) for record in records]),
+            reference,
+        ),
+        image_sizes=np.array([(record["width"], record["height"]) for record in records]),
+        distortion=np.zeros((len(records), 8)),  # nuScenes images are rectified
+    )
+    paths = tuple(Path(nusc.dataroot) / record["filename"] for record in records)
+    return CameraFrame(sample["token"], latest["timestamp"], rig, paths, reference)
+
+
+def read_images(
+    frame: CameraFrame, input_size: tuple[int, int] | None = None
+) -> list[NDArray[np.uint8]]:
+    """The images of a frame, (height, width, 3) uint8 RGB each.
+
+    input_size: (rows, columns) of the network that they are for, which needs no finer ones; None:
+    in full. Raises UserError, which names the file that is missing, damaged or not of the tables'
+    size.
+    """
+    images = []
+    for path, size in zip(frame.image_paths, frame.rig.image_sizes.tolist(), strict=True):
+        try:
+            data = path.read_bytes()
+            images.append(decode_camera_image(data, tuple(size), input_size or tuple(size[::-1])))
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing; the dataset is incomplete") from error
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    return images
+
+
+def read_lidar(path: Path) -> NDArray[np.float32]:
+    """The points (P, 5) of a LiDAR file: x, y, z in the sensor's frame, intensity, ring.
+
+    Raises UserError if the file is missing or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; the dataset is incomplete") from error
+    if not content or len(content) % 20:
+        raise UserError(
+            f"{path} has {len(content)} bytes, not a multiple of 20 (5 floats a point) above 0; "
+            "it is damaged: copy it again"
+        )
+    return np.frombuffer(content, dtype="<f4").reshape(-1, 5)
+
+
+def lidar_points(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array) -> Array:
+    """The keyframe's LiDAR points (P, 4): x, y, z in the given ego pose's frame, and intensity."""
+    if "LIDAR_TOP" not in sample["data"]:
+        raise UserError(f"sample {sample['token']} has no LIDAR_TOP")
+    record = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
+    points = read_lidar(Path(nusc.dataroot) / record["filename"])
+    ego_from_lidar = reference_from_sensor(nusc, record, global_from_ego_)
+    return np.concatenate([transform_points(ego_from_lidar, points[:, :3]), points[:, 3:4]], axis=1)
+
+
+def annotated_objects(
+    nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array
+) -> Annotations:
+    """A keyframe's annotated objects in the frame of the given ego pose (4, 4)."""
+    ego_from_global = inverse(global_from_ego_)
+    boxes, velocities, labels, attributes, tokens = [], [], [], [], []
+    lidar_counts, radar_counts = [], []
+    for token in sample["anns"]:
+        record = nusc.get("sample_annotation", token)
+        name = category_to_detection_name(record["category_name"])
+        if name is None:
+            continue
+        boxes.append(
+            _ego_box(ego_from_global, record["translation"], record["size"], record["rotation"])
+        )
+        velocities.append((ego_from_global[:3, :3] @ nusc.box_velocity(token))[:2])
+        labels.append(CLASSES.index(name))
+        names = [nusc.get("attribute", item)["name"] for item in record["attribute_tokens"]]
+        attributes.append(ATTRIBUTES.index(names[0]) if names else NO_ATTRIBUTE)
+        tokens.append(token)
+        lidar_counts.append(record["num_lidar_pts"])
+        radar_counts.append(record["num_radar_pts"])
+    return Annotations(
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 7),
+        velocities=np.array(velocities, dtype=np.float64).reshape(-1, 2),
+        labels=np.array(labels, dtype=np.int64),
+        attributes=np.array(attributes, dtype=np.int64),
+        tokens=tuple(tokens),
+        num_lidar_points=np.array(lidar_counts, dtype=np.int64),
+        num_radar_points=np.array(radar_counts, dtype=np.int64),
+    )
+
+
+def submission_boxes(
+    detections: Detections, sample_token: str, global_from_ego_: Array
+) -> list[dict[str, Any]]:
+    """Detections in the frame of the given ego pose, as one sample of a nuScenes submission."""
+    result = []
+    for box, score, label, velocity, attribute in zip(
+        detections.boxes,
+        detections.scores,
+        detections.labels,
+        detections.velocities,
+        detections.attributes,
+        strict=True,
+    ):
+        pose = global_from_ego_ @ box_transform(box)
+        length, width, height = (float(side) for side in box[3:6])
+        result.append(
+            {
+                "sample_token": sample_token,
+                "translation": pose[:3, 3].tolist(),
+                "size": [width, length, height],
+                "rotation": quaternion_of(pose).tolist(),
+                "velocity": (global_from_ego_[:2, :2] @ velocity).tolist(),
+                "detection_name": CLASSES[label],
+                "detection_score": float(score),
+                "attribute_name": ATTRIBUTES[attribute] if attribute != NO_ATTRIBUTE else "",
+            }
+        )
+    return result
+
+
+def ego_boxes(boxes: Iterable[EvalBox], global_from_ego_: Array) -> Array:
+    """Boxes of the devkit's evaluation as (M, 7) in the frame of the given ego pose (4, 4)."""
+    ego_from_global = inverse(global_from_ego_)
+    converted = [
+        _ego_box(ego_from_global, box.translation, box.size, box.rotation) for box in boxes
+    ]
+    return np.array(converted, dtype=np.float64).reshape(-1, 7)
+
+
+def _ego_box(
+    ego_from_global: Array, translation: ArrayLike, size: Sequence[float], rotation: ArrayLike
+) -> list[float]:
+    """A box in nuScenes' convention (global frame, width-length-height) as one in base_link."""
+    pose = ego_from_global @ transform_from(rotation, translation)
+    width, length, height = size
+    return [*pose[:3, 3], length, width, height, yaw_of(pose)]
+
+
+def _intrinsics(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
+    record = nusc.get("calibrated_sensor", sample_data["calibrated_sensor_token"])
+    return np.asarray(record["camera_intrinsic"], dtype=np.float64)

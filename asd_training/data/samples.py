@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotated keyframes as training samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from types import TracebackType
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from asd_perception.network.config import StudentConfig
+from asd_perception.rig import CameraRig
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.data.augmentation import Augmentation, apply
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.nuscenes import read_images
+from asd_training.data.targets import (
+    DetectionTargets,
+    PixelTargets,
+    detection_targets,
+    pixel_targets,
+)
+
+
+class TrainingSample(NamedTuple):
+    """One keyframe, or a batch with a leading axis B.
+
+    images (N, 3, H, W) uint8; intrinsics (N, 3, 3) of the network's input; ego_from_camera
+    (N, 4, 4). points (P, 5) float32: x, y, z in base_link, intensity, age in s, of all samples of
+    a batch one after the other; point_sample (P,) int64: the sample that each belongs to.
+    The targets are in asd_training.targets. keyframe: int64, its number in the index.
+
+    What the dataset does not load is empty: N is 0 without cameras, P without LiDAR, and every
+    tensor of targets has the size 0.
+    """
+
+    images: Tensor
+    intrinsics: Tensor
+    ego_from_camera: Tensor
+    points: Tensor
+    point_sample: Tensor
+    pixels: PixelTargets
+    objects: DetectionTargets
+    keyframe: Tensor
+
+
+def collate(samples: list[TrainingSample]) -> TrainingSample:
+    """A batch; every field is stacked but the points, whose number differs."""
+    empty = torch.zeros(0)
+    stacked = default_collate([s._replace(points=empty, point_sample=empty) for s in samples])
+    counts = torch.tensor([len(sample.points) for sample in samples])
+    return stacked._replace(
+        points=torch.cat([sample.points for sample in samples]),
+        point_sample=torch.arange(len(samples)).repeat_interleave(counts),
+    )
+
+
+class KeyframeDataset(Dataset[TrainingSample]):
+    """The keyframes of an index, augmented where `augmentation` says how far.
+
+    What a sample holds, and nothing else is read: sweeps, LiDAR sweeps put into `points`; cameras,
+    images and their calibration; targets, of the objects and, with cameras, of the pixels.
+    sees_lidar: whether the network itself is shown the points.
+    """
+
+    def __init__(
+        self,
+        index: KeyframeIndex,
+        config: StudentConfig,
+        augmentation: AugmentationConfig | None = None,
+        sweeps: int = 0,
+        cameras: bool = True,
+        targets: bool = True,
+        sees_lidar: bool = False,
+    ) -> None:
+        self.index = index
+        self.config = config
+        self.augmentation = augmentation
+        self.sweeps = sweeps
+        self.cameras = cameras
+        self.targets = targets
+        self.sees_lidar = sees_lidar
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, keyframe: int) -> TrainingSample:
+        """A keyframe as it was recorded."""
+        return self.sample(keyframe, None)
+
+    def sample(self, keyframe: int, random: np.random.Generator | None) -> TrainingSample:
+        """A keyframe, augmented by `random` if it is given."""
+        frame = self.index.frame(keyframe)
+        if not self.cameras:
+            frame = dataclasses.replace(frame, rig=_NO_CAMERAS, image_paths=())
+        # The pixels' targets need the present sweep: older ones see other parts of the scene.
+        sweeps = max(self.sweeps, 1 if self.targets and self.cameras else 0)
+        points = self.index.lidar(keyframe, sweeps) if sweeps else np.zeros((0, 5), np.float32)
+
+        cameras, size = len(frame.rig), self.config.image_size
+        augmentation = Augmentation.none(cameras)
+        if self.augmentation is not None and random is not None:
+            augmentation = Augmentation.draw(self.augmentation, cameras, size, random)
+        seen = apply(
+            augmentation,
+            read_images(frame, size),
+            frame.rig,
+            self.index.objects(keyframe),
+            points[:, :3].astype(np.float64),
+            size,
+            self.sees_lidar,
+        )
+
+        cloud = np.zeros((0, 5))
+        if self.sweeps:
+            cloud = np.concatenate([seen.points, points[:, 3:]], axis=1)
+        pixels, objects = (
+            PixelTargets(torch.zeros(0), torch.zeros(0)),
+            DetectionTargets(*_NO_TARGETS),
+        )
+        if self.targets:
+            objects = detection_targets(seen.objects, self.config.bev)
+        if self.targets and self.cameras:
+            present = seen.points[points[:, 4] == points[:1, 4]]
+            pixels = pixel_targets(
+                present, seen.objects, seen.intrinsics, seen.ego_from_camera, self.config
+            )
+        return TrainingSample(
+            images=torch.from_numpy(seen.images).permute(0, 3, 1, 2).contiguous(),
+            intrinsics=torch.from_numpy(seen.intrinsics).float(),
+            ego_from_camera=torch.from_numpy(seen.ego_from_camera).float(),
+            points=torch.from_numpy(cloud).float(),
+            point_sample=torch.zeros(len(cloud), dtype=torch.int64),
+            pixels=pixels,
+            objects=objects,
+            keyframe=torch.tensor(keyframe),
+        )
+
+
+def begin_loader_process(_: int) -> None:
+    """One thread, also of numpy's BLAS; as many processes as shall be busy are there. And no last
+    words at Ctrl-C.
+
+    A process lends its batches to the main one, from a thread of its own. When that one stops in
+    the middle of taking one, the thread would print the connection's loss as a traceback.
+    """
+    cv2.setNumThreads(0)
+    threadpool_limits(1)
+    sys.excepthook = _all_but_lost_connections
+
+
+def _all_but_lost_connections(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, traceback)
+
+
+_NO_TARGETS = [torch.zeros(0)] * len(DetectionTargets._fields)
+_NO_CAMERAS = CameraRig(
+    names=(),
+    intrinsics=np.zeros((0, 3, 3)),
+    ego_from_camera=np.zeros((0, 4, 4)),
+    image_sizes=np.zeros((0, 2), np.int64),
+    distortion=np.zeros((0, 8)),
+)

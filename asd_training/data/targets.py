@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the network should have said: training targets from annotated boxes and LiDAR."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asd_perception.bev_grid import BevGrid
+from asd_perception.constants import CLASSES
+from asd_perception.geometry import Array, inverse, points_in_box, project, transform_points
+from asd_perception.network.center_head import encode_boxes
+from asd_perception.network.config import StudentConfig
+from asd_perception.network.view_transform import depth_bin_index
+from asd_training.data.nuscenes import Annotations
+
+MAX_OBJECTS = 160
+"""Annotated objects kept a frame, nearest first; fixes the shape of a batch."""
+
+MAX_RADIUS = 8
+"""Radius in cells of the widest Gaussian disc; fixes its window. A 15 m trailer has 6 at 0.4 m."""
+
+BACKGROUND = len(CLASSES)
+"""Class of a LiDAR return that lies on no annotated object."""
+
+UNKNOWN = -1
+"""Target of a feature pixel that no LiDAR return falls into."""
+
+
+class DetectionTargets(NamedTuple):
+    """Targets of one frame, or of a batch with a leading axis B.
+
+    heatmap: (10, rows, columns) Gaussian peaks in [0, 1], exactly 1 at each object's cell.
+    cells: (M,) int64 flat cell index of each object's centre. valid: (M,) bool, False is padding.
+    boxes: (M, 8) as encode_boxes gives. velocities: (M, 2) m/s, NaN where unknown.
+    attributes: (M,) int64, NO_ATTRIBUTE where there is none. labels: (M,) int64.
+    """
+
+    heatmap: Tensor
+    cells: Tensor
+    valid: Tensor
+    boxes: Tensor
+    velocities: Tensor
+    attributes: Tensor
+    labels: Tensor
+
+
+class PixelTargets(NamedTuple):
+    """What LiDAR tells of the image features of one frame, or of a batch with a leading axis B.
+
+    depth_bins (N, h, w) int64: the depth bin of the nearest return in each feature pixel;
+    classes (N, h, w) int64: the class of the object it lies on, or BACKGROUND. Both are UNKNOWN
+    where there is no return between the nearest and the farthest bin.
+    """
+
+    depth_bins: Tensor
+    classes: Tensor
+
+
+def pixel_targets(
+    points: Array,
+    objects: Annotations,
+    intrinsics: Array,
+    ego_from_camera: Array,
+    config: StudentConfig,
+) -> PixelTargets:
+    """LiDAR points (P, 3) and objects in base_link as seen in the image features of N cameras.
+
+    intrinsics (N, 3, 3) of the network's input; ego_from_camera (N, 4, 4).
+    """
+    stride = config.backbone.stride
+    height, width = (side // stride for side in config.image_size)
+    shape = (len(intrinsics), height, width)
+    nearest = np.full((shape[0], height * width), np.inf)
+    source = np.full(nearest.shape, -1)  # index of that return, -1 for none
+    for camera, (matrix, pose) in enumerate(zip(intrinsics, ego_from_camera, strict=True)):
+        camera_from_ego = inverse(pose)
+        depth = points @ camera_from_ego[2, :3] + camera_from_ego[2, 3]
+        in_front = np.flatnonzero(depth >= config.depth.near)
+        pixels, depth = project(transform_points(camera_from_ego, points[in_front]), matrix)
+        # Feature pixel j covers the input pixels from stride * j to stride * (j + 1) - 1.
+        column, row = np.floor((pixels.T + 0.5) / stride).astype(np.int64)
+        seen = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
+        seen = seen[np.argsort(-depth[seen], kind="stable")]  # the nearest is written last
+        flat = row[seen] * width + column[seen]
+        nearest[camera, flat] = depth[seen]
+        source[camera, flat] = in_front[seen]
+
+    bins, inside = depth_bin_index(torch.from_numpy(nearest), config.depth)
+    classes = np.full(nearest.shape, BACKGROUND)
+    hit = np.flatnonzero(source >= 0)
+    places = points[source.flat[hit]]
+    x, y = places[:, 0].copy(), places[:, 1].copy()  # side by side in memory, and quickly compared
+    for box, label in zip(objects.boxes, objects.labels, strict=True):
+        reach = np.linalg.norm(box[3:5]) / 2  # most returns are out of it, and quickly told
+        near = np.flatnonzero((np.abs(x - box[0]) <= reach) & (np.abs(y - box[1]) <= reach))
+        classes.flat[hit[near[points_in_box(places[near], box)]]] = label
+    return PixelTargets(
+        depth_bins=torch.where(inside, bins, UNKNOWN).reshape(shape),
+        classes=torch.where(inside, torch.from_numpy(classes), UNKNOWN).reshape(shape),
+    )
+
+
+def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:
+    """The targets of one frame's objects in base_link.
+
+    Objects outside the grid, and objects that neither LiDAR nor radar saw (the evaluator ignores
+    them, and most are hidden from the cameras too), are left out.
+    """
+    rows, columns, _ = encode_boxes(torch.from_numpy(objects.boxes).float(), grid)
+    inside = ((rows >= 0) & (rows < grid.size) & (columns >= 0) & (columns < grid.size)).numpy()
+    index = np.flatnonzero(inside & objects.observed)
+    distance = np.linalg.norm(objects.boxes[index, :2], axis=1)
+    index = index[np.argsort(distance, kind="stable")][:MAX_OBJECTS]
+
+    boxes = torch.from_numpy(objects.boxes[index]).float()
+    labels = torch.from_numpy(objects.labels[index])
+    rows, columns, encoded = encode_boxes(boxes, grid)
+    cells = rows * grid.size + columns
+    covered, discs = gaussian_discs(cells, boxes[:, 3:5], grid)
+    covered = covered + labels[:, None] * grid.size**2  # each class has a map of its own
+    heatmap = torch.zeros(len(CLASSES) * grid.size**2)
+    heatmap = heatmap.scatter_reduce(0, covered.flatten(), discs.flatten(), "amax")
+
+    return DetectionTargets(
+        heatmap=heatmap.view(len(CLASSES), grid.size, grid.size),
+        cells=_padded(cells),
+        valid=_padded(torch.ones(len(index), dtype=torch.bool)),
+        boxes=_padded(encoded),
+        velocities=_padded(torch.from_numpy(objects.velocities[index]).float()),
+        attributes=_padded(torch.from_numpy(objects.attributes[index])),
+        labels=_padded(labels),
+    )
+
+
+def _padded(values: Tensor) -> Tensor:
+    result = values.new_zeros((MAX_OBJECTS, *values.shape[1:]))
+    result[: len(values)] = values
+    return result
+
+
+def gaussian_discs(cells: Tensor, sizes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
+    """A Gaussian disc of peak 1 around each object, wide enough for boxes that still overlap.
+
+    cells (..., M) int64: flat index of each object's cell. sizes (..., M, 2): length, width in m.
+    Returns flat cell indices (..., M, P) and the discs' values there (..., M, P): a square of P
+    cells around each object, 0 outside the disc and outside the grid.
+    """
+    radius = _radius(sizes / grid.cell)[..., None]  # (..., M, 1)
+    axis = torch.arange(-MAX_RADIUS, MAX_RADIUS + 1, device=cells.device)
+    down, right = (offset.flatten() for offset in torch.meshgrid(axis, axis, indexing="ij"))
+    row, column = cells[..., None] // grid.size + down, cells[..., None] % grid.size + right
+    inside = (row >= 0) & (row < grid.size) & (column >= 0) & (column < grid.size)
+    inside = inside & (down.abs() <= radius) & (right.abs() <= radius)
+    sigma = (2 * radius + 1) / 6
+    values = torch.exp(-(down**2 + right**2) / (2 * sigma**2))
+    return torch.where(inside, row * grid.size + column, 0), torch.where(inside, values, 0.0)
+
+
+def _radius(sizes: Tensor) -> Tensor:
+    """Radius (...) in whole cells within which a shifted box still overlaps the true one by 0.1.
+
+    sizes (..., 2): length and width in cells. Source: CornerNet (arXiv 1808.01244) as CenterPoint
+    uses it: the smallest of three cases, which at IoU 0.1 is always that of a larger box around
+    the true one; between 2 and MAX_RADIUS.
+    """
+    overlap = 0.1
+    total, area = sizes.sum(dim=-1), sizes.prod(dim=-1)
+    a, b, c = 4 * overlap, -2 * overlap * total, (overlap - 1) * area
+    root = (b + (b**2 - 4 * a * c).sqrt()) / 2
+    return root.long().clamp(2, MAX_RADIUS)

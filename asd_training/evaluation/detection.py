@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a teacher finds in keyframes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from nuscenes import NuScenes
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from asd_perception.network.center_head import HeadOutput, decode
+from asd_perception.network.config import StudentConfig
+from asd_perception.runtime.detector import Detector, detections_of
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.nuscenes import camera_frame, read_images, submission_boxes
+from asd_training.data.samples import KeyframeDataset, collate
+from asd_training.evaluation.scoring import Submission
+from asd_training.models.teacher import Teacher, run_teacher
+
+
+def detect_keyframes(
+    teacher: Teacher,
+    index: KeyframeIndex,
+    keyframes: Iterable[int],
+    device: torch.device,
+) -> Submission:
+    """Run a teacher over keyframes of an index, with a progress bar."""
+    network = teacher.config.network
+    dataset = KeyframeDataset(
+        index, network, None, teacher.config.sweeps, cameras=teacher.uses_cameras, targets=False
+    )
+    loader = DataLoader(Subset(dataset, list(map(int, keyframes))), collate_fn=collate)
+    teacher = teacher.to(device).eval()
+    submission: Submission = {}
+    for batch in tqdm(loader, desc="detecting", unit="frame"):
+        batch = move_data_to_device(batch, device)
+        with torch.inference_mode():
+            output = run_teacher(teacher, batch).head
+        submission |= submission_of(output, batch.keyframe.tolist(), index, network)
+    return submission
+
+
+SCORE_THRESHOLD = 0.01
+"""Score under which a box is not submitted: low, since AP counts the whole curve."""
+
+
+def detect_samples(
+    detector: Detector,
+    nusc: NuScenes,
+    samples: list[dict[str, Any]],
+    score_threshold: float = SCORE_THRESHOLD,
+) -> Submission:
+    """Run the detector over keyframes, offline, with a progress bar."""
+    submission = {}
+    for sample in tqdm(samples, desc="detecting", unit="frame"):
+        frame = camera_frame(nusc, sample)
+        images = read_images(frame, detector.config.image_size)
+        detections = detector.detect(images, frame.rig, score_threshold)
+        submission[frame.sample_token] = submission_boxes(
+            detections, frame.sample_token, frame.global_from_ego
+        )
+    return submission
+
+
+def submission_of(
+    output: HeadOutput, keyframes: Sequence[int], index: KeyframeIndex, config: StudentConfig
+) -> Submission:
+    """What a head says of a batch of an index's keyframes. config: of the grid and the decoding."""
+    decoded = decode(HeadOutput(*(m.float() for m in output)), config.bev, config.max_objects)
+    submission = {}
+    for i, keyframe in enumerate(keyframes):
+        frame = index.frame(keyframe)
+        submission[frame.sample_token] = submission_boxes(
+            detections_of(decoded, i, SCORE_THRESHOLD), frame.sample_token, frame.global_from_ego
+        )
+    return submission

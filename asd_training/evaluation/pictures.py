@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of one frame: six cameras with projected boxes, and a BEV plot beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from asd_perception.constants import CLASSES
+from asd_perception.errors import UserError
+from asd_perception.files import atomic_file
+from asd_perception.geometry import Array, box_corners, inverse, project, transform_points
+from asd_perception.palette import CLASS_COLOURS
+from asd_perception.rig import CameraRig
+from asd_perception.runtime.detections import Detections
+
+Image = NDArray[np.uint8]
+
+_TRUTH_COLOUR = (60, 200, 90)
+_BACKGROUND = (24, 26, 30)
+_NEAR = 0.2  # m; edges are cut where they come closer to the image plane
+
+# Corner indices of box_corners: both end faces, the edges between them, a cross on the front.
+_EDGES = np.array(
+    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
+    + [(0, 2), (1, 3)]
+)
+
+
+def frame_picture(
+    images: Sequence[Image],
+    rig: CameraRig,
+    detections: Detections,
+    truth: Array,
+    lidar: Array,
+    score_threshold: float = 0.25,
+    camera_width: int = 480,
+) -> Image:
+    """Six cameras with the detected boxes, and on the right the scene from above.
+
+    truth (M, 7) annotated boxes and lidar (P, 3 or more) points, both in base_link.
+    Returns (height, width, 3) uint8 RGB.
+    """
+    shown = detections.scores >= score_threshold
+    boxes, labels = detections.boxes[shown], detections.labels[shown]
+    cameras = cameras_picture(images, rig, boxes, labels, camera_width)
+    bev = bev_picture(boxes, labels, truth, lidar, cameras.shape[0])
+    return np.concatenate([cameras, bev], axis=1)
+
+
+def cameras_picture(
+    images: Sequence[Image],
+    rig: CameraRig,
+    boxes: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    camera_width: int = 480,
+) -> Image:
+    """Six cameras, three a row, with the wire frames of base_link boxes (M, 7) in class colours."""
+    tiles = []
+    for index, name in enumerate(rig.names):
+        tile = _draw_boxes(images[index], rig, index, boxes, labels)
+        tile = cv2.resize(
+            tile,
+            (camera_width, round(camera_width * tile.shape[0] / tile.shape[1])),
+            interpolation=cv2.INTER_AREA,
+        )
+        _text(tile, name, (8, 18))
+        tiles.append(tile)
+    rows = [np.concatenate(tiles[i : i + 3], axis=1) for i in range(0, len(tiles), 3)]
+    return np.concatenate(rows, axis=0)
+
+
+def bev_picture(
+    boxes: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    truth: Array,
+    lidar: Array,
+    side: int,
+    extent: float = 50.0,
+) -> Image:
+    """The scene from above, forward up: LiDAR, truth (green) and detections (class colours)."""
+    scale = side / (2 * extent)
+    canvas = np.full((side, side, 3), _BACKGROUND, dtype=np.uint8)
+
+    def to_pixels(points: NDArray[np.floating]) -> NDArray[np.int32]:
+        u = side / 2 - points[..., 1] * scale
+        v = side / 2 - points[..., 0] * scale
+        return np.stack([u, v], axis=-1).round().astype(np.int32, order="C")
+
+    for ring in (10, 20, 30, 40, 50):
+        cv2.circle(canvas, (side // 2, side // 2), round(ring * scale), (48, 52, 60), 1)
+    pixels = to_pixels(lidar[:, :2])
+    inside = np.all((pixels >= 0) & (pixels < side), axis=1)
+    canvas[pixels[inside, 1], pixels[inside, 0]] = (110, 116, 128)
+
+    for corners in to_pixels(box_corners(truth)[:, [0, 1, 5, 4], :2]):
+        cv2.polylines(canvas, [corners], True, _TRUTH_COLOUR, 1, cv2.LINE_AA)
+    for box, label, corners in zip(
+        boxes, labels, to_pixels(box_corners(boxes)[:, [0, 1, 5, 4], :2]), strict=True
+    ):
+        cv2.polylines(canvas, [corners], True, CLASS_COLOURS[label], 2, cv2.LINE_AA)
+        nose = box[:2] + 0.5 * box[3] * np.array([np.cos(box[6]), np.sin(box[6])])
+        start, end = to_pixels(np.stack([box[:2], nose]))
+        cv2.line(canvas, start.tolist(), end.tolist(), CLASS_COLOURS[label], 1, cv2.LINE_AA)
+    cv2.arrowedLine(
+        canvas,
+        to_pixels(np.array([-1.0, 0.0])).tolist(),
+        to_pixels(np.array([4.0, 0.0])).tolist(),
+        (255, 255, 255),
+        2,
+        cv2.LINE_AA,
+        tipLength=0.4,
+    )
+    _text(canvas, "green: truth, colours: detections, rings: 10 m", (8, 18))
+    for row, label in enumerate(np.unique(labels)):
+        _text(canvas, CLASSES[label], (8, 38 + 16 * row), CLASS_COLOURS[label])
+    return canvas
+
+
+def save_picture(image: Image, path: Path) -> None:
+    """Write an RGB image as PNG or JPEG, by its suffix, atomically."""
+    data = encode_picture(image, path.suffix)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def encode_picture(image: Image, suffix: str) -> bytes:
+    """The bytes of an RGB image as a file of the given suffix (".png", ".jpg")."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
+    encoded, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+    if not encoded:
+        raise UserError(f"a picture could not be encoded as {suffix}")
+    return data.tobytes()
+
+
+def save_video(images: Iterable[Image], path: Path, rate: float) -> None:
+    """Write RGB images of one size as a WebM (VP8) video, `rate` frames a second, atomically."""
+    writer = None
+    with atomic_file(path) as temporary:
+        try:
+            for image in images:
+                if writer is None:
+                    size = (image.shape[1], image.shape[0])
+                    fourcc = cv2.VideoWriter.fourcc(*"VP80")
+                    writer = cv2.VideoWriter(str(temporary), fourcc, rate, size)
+                    if not writer.isOpened():
+                        raise UserError(f"{path}: this OpenCV build cannot write WebM videos")
+                writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        finally:
+            if writer is not None:
+                writer.release()
+
+
+def _draw_boxes(
+    image: Image,
+    rig: CameraRig,
+    camera: int,
+    boxes: NDArray[np.floating],
+    labels: NDArray[np.int64],
+) -> Image:
+    """A copy of one camera's image with the wire frames of base_link boxes."""
+    image = image.copy()
+    width = max(1, round(image.shape[1] / 500))
+    corners = transform_points(inverse(rig.ego_from_camera[camera]), box_corners(boxes))
+    for points, label in zip(corners, labels, strict=True):
+        if np.all(points[:, 2] < _NEAR):
+            continue
+        for start, end in points[_EDGES]:
+            if max(start[2], end[2]) < _NEAR:
+                continue
+            if start[2] < _NEAR:
+                start = _cut(end, start)
+            if end[2] < _NEAR:
+                end = _cut(start, end)
+            pixels, _ = project(np.stack([start, end]), rig.intrinsics[camera])
+            a, b = np.clip(pixels, -1e4, 1e4).round().astype(int).tolist()
+            cv2.line(image, a, b, CLASS_COLOURS[label], width, cv2.LINE_AA)
+    return image
+
+
+def _cut(front: Array, behind: Array) -> Array:
+    """The point of an edge where it meets the near plane."""
+    fraction = (_NEAR - front[2]) / (behind[2] - front[2])
+    return front + fraction * (behind - front)
+
+
+def _text(
+    image: Image, text: str, origin: tuple[int, int], colour: tuple[int, int, int] = (255, 255, 255)
+) -> None:
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(image, text, origin, font, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(image, text, origin, font, 0.42, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The student's objective on ground truth: detection losses, and what LiDAR tells the pixels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from asd_perception.constants import NO_ATTRIBUTE
+from asd_perception.network.center_head import HeadOutput
+from asd_perception.network.student import StudentOutput
+from asd_training.config.supervision import PixelSupervision
+from asd_training.data.targets import BACKGROUND, UNKNOWN, DetectionTargets, PixelTargets
+
+# Weights of the terms in the sum; the heatmap's is 1.
+BOX_WEIGHT = 0.25
+VELOCITY_WEIGHT = 0.05
+ATTRIBUTE_WEIGHT = 0.1
+DEPTH_WEIGHT = 0.5
+
+OBJECT_PIXEL_WEIGHT = 5.0
+"""Weight of a feature pixel on an object against one on the background, which fills the images."""
+
+
+def student_objective(
+    output: StudentOutput,
+    semantics: Tensor | None,
+    objects: DetectionTargets,
+    pixels: PixelTargets,
+    supervision: PixelSupervision,
+) -> dict[str, Tensor]:
+    """All terms of the loss, weighted; the loss is their sum.
+
+    semantics (B, N, 11, h, w): class logits of the image features, the background last; None where
+    nobody asks for them.
+    """
+    terms = detection_losses(output.head, objects)
+    for name, weight, logits, target in (
+        ("camera_depth", supervision.camera_depth, output.camera_depth, pixels.depth_bins),
+        ("point_depth", supervision.point_depth, output.point_depth, pixels.depth_bins),
+        ("semantics", supervision.semantics, semantics, pixels.classes),
+    ):
+        if weight > 0 and logits is not None:
+            terms[name] = weight * pixel_loss(logits, target, pixels.classes)
+    return terms
+
+
+def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str, Tensor]:
+    """Losses of the centre head, each a scalar normalised by the number of objects."""
+    count = shared_count(targets.valid.sum())
+    boxes = at_cells(output.boxes, targets.cells)  # (B, M, 8)
+    velocity = at_cells(output.velocity, targets.cells)  # (B, M, 2)
+    attribute = at_cells(output.attribute, targets.cells)  # (B, M, 8)
+
+    # Masks, and no selections: on a GPU, those would wait for the number of what is selected.
+    known = targets.valid & torch.isfinite(targets.velocities).all(-1)
+    velocities = targets.velocities.nan_to_num()
+    attributes = torch.where(targets.valid, targets.attributes, NO_ATTRIBUTE)
+    return {
+        "heatmap": heatmap_loss(output.heatmap, targets.heatmap) / count,
+        "boxes": BOX_WEIGHT * l1_loss(boxes, targets.boxes, targets.valid) / count,
+        "velocity": VELOCITY_WEIGHT * l1_loss(velocity, velocities, known) / count,
+        "attribute": ATTRIBUTE_WEIGHT
+        * F.cross_entropy(
+            attribute.flatten(0, 1),
+            attributes.flatten(),
+            ignore_index=NO_ATTRIBUTE,
+            reduction="sum",
+        )
+        / count,
+    }
+
+
+def l1_loss(found: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """The sum of |found - wanted|, both (B, M, C), where the mask (B, M) holds."""
+    return torch.where(mask[..., None], (found - wanted).abs(), 0).sum()
+
+
+def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Penalty-reduced focal loss, summed. Source: CornerNet (arXiv 1808.01244), eq. 1.
+
+    -(1 - p)^2 log p at the peaks (target = 1), -(1 - target)^4 p^2 log(1 - p) elsewhere.
+    logits, target: (B, 10, rows, columns).
+    """
+    p = logits.sigmoid()
+    positive = F.logsigmoid(logits) * (1 - p) ** 2
+    negative = F.logsigmoid(-logits) * p**2 * (1 - target) ** 4
+    return -torch.where(target == 1, positive, negative).sum()
+
+
+def pixel_loss(logits: Tensor, target: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy over the feature pixels that LiDAR hit; those on objects count for more.
+
+    logits (B, N, K, h, w); target and classes (B, N, h, w) int64, as in PixelTargets.
+    """
+    weight = torch.where(classes == BACKGROUND, 1.0, OBJECT_PIXEL_WEIGHT) * (classes != UNKNOWN)
+    loss = F.cross_entropy(
+        logits.flatten(0, 1).float(), target.flatten(0, 1), ignore_index=UNKNOWN, reduction="none"
+    )
+    return (weight.flatten(0, 1) * loss).sum() / shared_count(weight.sum())
+
+
+def shared_count(count: Tensor, minimum: float = 1) -> Tensor:
+    """What a sum over this process's `count` things is divided by to be their mean, in float32.
+
+    The count, but at least `minimum`. In a distributed run it is a process's share of the count of
+    all: data-parallel training averages the processes' gradients, and losses divided by this have
+    the gradient that one process with the whole batch would have.
+    """
+    count = count.detach().float()
+    processes = 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(count)
+        processes = torch.distributed.get_world_size()
+    return count.clamp(min=minimum) / processes
+
+
+def at_cells(maps: Tensor, cells: Tensor) -> Tensor:
+    """The values (B, M, C) of BEV maps (B, C, rows, columns) at flat cells (B, M)."""
+    index = cells[:, None].expand(-1, maps.shape[1], -1)
+    return maps.flatten(2).gather(2, index).transpose(1, 2)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Soft-weighted response distillation: the student mimics the teacher where the teacher is good.
+
+The abstract: it lets the student selectively mimic the teacher's high-quality outputs. The formula
+is this project's own reading of that (Zhao et al., AAAI 2026, of which only the abstract is at
+hand). The teacher's answer to annotated object i is what its head says at the object's cell: the
+probability p_T,i of the object's class and the box b_T,i. Its quality is
+
+    q_i = p_T,i^alpha IoU_BEV(b_T,i, b_GT,i)^(1 - alpha)    in [0, 1]; 0: the box misses
+    a_i = (1 + cos(yaw_T,i - yaw_GT,i)) / 2                 in [0, 1]; 0: it faces backwards
+
+    boxes   = sum_i q_i a_i |b_S,i - b_T,i|_1               encoded as HeadOutput.boxes
+    heatmap = sum_x W(x) sum_c |p_S - p_T|^2 BCE(p_S, p_T)  over cells x and classes c
+    W(x)    = max_i q_i Gaussian_i(x)                       within an object's disc
+              BACKGROUND_WEIGHT                             outside all discs, if max_c p_T < EMPTY
+              0                                             elsewhere
+
+both divided by the number of objects. The heatmap's cost is the quality focal loss (Li et al.,
+NeurIPS 2020, arXiv 2006.04388, beta = 2) with the teacher as the target; all classes count, so that
+the student sees which ones the teacher holds for alike. An object that the teacher misses has
+q = 0: its disc teaches nothing, not even that the place is empty.
+
+LiDAR shows where an object is better than which way it faces: a teacher that turns a truck round
+still overlaps it perfectly, and a_i keeps that from the student, whose images show the front. A
+barrier's two sides are alike (the angle counts twice); a cone faces nowhere (a_i = 1).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from asd_perception.bev_grid import BevGrid
+from asd_perception.constants import CLASSES
+from asd_perception.network.center_head import HeadOutput, decode_boxes
+from asd_training.data.targets import DetectionTargets, gaussian_discs
+from asd_training.losses.detection import BOX_WEIGHT, at_cells, shared_count
+from asd_training.losses.rotated_iou import bev_iou
+
+EMPTY = 0.05
+"""The teacher holds a cell for empty if it gives every class less than this probability."""
+
+BACKGROUND_WEIGHT = 0.1
+"""Weight of such a cell against 1 at an object that the teacher finds perfectly."""
+
+
+def response_losses(
+    teacher: HeadOutput,
+    student: HeadOutput,
+    targets: DetectionTargets,
+    grid: BevGrid,
+    alpha: float,
+    *,
+    soft: bool = True,
+) -> dict[str, Tensor]:
+    """The terms response_heatmap and response_boxes. No gradient goes to the teacher.
+
+    soft=False is the plain form to compare with: each q and a is 1, whatever the teacher says.
+    """
+    with torch.autocast(student.heatmap.device.type, enabled=False):
+        with torch.no_grad():
+            quality = agreement = targets.valid.float()
+            if soft:
+                quality, agreement = response_quality(teacher, targets, grid, alpha)
+            weight = heatmap_weight(teacher.heatmap, quality, targets, grid)
+            wanted_boxes = at_cells(teacher.boxes.float(), targets.cells)  # (B, M, 8)
+        count = shared_count(targets.valid.sum())
+        cost = quality_focal_loss(student.heatmap.float(), teacher.heatmap.detach().float())
+        boxes = at_cells(student.boxes.float(), targets.cells)
+        return {
+            "response_heatmap": (weight * cost).sum() / count,
+            "response_boxes": BOX_WEIGHT
+            * ((quality * agreement)[..., None] * (boxes - wanted_boxes).abs()).sum()
+            / count,
+        }
+
+
+def response_quality(
+    teacher: HeadOutput, targets: DetectionTargets, grid: BevGrid, alpha: float
+) -> tuple[Tensor, Tensor]:
+    """q and a (B, M) in [0, 1] of the teacher's answer to each object; q is 0 for padding."""
+    rows, columns = targets.cells // grid.size, targets.cells % grid.size
+    answer = decode_boxes(rows, columns, at_cells(teacher.boxes.float(), targets.cells), grid)
+    truth = decode_boxes(rows, columns, targets.boxes, grid)
+    probability = at_cells(teacher.heatmap.float(), targets.cells).sigmoid()  # (B, M, 10)
+    probability = probability.gather(2, targets.labels[..., None])[..., 0]
+    quality = targets.valid * probability**alpha * bev_iou(answer, truth) ** (1 - alpha)
+    return quality, heading_agreement(answer[..., 6] - truth[..., 6], targets.labels)
+
+
+def heading_agreement(difference: Tensor, labels: Tensor) -> Tensor:
+    """a in [0, 1] of the difference of two headings in rad, for objects of these classes."""
+    turns = torch.where(labels == CLASSES.index("barrier"), 2, 1)
+    turns = torch.where(labels == CLASSES.index("traffic_cone"), 0, turns)
+    return (1 + (turns * difference).cos()) / 2
+
+
+def heatmap_weight(
+    teacher: Tensor, quality: Tensor, targets: DetectionTargets, grid: BevGrid
+) -> Tensor:
+    """W (B, 1, rows, columns) from the teacher's heatmap logits (B, 10, ...) and quality (B, M)."""
+    cells, discs = gaussian_discs(targets.cells, targets.boxes[..., 3:5].exp(), grid)
+    objects = torch.zeros_like(teacher[:, 0], dtype=torch.float32).flatten(1)
+    values = (quality[..., None] * discs).flatten(1)
+    objects = objects.scatter_reduce(1, cells.flatten(1), values, "amax")
+    empty = (teacher.float().sigmoid().amax(dim=1) < EMPTY) & (targets.heatmap.amax(dim=1) == 0)
+    return torch.where(empty, BACKGROUND_WEIGHT, objects.view(empty.shape))[:, None]
+
+
+def quality_focal_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """|p_S - p_T|^2 BCE(p_S, p_T) elementwise, of logits."""
+    wanted = teacher.sigmoid()
+    cost = F.binary_cross_entropy_with_logits(student, wanted, reduction="none")
+    return (student.sigmoid() - wanted) ** 2 * cost

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The teacher's networks, and weights that others made."""

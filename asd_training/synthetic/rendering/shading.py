@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From ray hits to pixels: ground and facade patterns, sun and shadow, sky, haze, sensor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asd_training.synthetic.meshes.mesh import FACADE, FOLIAGE, GLASS, GROUND, LAMP, PAINT, RETRO
+from asd_training.synthetic.meshes.raytracer import MISS, Instant
+from asd_training.synthetic.world.road import BUILDING, PARK, PARKING, PLOT_DEPTH, SITE, Road
+from asd_training.synthetic.world.world import Light, World
+
+VIEW = 400.0  # m, rays end here
+_NOISE_SIZE = 512
+_NOISE = np.random.default_rng(7).normal(size=(_NOISE_SIZE, _NOISE_SIZE)).astype(np.float32)
+# Linear light in steps of 1/2048 up to 2 -> sRGB-like 8-bit values with a soft shoulder.
+_STEPS = 4096
+_light = np.linspace(0.0, 2.0, _STEPS)
+_TONE = (255.0 * np.clip(_light / (1.0 + 0.25 * _light**2), 0.0, 1.0) ** (1 / 2.2)).astype(
+    np.float32
+)
+
+ASPHALT, SLABS, LINE, KERB = 0, 1, 2, 3
+_SURFACES = np.array(
+    [
+        [0.075, 0.075, 0.08],  # asphalt
+        [0.26, 0.25, 0.235],  # paving slabs
+        [0.62, 0.62, 0.6],  # white line
+        [0.36, 0.355, 0.34],  # kerb
+        [0.2, 0.19, 0.175],  # building plot: paved yard
+        [0.095, 0.095, 0.098],  # car park
+        [0.075, 0.13, 0.035],  # grass
+        [0.22, 0.16, 0.1],  # earth
+        [0.6, 0.43, 0.06],  # yellow line
+    ],
+    np.float32,
+)
+_PLOT_SURFACE = np.empty(4, np.int64)
+_PLOT_SURFACE[[BUILDING, PARKING, PARK, SITE]] = [4, 5, 6, 7]
+YELLOW = 8
+
+
+def _speckle(u: np.ndarray, v: np.ndarray, cell: float) -> np.ndarray:
+    """Standard normal noise, constant over cells of `cell` metres."""
+    i = np.floor(u * np.float32(1.0 / cell)).astype(np.int32) & (_NOISE_SIZE - 1)
+    j = np.floor(v * np.float32(1.0 / cell)).astype(np.int32) & (_NOISE_SIZE - 1)
+    return _NOISE[i, j]
+
+
+def ground_albedo(road: Road, x: np.ndarray, y: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Albedo (N, 3) of the ground at global x, y (N,) seen from `distance` (N,)."""
+    s, d = road.to_road(x, y)
+    side = np.abs(d)
+    half, lane = road.half_width, road.lane_width
+    surface = _PLOT_SURFACE[road.plot_use(s, d > 0)]
+    surface[side < road.frontage] = SLABS
+    surface[side > road.frontage + PLOT_DEPTH] = 4
+    surface[side < half + 0.18] = KERB
+    carriageway = side < half
+    surface[carriageway] = ASPHALT
+
+    # Lane lines along the road.
+    dash = np.mod(s, 7.5) < 3.0
+    line = side < 0.08 if road.lanes == 1 else np.abs(side - 0.14) < 0.07
+    surface[line & carriageway & (dash | (road.lanes > 1))] = YELLOW if road.lanes > 1 else LINE
+    for i in range(1, road.lanes):
+        surface[(np.abs(side - i * lane) < 0.07) & dash] = LINE
+    if road.parking:
+        edge = road.lanes * lane
+        surface[(np.abs(side - edge) < 0.05) & (np.mod(s, 2.0) < 1.0)] = LINE
+        surface[(side > edge) & carriageway & (np.mod(s, 6.0) < 0.1)] = LINE
+    else:
+        surface[np.abs(side - (half - 0.25)) < 0.06] = LINE
+    # Bays of the car parks.
+    in_lot = (surface == 5) & (side > road.frontage + 1.2)
+    surface[in_lot & (np.mod(s, 3.0) < 0.1) & (np.mod(side - road.frontage, 11.0) < 6.5)] = LINE
+
+    for crossing in road.crossings:
+        across = np.abs(s - crossing)
+        arm = across < road.crossing_half_width + 7.0
+        if not arm.any():
+            continue
+        inside = across < road.crossing_half_width
+        surface[arm & (across < road.crossing_half_width + 2.5) & ~carriageway] = SLABS
+        surface[(np.abs(across - road.crossing_half_width) < 0.1) & ~carriageway] = KERB
+        surface[inside] = ASPHALT
+        surface[inside & ~carriageway & (across < 0.08) & (np.mod(d, 7.5) < 3.0)] = LINE
+        # Zebra crossings over all four arms, and stop lines.
+        zebra = (across > road.crossing_half_width + 1.2) & (
+            across < road.crossing_half_width + 4.2
+        )
+        surface[zebra & carriageway] = np.where(np.mod(d, 1.2) < 0.6, LINE, ASPHALT)[
+            zebra & carriageway
+        ]
+        bars = inside & (side > half + 0.6) & (side < half + 3.0)
+        surface[bars & (np.mod(s - crossing, 1.2) < 0.6)] = LINE
+        stop = (across > road.crossing_half_width + 4.8) & (across < road.crossing_half_width + 5.2)
+        surface[stop & carriageway & ((d < 0) == (s < crossing))] = LINE
+
+    albedo = _SURFACES[surface]
+    # Grain and stains; slabs have joints. All fade with distance, where they would only flicker.
+    near = np.clip(12.0 / np.maximum(distance, 1e-3), 0.0, 1.0)
+    grain = 1.0 + near * 0.16 * _speckle(x, y, 0.05) + 0.1 * _speckle(x, y, 1.3) * np.sqrt(near)
+    joints = (surface == SLABS) & ((np.mod(s, 0.8) < 0.03) | (np.mod(d, 0.8) < 0.03))
+    grain = np.where(joints, grain - 0.25 * near, grain)
+    grain[surface == 6] += (0.35 * _speckle(x, y, 0.17) * near)[surface == 6]
+    tracks = np.clip(0.12 - np.abs(np.mod(side, lane) - 0.5 * lane) * 0.1, -1.0, 0.1)
+    grain = np.where(surface == ASPHALT, grain * (1.0 - tracks), grain)
+    return albedo * np.clip(grain, 0.3, 1.8)[:, None]
+
+
+def _facade_albedo(points: np.ndarray, normals: np.ndarray, wall: np.ndarray) -> np.ndarray:
+    """Walls with rows of windows and a shop floor, patterned by position along the wall."""
+    along = points[:, 1] * normals[:, 0] - points[:, 0] * normals[:, 1]
+    z = points[:, 2]
+    period = 2.2 + 1.6 * wall[:, 0]  # differs from house to house
+    column, u = np.floor(along / period), np.mod(along / period, 1.0)
+    row, v = np.floor(z / 3.1), np.mod(z / 3.1, 1.0)
+    upright = np.abs(normals[:, 2]) < 0.5
+    window = (np.abs(u - 0.5) < 0.3) & (np.abs(v - 0.55) < 0.27) & (row > 0) & upright
+    frame = (np.abs(u - 0.5) < 0.34) & (np.abs(v - 0.55) < 0.31) & (row > 0) & upright & ~window
+    shop = (row == 0) & (np.abs(u - 0.5) < 0.42) & (v > 0.12) & (v < 0.82) & upright
+    light = _speckle(column, row, 1.0)
+    albedo = wall * (1.0 + 0.05 * _speckle(along, z, 0.6))[:, None]
+    albedo[window] = np.array([0.035, 0.045, 0.06]) * (1.0 + 0.8 * np.abs(light[window, None]))
+    albedo[frame] = albedo[frame] * 0.5 + 0.25
+    albedo[shop] = np.array([0.05, 0.055, 0.06]) * (
+        1.0 + np.abs(light[shop, None]) * [1.5, 1.2, 1.0]
+    )
+    return albedo
+
+
+def sky(light: Light, directions: np.ndarray) -> np.ndarray:
+    """Radiance (N, 3) of the sky in directions (N, 3)."""
+    height = np.clip(directions[:, 2], 0.0, 1.0)
+    blend = (1.0 - np.sqrt(height))[:, None]
+    color = light.zenith.astype(np.float32) * (1 - blend) + light.horizon.astype(np.float32) * blend
+    if light.clouds > 0.05:
+        scale = 3.0 / (height + 0.12)
+        u, v = directions[:, 0] * scale, directions[:, 1] * scale
+        wave = np.zeros_like(u)
+        for k, (a, b, c) in enumerate(
+            ((1.0, 0.6, 0.3), (-0.7, 1.7, 1.9), (2.9, -1.3, 4.1), (-3.7, -4.9, 0.7))
+        ):
+            wave += np.sin(a * u + b * v + c) / (1.0 + 0.6 * k)
+        cover = np.clip((wave - 1.2 + 1.8 * light.clouds) * 0.6, 0.0, 0.85)[:, None]
+        color = color * (1 - cover) + cover
+    return color
+
+
+def render(
+    world: World,
+    instant: Instant,
+    origin: np.ndarray,
+    directions: np.ndarray,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """RGB image (H, W, 3) uint8 of rays (H * W, 3) in global axes from `origin` (3,)."""
+    width, height = size
+    light = world.light
+    triangle, distance = instant.cast(origin.astype(np.float32), directions, VIEW)
+    color = np.empty((len(directions), 3), np.float32)
+    seen = np.flatnonzero(triangle != MISS)
+    missed = np.flatnonzero(triangle == MISS)
+    color[missed] = sky(light, directions[missed])
+
+    hit, way, view = triangle[seen], distance[seen], directions[seen]
+    points = origin.astype(np.float32) + view * way[:, None]
+    normals = instant.normals[hit]
+    toward = np.einsum("ij,ij->i", view, normals)
+    normals = normals * -np.sign(toward)[:, None]
+    materials = world.materials[hit]
+    albedo = world.albedo[hit]
+
+    index = np.flatnonzero(materials == GROUND)
+    albedo[index] = ground_albedo(world.road, points[index, 0], points[index, 1], way[index])
+    index = np.flatnonzero(materials == FACADE)
+    albedo[index] = _facade_albedo(points[index], normals[index], albedo[index])
+    index = np.flatnonzero(materials == FOLIAGE)
+    leaf = points[index]
+    clump = _speckle(leaf[:, 0] + leaf[:, 2], leaf[:, 1] - leaf[:, 2], 0.13)
+    albedo[index] *= np.clip(1.0 + 0.45 * clump, 0.25, 2.0)[:, None]
+
+    to_sun = light.to_sun.astype(np.float32)
+    sunny = normals @ to_sun
+    facing = np.flatnonzero(sunny > 0.0)
+    if light.sun.max() > 0.02:
+        shadow = instant.occluded(points[facing] + 0.01 * normals[facing], to_sun)
+        sunny[facing[shadow]] = 0.0
+    np.maximum(sunny, 0.0, out=sunny)
+    upward = 0.62 + 0.38 * normals[:, 2]
+    # Corners near the ground receive less sky.
+    upward *= 0.75 + 0.25 * np.clip(points[:, 2] / 1.2 + (normals[:, 2] > 0.9), 0.0, 1.0)
+    incoming = sunny[:, None] * light.sun.astype(np.float32)
+    incoming += upward[:, None] * light.ambient.astype(np.float32)
+    shaded = albedo * incoming
+
+    index = np.flatnonzero((materials == GLASS) | (materials == PAINT))
+    mirror = view[index] + 2.0 * np.abs(toward[index])[:, None] * normals[index]
+    grazing = (1.0 - np.abs(toward[index])) ** 4
+    share = np.where(materials[index] == GLASS, 0.18 + 0.6 * grazing, 0.03 + 0.25 * grazing)
+    reflected = np.where(
+        mirror[:, 2:] > 0, sky(light, mirror), 0.12 * light.ambient.astype(np.float32)
+    )
+    glint = np.clip(mirror @ to_sun, 0.0, 1.0) ** 60 * (sunny[index] > 0) * 0.8
+    shaded[index] += share[:, None] * (reflected - shaded[index])
+    shaded[index] += glint[:, None] * light.sun.astype(np.float32) * 0.5
+    index = np.flatnonzero(materials == LAMP)
+    shaded[index] += 0.25 * world.albedo[hit[index]]
+    index = np.flatnonzero(materials == RETRO)
+    shaded[index] *= 1.15
+
+    haze = np.exp(-way / np.float32(light.visibility))[:, None]
+    color[seen] = shaded * haze + light.horizon.astype(np.float32) * (1.0 - haze)
+
+    x = np.linspace(-1.0, 1.0, width, dtype=np.float32)
+    y = np.linspace(-height / width, height / width, height, dtype=np.float32)
+    falloff = 1.0 - light.vignette * (x[None, :] ** 2 + y[:, None] ** 2)
+    image = color.reshape(height, width, 3) * (light.exposure * falloff[..., None])
+    steps = np.clip(image * np.float32((_STEPS - 1) / 2.0), 0.0, _STEPS - 1).astype(np.int16)
+    image = _TONE[steps]
+    image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(light.noise)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The world of a scene: road, scenery, and who moves on it."""

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scene: a street, its objects over time, its light, ready to be ray traced at any instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asd_perception.geometry import transform_from
+from asd_training.synthetic.meshes.mesh import Mesh, merge
+from asd_training.synthetic.meshes.raytracer import Instant, Tracer, triangle_normals
+from asd_training.synthetic.world.actors import Actor, Motion, poses_on
+from asd_training.synthetic.world.population import populate
+from asd_training.synthetic.world.road import Road, random_road
+from asd_training.synthetic.world.scenery import scenery
+
+SCENERY = -1  # owner of triangles that belong to no actor
+VIEW_OF_MOVERS = 100.0  # m around the ego vehicle, beyond it moving objects are not drawn
+SHADOW_REACH = 24.0  # m, half the longest object and the longest shadow
+ROAD_BEHIND, ROAD_AHEAD = 130.0, 150.0  # m of road around the ego vehicle's drive
+
+
+@dataclass(frozen=True)
+class Light:
+    """Sun, sky, air and camera response of one scene. Colours are linear RGB."""
+
+    to_sun: np.ndarray  # unit vector (3,)
+    sun: np.ndarray  # (3,)
+    ambient: np.ndarray  # (3,) from straight above
+    zenith: np.ndarray
+    horizon: np.ndarray
+    clouds: float  # 0 clear .. 1 covered
+    visibility: float  # m at which haze has taken 63 %
+    exposure: float
+    noise: float  # standard deviation in 8-bit steps
+    vignette: float
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    elevation, azimuth = np.radians(rng.uniform(14.0, 70.0)), rng.uniform(-np.pi, np.pi)
+    overcast = float(np.clip(rng.normal(0.35, 0.35), 0.0, 1.0))
+    warm = np.clip((np.radians(32.0) - elevation) / np.radians(20.0), 0.0, 1.0)
+    sun = np.array([1.0, 0.95, 0.86]) * (1 - warm) + np.array([1.0, 0.72, 0.45]) * warm
+    sun = sun * 2.6 * (1.0 - overcast) ** 1.5
+    ambient = (
+        np.array([0.55, 0.63, 0.78]) * (1 - overcast) + np.array([1.15, 1.15, 1.18]) * overcast
+    )
+    grey = np.array([0.72, 0.74, 0.78])
+    zenith = np.array([0.16, 0.32, 0.68]) * (1 - overcast) + 0.8 * grey * overcast
+    horizon = np.array([0.68, 0.76, 0.86]) * (1 - overcast) + 1.05 * grey * overcast
+    horizon = horizon * (1 - 0.4 * warm) + np.array([0.95, 0.72, 0.5]) * 0.4 * warm
+    brightness = float(ambient.mean() + sun.mean() * np.sin(elevation))
+    return Light(
+        to_sun=np.array(
+            [
+                np.cos(elevation) * np.cos(azimuth),
+                np.cos(elevation) * np.sin(azimuth),
+                np.sin(elevation),
+            ]
+        ),
+        sun=sun,
+        ambient=ambient,
+        zenith=zenith,
+        horizon=horizon,
+        clouds=float(rng.uniform(0.0, 1.0)) * (1 - overcast),
+        visibility=float(rng.choice([rng.uniform(150.0, 400.0), rng.uniform(500.0, 3000.0)])),
+        exposure=float(rng.uniform(0.8, 1.2)) * 1.15 / brightness**0.85,
+        noise=float(rng.uniform(0.8, 3.0)),
+        vignette=float(rng.uniform(0.0, 0.25)),
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """A wedge of ground that a camera looks over."""
+
+    origin: np.ndarray  # (2,)
+    direction: np.ndarray  # unit vector (2,)
+    half_angle: float
+
+    def concerns(self, places: np.ndarray) -> np.ndarray:
+        """Which objects at `places` (A, 2) may be in view, or throw a shadow into it."""
+        offsets = places - self.origin
+        distance = np.hypot(*offsets.T)
+        bearing = np.arccos(np.clip(offsets @ self.direction / np.maximum(distance, 1e-6), -1, 1))
+        margin = np.arcsin(np.clip(SHADOW_REACH / np.maximum(distance, SHADOW_REACH), 0.0, 1.0))
+        return (distance <= SHADOW_REACH) | (bearing < self.half_angle + margin)
+
+
+class World:
+    """A street scene over time. Time 0 is the first keyframe; positions are global."""
+
+    def __init__(self, rng: np.random.Generator, duration: float):
+        self.road: Road = random_road(rng, (-ROAD_BEHIND, ROAD_AHEAD + 12.0 * duration))
+        self.ego: Motion
+        self.actors: list[Actor]
+        self.ego, self.actors = populate(rng, self.road, duration)
+        self.light = random_light(rng)
+        standing = [i for i, actor in enumerate(self.actors) if not actor.moves]
+        self._moving = [i for i, actor in enumerate(self.actors) if actor.moves]
+        places = np.array([self.actors[i].motion.poses(0.0)[:2] for i in standing]).reshape(-1, 2)
+        background = scenery(rng, self.road, places, self.ego.profile.still)
+
+        motions = [actor.motion for actor in self.actors]
+        self._s, self._d, self._course = np.array(
+            [(motion.s, motion.d, motion.course) for motion in motions]
+        ).T
+        self._heights = np.array([actor.size[2] for actor in self.actors])
+
+        meshes: list[tuple[int, Mesh]] = [(SCENERY, background)]
+        for i in standing:
+            x, y, yaw = motions[i].poses(0.0)
+            meshes.append((i, self.actors[i].mesh.moved(x, y, yaw, self._heights[i] / 2)))
+        self._standing = merge(mesh for _, mesh in meshes).triangles
+        self._standing_normals = triangle_normals(self._standing)
+        self._tracer = Tracer(self._standing)
+        meshes += [(i, self.actors[i].mesh) for i in self._moving]
+        # By triangle number, as rays report it: first the standing, then the moving ones.
+        everything = merge(mesh for _, mesh in meshes)
+        self.albedo, self.materials = everything.albedo, everything.materials
+        self.owners = np.repeat([owner for owner, _ in meshes], [len(mesh) for _, mesh in meshes])
+        self._movers = everything.triangles[len(self._standing) :]  # each in its own box's frame
+        self._mover_owners = self.owners[len(self._standing) :]
+
+    def box_poses(self, time: float) -> np.ndarray:
+        """Global from box (A, 4, 4) of all objects, the boxes' centres."""
+        way = np.zeros(len(self.actors))
+        way[self._moving] = [self.actors[i].motion.profile.distance(time) for i in self._moving]
+        x, y, yaw = poses_on(self.road, self._s, self._d, self._course, way).T
+        poses = np.tile(np.eye(4), (len(way), 1, 1))
+        poses[:, 0, 0] = poses[:, 1, 1] = np.cos(yaw)
+        poses[:, 1, 0] = np.sin(yaw)
+        poses[:, 0, 1] = -poses[:, 1, 0]
+        poses[:, :3, 3] = np.stack([x, y, self._heights / 2.0], axis=1)
+        return poses
+
+    def at(self, time: float, view: View | None = None) -> Instant:
+        """The street at `time` seconds, as far as `view` has to do with it (None: all around)."""
+        poses = self.box_poses(time)
+        places = poses[:, :2, 3]
+        near = np.hypot(*(places - self.ego.poses(time)[:2]).T) < VIEW_OF_MOVERS
+        if view is not None:
+            near &= view.concerns(places)
+        chosen = np.flatnonzero(near[self._mover_owners])
+        pose = poses[self._mover_owners[chosen]].astype(np.float32)
+        triangles = self._movers[chosen] @ pose[:, :3, :3].transpose(0, 2, 1)
+        triangles += pose[:, None, :3, 3]
+        numbers = chosen + len(self._standing)
+        normals = np.empty((len(self.owners), 3), np.float32)
+        normals[: len(self._standing)] = self._standing_normals
+        normals[numbers] = triangle_normals(triangles)
+        return Instant(self._tracer, Tracer(triangles), numbers, normals)
+
+    def ego_pose(self, time: float) -> np.ndarray:
+        """Global from ego (4, 4): the rear axle on the ground."""
+        x, y, yaw = self.ego.poses(time)
+        return transform_from([np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)], [x, y, 0.0])

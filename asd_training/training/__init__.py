@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training run: the module in training, its loop, checkpoints and folder."""

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What outside the program can end a run, told in one line that says how to go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+
+from asd_perception.errors import UserError, describe_os_error
+from asd_training.training.checkpoints import RunCheckpoints
+from asd_training.training.run_folder import LAST, is_first_process
+
+GO_ON = "; mend that, then go on with --resume"
+
+
+@contextmanager
+def in_one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]:
+    """What lies outside the program ends a run in one line that says how to go on."""
+    try:
+        yield
+    except Exception as error:
+        reason = outside_reason(error, checkpoints.run)
+        if reason is None:
+            raise
+        raise UserError(reason) from error
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C (with status 1) and SIGTERM (with 0)
+        if is_first_process():
+            step, saved = trainer.global_step, checkpoints.saved_step
+            kept = f"{checkpoints.run / LAST} holds step {saved}" if saved else "nothing is saved"
+            print(
+                f"\nstopped at step {step} of {checkpoints.config.steps}; {kept}: go on with "
+                "--resume",
+                file=sys.stderr,
+            )
+        raise SystemExit(130 if stop.code == 1 else 143) from stop
+
+
+def outside_reason(error: Exception, run: Path) -> str | None:
+    """The line that says what outside the program raised the error; None if nothing did."""
+    # The death of a loader process is raised wherever the main thread happens to stand, so that
+    # any library's `except` may have made another error of it.
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RuntimeError) and "DataLoader worker" in str(cause):
+            first = str(cause).splitlines()[0]
+            return f"a loader process was killed ({first}), perhaps for want of memory{GO_ON}"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"the GPU's memory is too small ({str(error).splitlines()[0]}); begin a new run with a "
+            "smaller batch_size and a larger accumulate, or with recompute_images=true"
+        )
+    if isinstance(error, (UserError, OSError)):
+        # One from a loader's process carries that process's traceback, the error in its last line.
+        _, from_loader, text = str(error).partition("\nOriginal Traceback")
+        if from_loader:
+            return text.strip().splitlines()[-1].partition(": ")[2] + GO_ON
+    if isinstance(error, OSError):
+        where = "" if error.filename else f"{run}: "
+        return where + describe_os_error(error) + GO_ON
+    return None

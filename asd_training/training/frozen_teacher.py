@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The teacher that a student learns from: loaded from its model directory, checked, frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from asd_perception.errors import UserError
+from asd_perception.network.config import StudentConfig
+from asd_training.config.distillation import DistillConfig
+from asd_training.config.teacher import TeacherConfig
+from asd_training.data.samples import TrainingSample
+from asd_training.evaluation import detection
+from asd_training.models.teacher import Teacher, TeacherOutput
+
+HANDED_OVER = ("bev_encoder", "head")
+"""Parts of the network that a student can begin with as the teacher has them."""
+
+
+class FrozenTeacher:
+    """A teacher that answers and never changes: no gradient, no batch statistics of its own.
+
+    It is no module, so that one which holds it neither trains nor saves it.
+    """
+
+    def __init__(self, network: Teacher) -> None:
+        self.network = network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, batch: TrainingSample) -> TeacherOutput:
+        """What it sees in a batch, on the batch's device."""
+        return detection.run_teacher(self.network.to(batch.images.device), batch)
+
+    def initialise(self, student: nn.Module) -> None:
+        """Give the student the weights of the parts in HANDED_OVER."""
+        for name in HANDED_OVER:
+            weights = getattr(self.network, name).state_dict()
+            getattr(student, name).load_state_dict(weights)
+
+
+def load_teacher(config: DistillConfig, student: StudentConfig) -> FrozenTeacher:
+    """The teacher that `config` names. Raises UserError if it cannot teach such a student."""
+    if config.teacher is None:
+        raise UserError("distillation needs a teacher; give its model directory with --teacher")
+    path = Path(config.teacher)
+    network = detection.load_teacher(path)
+    faults = misfits(network.config, student, config)
+    if faults:
+        raise UserError(f"the teacher {path} does not fit the student: {'; '.join(faults)}")
+    return FrozenTeacher(network)
+
+
+def misfits(teacher: TeacherConfig, student: StudentConfig, config: DistillConfig) -> list[str]:
+    """What keeps this teacher from teaching this student in this way; nothing if it can."""
+    theirs = teacher.network
+    compared = ["bev"]
+    if teacher.modality == "lidar_camera":
+        compared.append("image_size")  # one augmented sample feeds both
+    handed_over = ["bev_channels", "encoder_channels", "encoder_blocks", "head_channels"]
+    faults = [
+        f"its {name} is {getattr(theirs, name)}, the student's {getattr(student, name)}"
+        + (" (or set distillation.initialise=false)" if name in handed_over else "")
+        for name in compared + handed_over * config.initialise
+        if getattr(theirs, name) != getattr(student, name)
+    ]
+    if config.cross_modal != "none" and student.fusion == "camera_only":
+        faults.append("a camera_only student has no simulated points for cross_modal distillation")
+    return faults

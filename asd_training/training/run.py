@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole training run: prepared, trained, validated, and its model written."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from asd_perception.errors import UserError
+from asd_perception.network import model_directory
+from asd_training.config.read import Run
+from asd_training.config.run import TrainingConfig
+from asd_training.data.index import KeyframeIndex
+from asd_training.evaluation.scoring import format_metrics
+from asd_training.models.pretrained import load_pretrained_backbone
+from asd_training.training.checkpoints import AtomicCheckpointIO, RunCheckpoints
+from asd_training.training.failures import GO_ON, in_one_line
+from asd_training.training.module import DetectorTraining
+from asd_training.training.run_folder import LAST, begin, finish, is_first_process
+
+
+def run_training(
+    folder: Path,
+    resume: bool,
+    config: Run,
+    index: KeyframeIndex,
+    build: Callable[[Run, KeyframeIndex], DetectorTraining],
+    method: str,
+) -> None:
+    """A whole run: train what `build` makes, validate it, and write its model and its metrics.
+
+    folder: of the run. resume: go on from its last checkpoint, if it has one. method: for the
+    provenance. Raises UserError.
+    """
+    module = prepare(config, index, build)
+    fresh = not (resume and (folder / LAST).is_file())
+    if config.pretrained and module.cameras and fresh:
+        load_pretrained_backbone(module.network.image_encoder, config.pretrained)
+        module.average.module.load_state_dict(module.network.state_dict())
+    origin = begin(folder, config, index)
+    results = train(module, folder, resume)
+    if is_first_process():
+        provenance = {"method": method, **origin, **results}
+        finish(folder, provenance)
+        network, architecture = module.average.module, getattr(config, module.kind)
+        model = folder / "model"
+        model_directory.save_network(model, module.kind, network, architecture, provenance)
+        print(f"model directory: {model}")
+
+
+def check_splits(config: TrainingConfig, index: KeyframeIndex) -> None:
+    """Raise UserError unless there are keyframes to train on and, where asked, to validate on."""
+    if not len(index.split(config.train_split)):
+        raise UserError(f"{index.root}: the split {config.train_split} holds no keyframe")
+    validated = index.split(config.val_split)
+    if config.validate_every and not index.class_counts()[validated].any():
+        raise UserError(
+            f"{index.root}: the split {config.val_split} holds no annotated keyframe to validate "
+            "on; set validate_every=0 or another val_split"
+        )
+
+
+def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
+    """Train `module` to its last step in the folder `run`, then validate on the whole split.
+
+    resume: go on from the folder's last checkpoint, if it has one. Returns the time, the machine
+    and the metrics for the provenance; also on a process that is not the first of many.
+    """
+    config = module.config
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    timer = Timer()  # counts through resumed runs
+    checkpoints = RunCheckpoints(run, config)
+    # A resumed run writes the next version_N.
+    csv = CSVLogger(run, name="log", flush_logs_every_n_steps=1)
+    trainer = Trainer(
+        default_root_dir=run,
+        accelerator="auto",
+        devices=local_processes,
+        num_nodes=processes // local_processes,
+        strategy="ddp" if processes > 1 else "auto",
+        plugins=[AtomicCheckpointIO()],
+        sync_batchnorm=processes > 1 and torch.cuda.is_available(),
+        use_distributed_sampler=False,
+        precision=config.precision,
+        max_steps=config.steps,
+        accumulate_grad_batches=config.accumulate,
+        check_val_every_n_epoch=None,
+        val_check_interval=(config.validate_every or config.steps + 1) * config.accumulate,
+        # What would stop the first validation, hours later, stops the run before its first step.
+        num_sanity_val_steps=1 if config.validate_every else 0,
+        logger=[csv, TensorBoardLogger(run, name="log", version=csv.version)],
+        callbacks=[timer, checkpoints],
+        enable_checkpointing=False,  # `checkpoints` does it
+        enable_model_summary=False,
+        log_every_n_steps=10,
+    )
+    begun = run / LAST if resume and (run / LAST).is_file() else None
+    with in_one_line(trainer, checkpoints):
+        trainer.fit(module, ckpt_path=begun, weights_only=True)
+
+    results = {
+        "minutes": round(timer.time_elapsed("train") / 60, 1),
+        "device": str(trainer.strategy.root_device),
+    }
+    if len(module.index.split(config.val_split)):
+        module.validate_all = True
+        try:
+            with in_one_line(trainer, checkpoints):
+                trainer.validate(module, verbose=False)
+        except UserError as error:
+            if processes > 1 and module.refusal is None:
+                raise  # the other processes wait for this one
+            reason = str(error).removesuffix(GO_ON)
+            results["validation"] = {"split": config.val_split, "failed": reason}
+            if trainer.is_global_zero:
+                print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
+        else:
+            assert module.metrics is not None
+            values = dataclasses.asdict(module.metrics)
+            results["validation"] = {"split": config.val_split, **values}
+            if trainer.is_global_zero:
+                print(format_metrics(module.metrics))
+    else:
+        reason = "the dataset has no keyframe of this split"
+        results["validation"] = {"split": config.val_split, "failed": reason}
+        if trainer.is_global_zero:
+            print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
+    return results
+
+
+def prepare(
+    config: Run, index: KeyframeIndex, build: Callable[[Run, KeyframeIndex], DetectorTraining]
+) -> DetectorTraining:
+    """What `build` makes, after a look at the splits, from the run's seed, with quiet libraries.
+
+    Lightning's progress bar stays, without its advertisements and warnings about its own insides.
+    Raises UserError where nothing can be built, and where several processes were started that do
+    not know of each other.
+    """
+    check_splits(config, index)
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "RANK" not in os.environ:
+        raise UserError(
+            "SLURM has started several tasks that would each train alone; start each node's with "
+            "torchrun (docs/training.md)"
+        )
+    seed_everything(config.seed, workers=True, verbose=False)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*LeafSpec.*",
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*dataloader is not resumable.*",  # StepBatches is
+        ".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    try:
+        return build(config, index)
+    except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
+        reason = " ".join(str(error).split())
+        raise UserError(f"no network can be built of this configuration: {reason}") from error

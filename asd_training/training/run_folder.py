@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run is a folder that holds everything needed to do it again.
+
+`config.yaml` (its configuration), `origin.json` (command, data, versions), `log/` (losses and
+metrics as CSV and for TensorBoard), `last.ckpt` and `best.ckpt`, and at its end `metrics.json` and
+`model/`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from asd_perception import __version__
+from asd_perception.configuration import to_dict
+from asd_perception.errors import UserError
+from asd_perception.files import atomic_file
+from asd_perception.machine import machine
+from asd_training.config.read import Run, read_config
+from asd_training.config.run import TrainingConfig
+from asd_training.data.index import KeyframeIndex
+
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+_WRITTEN = ("config.yaml", "origin.json", LAST, BEST, "metrics.json", "model")
+
+
+def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes: list[str]) -> Run:
+    """The configuration of a run, after checking that its folder is fit to begin or go on.
+
+    file, changes: as for `read_config`. Raises UserError. Of many processes only the first looks at
+    the folder, since it fills it.
+    """
+    if (run / "model").exists():
+        raise UserError(f"{run} is finished: its model is {run / 'model'}")
+    if resume:
+        if not (run / "config.yaml").is_file():
+            raise UserError(f"{run} holds no run to go on with; start without --resume")
+        begun = read_config(cls, run / "config.yaml")
+        if (file or changes) and read_config(cls, file, changes) != begun:
+            raise UserError(
+                f"the configuration differs from {run / 'config.yaml'}, with which the run "
+                "began; leave out --config and --set"
+            )
+        return begun
+    config = read_config(cls, file, changes)
+    if is_first_process() and run.is_dir():
+        if (run / "config.yaml").is_file():
+            raise UserError(f"{run} holds a run; go on with --resume or choose another folder")
+        if any(not _is_leftover(entry) for entry in run.iterdir()):
+            raise UserError(f"{run} is not empty; choose another folder")
+    return config
+
+
+def _is_leftover(file: Path) -> bool:
+    """Whether this is what a process that was killed had been writing (asd_perception.files)."""
+    return file.name.startswith(tuple(f".{name}." for name in _WRITTEN))
+
+
+def begin(run: Path, config: TrainingConfig, index: KeyframeIndex) -> dict[str, Any]:
+    """Write the configuration and the origin into the run's folder, before it does anything.
+
+    A resumed run keeps the origin and adds how it was resumed; what a killed process was writing
+    is cleared away. Returns the origin. Raises UserError if the data or the number of processes
+    differ, since the order of the samples follows from them.
+    """
+    found = origin(index, config)
+    if is_first_process():
+        for file in filter(_is_leftover, run.glob(".*")):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+        with atomic_file(run / "config.yaml") as path:
+            path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+        file = run / "origin.json"
+        if begun := read_origin(run):
+            for key, mend in (("data", "give its dataset"), ("processes", "start as many")):
+                if found[key] != begun.get(key):
+                    raise UserError(
+                        f"{run} began with {key} {begun.get(key)}, not {found[key]}; {mend}, or "
+                        "begin a new run"
+                    )
+            changing = {key: found[key] for key in ("command", "machine", "versions", "date")}
+            begun["resumed"] = [*begun.get("resumed", []), changing]
+            found = begun
+        with atomic_file(file) as path:
+            path.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def finish(run: Path, provenance: dict[str, Any]) -> None:
+    """Write the run's results."""
+    with atomic_file(run / "metrics.json") as path:
+        path.write_text(json.dumps(provenance, indent=1) + "\n")
+
+
+def read_origin(run: Path) -> dict[str, Any]:
+    """What `begin` wrote of the run; empty if this is no run's folder."""
+    file = run / "origin.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def origin(index: KeyframeIndex, config: TrainingConfig) -> dict[str, Any]:
+    """Where a model comes from: command, data, settings, machine, versions."""
+    settings = to_dict(config)
+    return {
+        "command": shlex.join(["asd-train", *sys.argv[1:]]),
+        "data": {
+            "version": index.version,
+            "train_keyframes": len(index.split(config.train_split)),
+            "synthesis": synthesis_settings(index.root),
+        },
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "training": {key: v for key, v in settings.items() if key not in ("student", "teacher")},
+        "machine": f"{machine()}, {torch.get_num_threads()} threads",
+        "versions": {
+            "asd_perception": __version__,
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "lightning": version("lightning"),
+        },
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def is_first_process() -> bool:
+    """Whether this is the process, of many that torchrun may have started, that writes files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def synthesis_settings(root: Path) -> dict[str, Any] | None:
+    """What a synthetic dataset says of the command that made it; None for other data."""
+    path = root / "synthesis.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _commit() -> str | None:
+    """The git commit of this program, "-dirty" if it was changed since; None outside a checkout.
+
+    An environment may lie inside the checkout of another project, which does not track this file.
+    """
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        for command in (
+            ["ls-files", "--error-unmatch", __file__],
+            ["describe", "--always", "--dirty"],
+        ):
+            done = subprocess.run([*git, *command], capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
