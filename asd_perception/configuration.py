@@ -115,10 +115,10 @@ def _plain(value: Any) -> Any:
 
 # What pydantic calls a fault, and what a person is told. {found} is the value.
 _LINES = {
-    "greater_than_equal": "is {found}; it must be at least {ge:g}",
-    "greater_than": "is {found}; it must be above {gt:g}",
-    "less_than_equal": "is {found}; it must be at most {le:g}",
-    "less_than": "is {found}; it must be below {lt:g}",
+    "greater_than_equal": "is {found}; it must be at least {ge}",
+    "greater_than": "is {found}; it must be above {gt}",
+    "less_than_equal": "is {found}; it must be at most {le}",
+    "less_than": "is {found}; it must be below {lt}",
     "finite_number": "is {found}; it must be finite",
     "literal_error": "is {found}; it must be one of {expected}",
 }
@@ -136,6 +136,8 @@ def _first_line(error: ValidationError, cls: type, where: str) -> str:
         return _unknown_key(key, str(path[-1]), _known_keys(cls, path[:-1]))
     if kind in ("missing", "missing_argument"):
         return f"{key} is missing"
+    if kind == "greater_than" and isinstance(fault["input"], int):
+        return f"{key} is {found}; it must be at least {int(fault['ctx']['gt']) + 1}"
     if kind in _LINES:
         return f"{key} {_LINES[kind].format(found=found, **_limits(fault))}"
     if kind == "custom":
@@ -149,6 +151,7 @@ def _is_type_name(part: Any) -> bool:
 
 
 def _limits(fault: ErrorDetails) -> dict[str, Any]:
+    """What a value is compared with, in words."""
     limits = dict(fault.get("ctx") or {})
     if "expected" in limits:
         limits["expected"] = limits["expected"].replace("'", "").replace(" or ", ", ")

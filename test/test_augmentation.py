@@ -333,7 +333,7 @@ def test_the_configuration_is_read_from_yaml_values():
     [
         ({"resize": [1.2, 0.9]}, "resize 1.2-0.9"),
         ({"bev_scale": [0, 1]}, "bev_scale 0.0-1.0"),
-        ({"rotation": -1}, "rotation is -1.0"),
+        ({"rotation": -1}, "rotation is -1; it must be at least 0"),
         ({"camera_dropout": 1.5}, "camera_dropout is 1.5"),
         ({"colour_gain": float("nan")}, "colour_gain is nan"),
     ],

@@ -186,7 +186,7 @@ def test_a_recorder_that_is_stopped_closes_its_bag_and_one_that_is_killed_hides_
         signal.SIGTERM: IMAGE_TOPICS[1],
         signal.SIGKILL: IMAGE_TOPICS[2],
     }
-    program = "from asd_training.bags.cli import main; main()"
+    program = "from asd_training.commands.asd_bag import main; main()"
     recorders = {
         number: subprocess.Popen(
             [sys.executable, "-c", program, "record", tmp_path / number.name, topic],

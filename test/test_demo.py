@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: the demo works in a folder of its own, on scenes that its model never saw."""
 
-import argparse
 import json
 
 import pytest
@@ -43,5 +42,5 @@ def test_scenes_of_other_arguments_are_made_anew(tmp_path, keyframes, kept):
     data.mkdir()
     settings = {"scenes": {"test": 2}, "keyframes": 4, "scale": 0.5, "seed": demo.SEED}
     (data / "synthesis.json").write_text(json.dumps(settings))
-    demo._forget_other_data(data, argparse.Namespace(scenes=2, keyframes=keyframes, scale=0.5))
+    demo._forget_other_data(data, (2, keyframes, 0.5, demo.SEED))
     assert data.exists() == kept

@@ -17,6 +17,7 @@ from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.network import model_directory
 from asd_perception.network.student import Student
+from asd_training.commands.train import explain as command
 from asd_training.config.distillation import DistillConfig
 from asd_training.config.run import StudentRun
 from asd_training.config.teacher import TeacherConfig
@@ -49,8 +50,8 @@ def asd_train(*arguments: object) -> None:
     import argparse
 
     parser = argparse.ArgumentParser()
-    explain.configure(parser)
-    explain.run(parser.parse_args([*map(str, arguments)]))
+    command.configure(parser)
+    command.run(parser.parse_args([*map(str, arguments)]))
 
 
 def test_a_run_becomes_a_picture(synthetic_root, teacher, tmp_path):

@@ -17,7 +17,7 @@ from asd_perception.errors import UserError
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.index import KeyframeIndex
-from asd_training.data.samples import KeyframeDataset, begin_loader_process, collate
+from asd_training.data.samples import KeyframeDataset, SampleContents, begin_loader_process, collate
 
 assert_same = partial(torch.testing.assert_close, rtol=0, atol=0, equal_nan=True)
 ALL_CHANGES = AugmentationConfig(
@@ -39,26 +39,29 @@ def index(root):
 
 @pytest.fixture(scope="module")
 def whole(index):
-    return KeyframeDataset(index, StudentConfig(), sweeps=1)[0]
+    return KeyframeDataset(index, StudentConfig(), SampleContents(sweeps=1))[0]
 
 
 @pytest.mark.parametrize(
     ("loads", "folder"),
-    [({"sweeps": 1, "cameras": False}, "CAM_FRONT"), ({"targets": False}, "LIDAR_TOP")],
+    [
+        (SampleContents(sweeps=1, images=False), "CAM_FRONT"),
+        (SampleContents(targets=False), "LIDAR_TOP"),
+    ],
     ids=["LiDAR alone", "images alone"],
 )
 def test_files_that_a_run_does_not_need_may_be_missing(root, index, whole, loads, folder):
     hidden = root / "samples" / "hidden"
     (root / "samples" / folder).rename(hidden)
     try:
-        sample = KeyframeDataset(index, StudentConfig(), **loads)[0]
+        sample = KeyframeDataset(index, StudentConfig(), loads)[0]
         with pytest.raises(UserError, match="is missing"):
-            KeyframeDataset(index, StudentConfig())[0]
+            KeyframeDataset(index, StudentConfig(), SampleContents())[0]
     finally:
         hidden.rename(root / "samples" / folder)
     if folder == "CAM_FRONT":
         assert_same((sample.points, sample.objects), (whole.points, whole.objects))
-        assert sample.images.shape == (0, 3, 128, 352)
+        assert sample.images.shape == (0, 3, 96, 256)
     else:
         assert_same(sample[:3], whole[:3])
         assert not len(sample.points)
@@ -69,9 +72,11 @@ def test_files_that_a_run_does_not_need_may_be_missing(root, index, whole, loads
 @pytest.mark.parametrize("targets", [True, False])
 @pytest.mark.parametrize("sweeps", [0, 1])
 def test_every_choice_makes_batches_augmented_or_not(index, sweeps, cameras, targets):
-    dataset = KeyframeDataset(index, StudentConfig(), ALL_CHANGES, sweeps, cameras, targets)
+    dataset = KeyframeDataset(
+        index, StudentConfig(), SampleContents(cameras, sweeps, targets), ALL_CHANGES
+    )
     batch = collate([dataset[0], dataset.sample(1, np.random.default_rng(0))])
-    assert batch.images.shape == (2, 6 * cameras, 3, 128, 352)
+    assert batch.images.shape == (2, 6 * cameras, 3, 96, 256)
     assert len(batch.intrinsics) == len(batch.ego_from_camera) == 2
     assert bool(len(batch.points)) == bool(sweeps)
     assert bool(batch.objects.valid.any()) == targets
@@ -87,7 +92,7 @@ def test_an_image_of_another_size_than_the_tables_say_is_named(root, index):
         with pytest.raises(
             UserError, match=f"{path.name}: image is 16x9, its calibration says 320x180"
         ):
-            KeyframeDataset(index, StudentConfig())[0]
+            KeyframeDataset(index, StudentConfig(), SampleContents())[0]
     finally:
         path.write_bytes(content)
 

@@ -25,7 +25,7 @@ from asd_training.config.supervision import PixelSupervision
 from asd_training.config.teacher import TeacherConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
-from asd_training.data.samples import KeyframeDataset, collate
+from asd_training.data.samples import KeyframeDataset, SampleContents, collate
 from asd_training.models.teacher import Teacher
 from asd_training.training.frozen_teacher import load_teacher, misfits
 from asd_training.training.student import StudentTraining
@@ -56,7 +56,7 @@ def training(index, teacher, student=SMALL, supervision=BY_LIDAR, **distillation
 
 
 def a_batch(index, sweeps=1):
-    dataset = KeyframeDataset(index, SMALL, sweeps=sweeps)
+    dataset = KeyframeDataset(index, SMALL, SampleContents(sweeps=sweeps))
     return collate([dataset[0], dataset[1]])
 
 
@@ -107,7 +107,7 @@ def test_a_student_can_begin_with_the_teachers_encoder_and_head(index, teacher):
             if name.startswith(("bev_encoder.", "head.")):
                 assert torch.equal(tensor, weights[name]), name
     assert module.teacher is None  # it is not asked anything more
-    assert module.sweeps == 0
+    assert module.contents.sweeps == 0
     assert module.network.head.boxes.weight.requires_grad
 
 

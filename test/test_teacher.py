@@ -297,7 +297,9 @@ def test_with_cameras_both_modalities_matter_and_both_are_needed():
 
 def test_configurations_survive_yaml_and_bad_ones_are_refused():
     assert from_dict(TeacherConfig, to_dict(BOTH)) == BOTH
-    with pytest.raises(UserError, match=r"modality is 'radar'; it must be lidar or lidar_camera"):
+    with pytest.raises(
+        UserError, match=r"modality is 'radar'; it must be one of lidar, lidar_camera"
+    ):
         TeacherConfig(modality="radar")
     with pytest.raises(UserError, match="pillar_cells is 0"):
         from_dict(TeacherConfig, {"pillar_cells": 0})

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic_core import PydanticCustomError
 
 from asd_perception.configuration import descriptions, from_dict, parse_yaml, read_yaml, to_dict
 from asd_perception.errors import UserError
-from asd_perception.network.config import BACKBONES
+from asd_perception.network.config import as_backbone
 from asd_training.config.run import StudentRun, TeacherRun
 
 Run = TypeVar("Run", StudentRun, TeacherRun)
@@ -54,6 +55,14 @@ def commented_yaml(config: Any, indent: str = "") -> str:
     return "\n".join(lines)
 
 
+def _backbone(value: Any, change: str) -> Any:
+    """The backbone that is to be changed. Raises UserError."""
+    try:
+        return as_backbone(value)
+    except PydanticCustomError as error:
+        raise UserError(f"--set {change}: the backbone {error.message()}") from error
+
+
 def _apply(values: Any, change: str) -> None:
     """Set one `a.b.c=value` in nested dictionaries, in place."""
     key, equals, text = change.partition("=")
@@ -67,9 +76,8 @@ def _apply(values: Any, change: str) -> None:
     for parent in parents:
         if isinstance(values, dict):
             child = values.setdefault(parent, {})
-            if parent == "backbone" and child in list(BACKBONES):
-                # In full, and not by its name, before a part of it is changed
-                child = values[parent] = to_dict(BACKBONES[child])
+            if parent == "backbone":  # in full, and not by a name, before a part of it is changed
+                child = values[parent] = to_dict(_backbone(child, change))
             values = child
     if not isinstance(values, dict):
         raise UserError(f"--set {change}: there is no key {key}")

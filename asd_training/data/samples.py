@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
 
@@ -62,31 +63,44 @@ def collate(samples: list[TrainingSample]) -> TrainingSample:
     )
 
 
-class KeyframeDataset(Dataset[TrainingSample]):
-    """The keyframes of an index, augmented where `augmentation` says how far.
+@dataclass(frozen=True)
+class SampleContents:
+    """What a training sample must hold; nothing else is read from the dataset.
 
-    What a sample holds, and nothing else is read: sweeps, LiDAR sweeps put into `points`; cameras,
-    images and their calibration; targets, of the objects and, with cameras, of the pixels.
-    sees_lidar: whether the network itself is shown the points.
+    images: camera images with their calibration. sweeps: LiDAR sweeps put into `points`. targets:
+    of the objects and, with images, of the pixels. network_sees_lidar: whether the points are an
+    input of the network: objects that only a camera left out could see are then kept.
+    """
+
+    images: bool = True
+    sweeps: int = 0
+    targets: bool = True
+    network_sees_lidar: bool = False
+
+    def for_validation(self) -> SampleContents:
+        """What the network itself needs, without what its objective needs."""
+        sweeps = self.sweeps if self.network_sees_lidar else 0
+        return dataclasses.replace(self, sweeps=sweeps, targets=False)
+
+
+class KeyframeDataset(Dataset[TrainingSample]):
+    """The keyframes of an index as samples that hold `contents`.
+
+    config: of the network's input, its BEV grid and its depth bins. augmentation: how far `sample`
+    may change them; None: not at all.
     """
 
     def __init__(
         self,
         index: KeyframeIndex,
         config: StudentConfig,
+        contents: SampleContents,
         augmentation: AugmentationConfig | None = None,
-        sweeps: int = 0,
-        cameras: bool = True,
-        targets: bool = True,
-        sees_lidar: bool = False,
     ) -> None:
         self.index = index
         self.config = config
+        self.contents = contents
         self.augmentation = augmentation
-        self.sweeps = sweeps
-        self.cameras = cameras
-        self.targets = targets
-        self.sees_lidar = sees_lidar
 
     def __len__(self) -> int:
         return len(self.index)
@@ -97,11 +111,12 @@ class KeyframeDataset(Dataset[TrainingSample]):
 
     def sample(self, keyframe: int, random: np.random.Generator | None) -> TrainingSample:
         """A keyframe, augmented by `random` if it is given."""
+        contents = self.contents
         frame = self.index.frame(keyframe)
-        if not self.cameras:
+        if not contents.images:
             frame = dataclasses.replace(frame, rig=_NO_CAMERAS, image_paths=())
         # The pixels' targets need the present sweep: older ones see other parts of the scene.
-        sweeps = max(self.sweeps, 1 if self.targets and self.cameras else 0)
+        sweeps = max(contents.sweeps, 1 if contents.targets and contents.images else 0)
         points = self.index.lidar(keyframe, sweeps) if sweeps else np.zeros((0, 5), np.float32)
 
         cameras, size = len(frame.rig), self.config.image_size
@@ -115,19 +130,19 @@ class KeyframeDataset(Dataset[TrainingSample]):
             self.index.objects(keyframe),
             points[:, :3].astype(np.float64),
             size,
-            self.sees_lidar,
+            contents.network_sees_lidar,
         )
 
         cloud = np.zeros((0, 5))
-        if self.sweeps:
+        if contents.sweeps:
             cloud = np.concatenate([seen.points, points[:, 3:]], axis=1)
         pixels, objects = (
             PixelTargets(torch.zeros(0), torch.zeros(0)),
             DetectionTargets(*_NO_TARGETS),
         )
-        if self.targets:
+        if contents.targets:
             objects = detection_targets(seen.objects, self.config.bev)
-        if self.targets and self.cameras:
+        if contents.targets and contents.images:
             present = seen.points[points[:, 4] == points[:1, 4]]
             pixels = pixel_targets(
                 present, seen.objects, seen.intrinsics, seen.ego_from_camera, self.config

@@ -19,7 +19,7 @@ from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import camera_frame, read_images, submission_boxes
 from asd_training.data.samples import KeyframeDataset, collate
 from asd_training.evaluation.scoring import Submission
-from asd_training.models.teacher import Teacher, run_teacher
+from asd_training.models.teacher import Teacher, run_teacher, sample_contents
 
 
 def detect_keyframes(
@@ -30,9 +30,7 @@ def detect_keyframes(
 ) -> Submission:
     """Run a teacher over keyframes of an index, with a progress bar."""
     network = teacher.config.network
-    dataset = KeyframeDataset(
-        index, network, None, teacher.config.sweeps, cameras=teacher.uses_cameras, targets=False
-    )
+    dataset = KeyframeDataset(index, network, sample_contents(teacher.config).for_validation())
     loader = DataLoader(Subset(dataset, list(map(int, keyframes))), collate_fn=collate)
     teacher = teacher.to(device).eval()
     submission: Submission = {}

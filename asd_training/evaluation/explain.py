@@ -36,7 +36,7 @@ from asd_training.config.read import read_config
 from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
-from asd_training.data.samples import KeyframeDataset, TrainingSample, collate
+from asd_training.data.samples import KeyframeDataset, SampleContents, TrainingSample, collate
 from asd_training.evaluation.pictures import cameras_picture
 from asd_training.export.source import load_source
 from asd_training.losses.adaptive_smooth import AdaptiveSmooth
@@ -119,7 +119,9 @@ def explain_keyframe(
             f"--keyframe is {number}; the split {split} has {len(keyframes)}, from 0 on"
         )
     keyframe = int(keyframes[number])
-    dataset = KeyframeDataset(index, student.config, None, teacher.network.config.sweeps)
+    dataset = KeyframeDataset(
+        index, student.config, SampleContents(sweeps=teacher.network.config.sweeps)
+    )
     explanation = explain(student, teacher, objective, collate([dataset[keyframe]]))
     frame = index.frame(keyframe)
     found = explanation.found

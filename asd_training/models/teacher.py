@@ -15,7 +15,7 @@ from asd_perception.network.center_head import CenterHead, HeadOutput
 from asd_perception.network.fusion import SymmetricFusion
 from asd_perception.network.view_transform import LiftSplat, frame_geometry
 from asd_training.config.teacher import TeacherConfig
-from asd_training.data.samples import TrainingSample
+from asd_training.data.samples import SampleContents, TrainingSample
 from asd_training.models.pillars import PillarEncoder
 
 
@@ -101,6 +101,12 @@ class Teacher(nn.Module):
 def load_teacher(path: str | Path) -> Teacher:
     """The teacher of a model directory, on the CPU, in evaluation mode. Raises UserError."""
     return model_directory.load_network(path, "teacher", TeacherConfig, Teacher)
+
+
+def sample_contents(config: TeacherConfig) -> SampleContents:
+    """What a sample must hold for a teacher to be trained on it."""
+    images = config.modality == "lidar_camera"
+    return SampleContents(images, config.sweeps, network_sees_lidar=True)
 
 
 def run_teacher(teacher: nn.Module, batch: TrainingSample) -> TeacherOutput:

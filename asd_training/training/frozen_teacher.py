@@ -13,8 +13,8 @@ from asd_perception.network.config import StudentConfig
 from asd_training.config.distillation import DistillConfig
 from asd_training.config.teacher import TeacherConfig
 from asd_training.data.samples import TrainingSample
-from asd_training.evaluation import detection
-from asd_training.models.teacher import Teacher, TeacherOutput
+from asd_training.models import teacher
+from asd_training.models.teacher import Teacher, TeacherOutput, run_teacher
 
 HANDED_OVER = ("bev_encoder", "head")
 """Parts of the network that a student can begin with as the teacher has them."""
@@ -32,7 +32,7 @@ class FrozenTeacher:
     @torch.no_grad()
     def __call__(self, batch: TrainingSample) -> TeacherOutput:
         """What it sees in a batch, on the batch's device."""
-        return detection.run_teacher(self.network.to(batch.images.device), batch)
+        return run_teacher(self.network.to(batch.images.device), batch)
 
     def initialise(self, student: nn.Module) -> None:
         """Give the student the weights of the parts in HANDED_OVER."""
@@ -46,7 +46,7 @@ def load_teacher(config: DistillConfig, student: StudentConfig) -> FrozenTeacher
     if config.teacher is None:
         raise UserError("distillation needs a teacher; give its model directory with --teacher")
     path = Path(config.teacher)
-    network = detection.load_teacher(path)
+    network = teacher.load_teacher(path)
     faults = misfits(network.config, student, config)
     if faults:
         raise UserError(f"the teacher {path} does not fit the student: {'; '.join(faults)}")

@@ -28,7 +28,13 @@ from asd_training.config.run import TrainingConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import open_dataset
 from asd_training.data.sampler import StepBatches, TrainingStream, class_balanced_weights
-from asd_training.data.samples import KeyframeDataset, TrainingSample, begin_loader_process, collate
+from asd_training.data.samples import (
+    KeyframeDataset,
+    SampleContents,
+    TrainingSample,
+    begin_loader_process,
+    collate,
+)
 from asd_training.evaluation.detection import submission_of
 from asd_training.evaluation.scoring import Metrics, Submission, score
 from asd_training.training.ema import MovingAverage
@@ -38,12 +44,10 @@ class DetectorTraining(LightningModule):
     """A network in training: its data, its optimiser, its averaged weights and its validation.
 
     `network` is trained, `average` (of its weights) is validated and exported. `kind` names both
-    the network and the key of its architecture in the configuration; `sees_lidar`, whether the
-    network itself, and not only its objective, is shown points.
+    the network and the key of its architecture in the configuration.
     """
 
     kind: str
-    sees_lidar: bool
 
     def __init__(
         self,
@@ -51,22 +55,21 @@ class DetectorTraining(LightningModule):
         network: nn.Module,
         network_config: StudentConfig,
         index: KeyframeIndex,
-        sweeps: int,
-        cameras: bool = True,
+        contents: SampleContents,
     ) -> None:
-        """network_config: of the images, the BEV grid and the head. sweeps: LiDAR sweeps that a
-        sample needs, 0 for none. cameras: whether it needs images; without them, `pretrained` and
-        `recompute_images` mean nothing."""
+        """network_config: of the images, the BEV grid and the head. contents: of a sample; without
+        images, `pretrained` and `recompute_images` mean nothing."""
         super().__init__()
         self.config = config
         self.network = network
         self.network_config = network_config
         self.average = MovingAverage(network, config.ema_decay)
-        if config.recompute_images and cameras:  # after the copy: it would call these stages
+        if (
+            config.recompute_images and contents.images
+        ):  # after the copy: it would call these stages
             network.image_encoder.recompute_stages()
         self.index = index
-        self.sweeps = sweeps
-        self.cameras = cameras
+        self.contents = contents
         self.validate_all = False
         self._submission: Submission = {}
         self.metrics: Metrics | None = None
@@ -178,12 +181,7 @@ class DetectorTraining(LightningModule):
         if config.balance_classes:
             weights = class_balanced_weights(self.index.class_counts()[keyframes])
         dataset = KeyframeDataset(
-            self.index,
-            self.network_config,
-            config.augmentation,
-            self.sweeps,
-            self.cameras,
-            sees_lidar=self.sees_lidar,
+            self.index, self.network_config, self.contents, config.augmentation
         )
         stream = TrainingStream(dataset, keyframes, config.seed, weights)
         batches = StepBatches(
@@ -207,10 +205,7 @@ class DetectorTraining(LightningModule):
         share = chosen[self.global_rank :: self.trainer.world_size]
         if not len(share):  # Lightning wants a batch of every process; a keyframe counts once
             share = chosen[:1]
-        sweeps = self.sweeps if self.sees_lidar else 0
-        dataset = KeyframeDataset(
-            self.index, self.network_config, None, sweeps, self.cameras, targets=False
-        )
+        dataset = KeyframeDataset(self.index, self.network_config, self.contents.for_validation())
         return self._loader(
             torch.utils.data.Subset(dataset, share.tolist()), batch_size=self.config.batch_size
         )

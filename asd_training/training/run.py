@@ -45,7 +45,7 @@ def run_training(
     """
     module = prepare(config, index, build)
     fresh = not (resume and (folder / LAST).is_file())
-    if config.pretrained and module.cameras and fresh:
+    if config.pretrained and module.contents.images and fresh:
         load_pretrained_backbone(module.network.image_encoder, config.pretrained)
         module.average.module.load_state_dict(module.network.state_dict())
     origin = begin(folder, config, index)

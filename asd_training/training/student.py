@@ -10,7 +10,7 @@ from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.student import Student
 from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
-from asd_training.data.samples import TrainingSample
+from asd_training.data.samples import SampleContents, TrainingSample
 from asd_training.losses.detection import student_objective
 from asd_training.losses.distillation import DistillationObjective
 from asd_training.training.frozen_teacher import FrozenTeacher, load_teacher
@@ -25,7 +25,6 @@ class StudentTraining(DetectorTraining):
     """
 
     kind = "student"
-    sees_lidar = False
 
     def __init__(self, config: StudentRun, index: KeyframeIndex) -> None:
         distillation = config.distillation
@@ -40,7 +39,7 @@ class StudentTraining(DetectorTraining):
             if distillation.initialise:
                 teacher.initialise(student)
         sweeps = teacher.network.config.sweeps if teacher and distillation.asks_teacher else 0
-        super().__init__(config, student, config.student, index, sweeps)
+        super().__init__(config, student, config.student, index, SampleContents(sweeps=sweeps))
         self.supervision = config.supervision
         self.semantics = semantics
         self.teacher, self.distillation = None, None

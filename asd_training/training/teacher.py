@@ -11,7 +11,7 @@ from asd_training.config.supervision import DEPTH_WEIGHT
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import TrainingSample
 from asd_training.losses.detection import detection_losses, pixel_loss
-from asd_training.models.teacher import Teacher, run_teacher
+from asd_training.models.teacher import Teacher, run_teacher, sample_contents
 from asd_training.training.module import DetectorTraining
 
 
@@ -19,13 +19,11 @@ class TeacherTraining(DetectorTraining):
     """The teacher and its objective on ground truth."""
 
     kind = "teacher"
-    sees_lidar = True
 
     def __init__(self, config: TeacherRun, index: KeyframeIndex) -> None:
         network = config.teacher.network
         teacher = Teacher(config.teacher)
-        sweeps, cameras = config.teacher.sweeps, teacher.uses_cameras
-        super().__init__(config, teacher, network, index, sweeps, cameras)
+        super().__init__(config, teacher, network, index, sample_contents(config.teacher))
 
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
         output = run_teacher(self.network, batch)
