@@ -33,7 +33,7 @@ _CHECKS = ConfigDict(
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def configuration(cls: type[T]) -> type[T]:
     """Make a class a frozen dataclass that raises UserError for values that do not fit."""
-    checked = dataclass(frozen=True, config=_CHECKS)(cls)
+    checked: Any = dataclass(frozen=True, config=_CHECKS)(cls)
     initialise = checked.__init__
 
     @functools.wraps(initialise)
@@ -43,7 +43,7 @@ def configuration(cls: type[T]) -> type[T]:
         except ValidationError as error:
             raise UserError(_first_line(error, cls, "")) from error
 
-    checked.__init__ = raise_user_error  # type: ignore[misc]
+    checked.__init__ = raise_user_error
     return checked
 
 
@@ -57,7 +57,7 @@ def from_dict(cls: type[T], values: Any, where: str = "") -> T:
         raise UserError(f"{where or 'configuration'}: expected keys and values, found {values!r}")
     try:
         # JSON, since only there a list is a strict tuple, and a mapping a strict dataclass.
-        return _adapter(cls).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(cls).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise UserError(_first_line(error, cls, where)) from error
 
@@ -100,11 +100,6 @@ _Loader.add_implicit_resolver(
 )
 
 
-@functools.cache
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(cls)
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
@@ -136,8 +131,8 @@ def _first_line(error: ValidationError, cls: type, where: str) -> str:
         return _unknown_key(key, str(path[-1]), _known_keys(cls, path[:-1]))
     if kind in ("missing", "missing_argument"):
         return f"{key} is missing"
-    if kind == "greater_than" and isinstance(fault["input"], int):
-        return f"{key} is {found}; it must be at least {int(fault['ctx']['gt']) + 1}"
+    if kind == "greater_than" and isinstance(fault["ctx"]["gt"], int):  # a whole number's limit
+        return f"{key} is {found}; it must be at least {fault['ctx']['gt'] + 1}"
     if kind in _LINES:
         return f"{key} {_LINES[kind].format(found=found, **_limits(fault))}"
     if kind == "custom":

@@ -21,8 +21,9 @@ from asd_training.commands.train import explain as command
 from asd_training.config.distillation import DistillConfig
 from asd_training.config.run import StudentRun
 from asd_training.config.teacher import TeacherConfig
-from asd_training.evaluation import explain
+from asd_training.explain import explanation, picture
 from asd_training.models.teacher import Teacher
+from asd_training.training.frozen_teacher import load_teacher
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,9 @@ def test_a_run_becomes_a_picture(synthetic_root, teacher, tmp_path):
     adapter = torch.randn(8, 8, 1, 1)
     run = a_run(tmp_path / "run", DistillConfig(teacher=str(teacher), cross_modal="l2"), adapter)
     asd_train(run, synthetic_root, tmp_path / "out.png", "--keyframe", 1)
-    picture = matplotlib.image.imread(tmp_path / "out.png")
-    assert picture.shape[0] > 1000 and picture.shape[1] > 1000
-    assert len(np.unique((255 * picture[::4, ::4, :3]).astype(int).reshape(-1, 3), axis=0)) > 500
+    drawn = matplotlib.image.imread(tmp_path / "out.png")
+    assert drawn.shape[0] > 1000 and drawn.shape[1] > 1000
+    assert len(np.unique((255 * drawn[::4, ::4, :3]).astype(int).reshape(-1, 3), axis=0)) > 500
 
 
 @pytest.mark.parametrize(
@@ -80,15 +81,15 @@ def test_what_is_wrong_is_named(synthetic_root, teacher, tmp_path, arguments, me
 
 def test_equal_features_have_equal_colours_and_the_adapter_is_the_runs(teacher, tmp_path):
     maps = torch.randn(8, 16, 16, generator=torch.Generator().manual_seed(0))
-    ours, theirs = explain.in_common_colours(maps, maps)
+    ours, theirs = picture.in_common_colours(maps, maps)
     assert np.array_equal(ours, theirs)
-    assert not np.array_equal(*explain.in_common_colours(maps, -maps))
+    assert not np.array_equal(*picture.in_common_colours(maps, -maps))
 
     adapter = torch.randn(8, 8, 1, 1)
     config = DistillConfig(teacher=str(teacher), cross_modal="adaptive", multi_modal="adaptive")
     run = a_run(tmp_path / "run", config, adapter)
-    frozen = explain.load_teacher(config, SMALL)
-    objective = explain.trained_adapters(run, config, Student(SMALL), frozen)
+    frozen = load_teacher(config, SMALL)
+    objective = explanation.trained_adapters(run, config, Student(SMALL), frozen)
     assert torch.equal(objective.adapters["cross_modal"].weight, adapter)
     identity = objective.adapters["multi_modal"].weight[..., 0, 0]
     assert torch.equal(identity, torch.eye(8))
@@ -104,7 +105,7 @@ def test_maps_stand_as_the_boxes_do():
     maps[row, column] = 1.0  # rows along +y, columns along +x
     figure = Figure(figsize=(4, 4))
     figure.set_layout_engine("none")
-    panels = explain._Panels(figure, grid, np.zeros((0, 7)))
+    panels = picture._Panels(figure, grid, np.zeros((0, 7)))
     place = figure.add_gridspec(1, 1, left=0, right=1, bottom=0, top=1)[0]
     axes, _ = panels.image(place, maps, "", cmap="Greys_r", interpolation="nearest")
     for line in axes.lines:

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from asd_training.commands.run_arguments import add_version_argument
-from asd_training.evaluation.explain import explain_keyframe
+from asd_training.explain.keyframe import explain_keyframe
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,6 @@ have the same colour, the adapted student says what the teacher says.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,174 +20,12 @@ from torch import Tensor
 
 from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import CLASSES
-from asd_perception.errors import UserError
-from asd_perception.files import atomic_file, check_output_file
 from asd_perception.geometry import Array, box_corners
-from asd_perception.network.center_head import decode, decode_boxes
-from asd_perception.network.student import Student, StudentOutput
 from asd_perception.palette import hex_colour
-from asd_perception.runtime.detections import Detections
-from asd_perception.runtime.detector import detections_of
-from asd_training.config.distillation import DistillConfig
-from asd_training.config.read import read_config
-from asd_training.config.run import StudentRun
-from asd_training.data.index import KeyframeIndex
-from asd_training.data.nuscenes import read_images
-from asd_training.data.samples import KeyframeDataset, SampleContents, TrainingSample, collate
-from asd_training.evaluation.pictures import cameras_picture
-from asd_training.export.source import load_source
-from asd_training.losses.adaptive_smooth import AdaptiveSmooth
-from asd_training.losses.distillation import DistillationObjective
-from asd_training.losses.features import object_mask, standardised_pair
-from asd_training.losses.response import response_quality
-from asd_training.models.pretrained import load_pickle
-from asd_training.models.teacher import TeacherOutput
-from asd_training.training.frozen_teacher import FrozenTeacher, load_teacher
-from asd_training.training.run_folder import LAST
-
-SHOWN_SCORE = 0.2
-"""Detections of at least this score are drawn."""
+from asd_training.explain.explanation import SHOWN_SCORE, Explanation
 
 SHOWN_REACH = 42.0
 """Half the side in m of the square that is drawn from above."""
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """One place of feature distillation: the teacher's and the adapted student's standardised
-    features (C, Y, X), and what the adaptive-smooth loss makes of them."""
-
-    teacher: Tensor
-    student: Tensor
-    asked: AdaptiveSmooth
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """All that the picture shows of one keyframe; tensors without a batch axis but for outputs.
-
-    quality (M) in [0, 1], boxes (M, 7): of the annotated objects.
-    """
-
-    batch: TrainingSample
-    teacher: TeacherOutput
-    student: StudentOutput
-    cross_modal: Alignment
-    multi_modal: Alignment
-    boxes: Array
-    quality: Array
-    found: Detections
-
-
-def explain_keyframe(
-    run: Path,
-    teacher_model: Path | None,
-    data: Path,
-    version: str | None,
-    split: str,
-    number: int,
-    output: Path,
-) -> None:
-    """Look at one keyframe with both networks, and draw it.
-
-    run: of a student. teacher_model: model directory, if the run had no teacher. number: of the
-    keyframe in the split. output: the picture, *.png. Raises UserError.
-    """
-    check_output_file(output)
-    if output.suffix != ".png":
-        raise UserError(f"{output}: the picture's name must end in .png")
-    student, _ = load_source(run)
-    if student.config.fusion == "camera_only":
-        raise UserError(f"{run} is a camera_only student; it has no fusion to explain")
-    config = read_config(StudentRun, run / "config.yaml").distillation
-    if teacher_model:
-        config = dataclasses.replace(config, teacher=str(teacher_model))
-    if config.teacher is None:
-        raise UserError(f"{run} had no teacher; give a model directory with --teacher")
-    # Shown in both places, whether or not the run was taught there.
-    config = dataclasses.replace(config, cross_modal="adaptive", multi_modal="adaptive")
-    teacher = load_teacher(config, student.config)
-    objective = trained_adapters(run, config, student, teacher)
-
-    index = KeyframeIndex.open(data, version)
-    keyframes = index.split(split)
-    if not 0 <= number < len(keyframes):
-        raise UserError(
-            f"--keyframe is {number}; the split {split} has {len(keyframes)}, from 0 on"
-        )
-    keyframe = int(keyframes[number])
-    dataset = KeyframeDataset(
-        index, student.config, SampleContents(sweeps=teacher.network.config.sweeps)
-    )
-    explanation = explain(student, teacher, objective, collate([dataset[keyframe]]))
-    frame = index.frame(keyframe)
-    found = explanation.found
-    cameras = cameras_picture(read_images(frame), frame.rig, found.boxes, found.labels)
-    figure = draw(explanation, cameras, student.config.bev, config.levels)
-    with atomic_file(output) as path:
-        figure.savefig(path, dpi=100, facecolor="white")
-
-
-def trained_adapters(
-    run: Path, config: DistillConfig, student: Student, teacher: FrozenTeacher
-) -> DistillationObjective:
-    """The objective with the adapters of the run's checkpoint; identities where it has none.
-
-    Raises UserError where an identity cannot be, since the channels differ.
-    """
-    ours, theirs = student.config.bev_channels, teacher.network.config.network.bev_channels
-    objective = DistillationObjective(config, student.config.bev, ours, theirs)
-    prefix = "distillation.adapters."
-    saved = {}
-    if (run / LAST).is_file():
-        saved = load_pickle(run / LAST)["state_dict"]
-    for name, adapter in objective.adapters.items():
-        weight = saved.get(f"{prefix}{name}.weight")
-        if weight is not None and weight.shape == adapter.weight.shape:
-            adapter.load_state_dict({"weight": weight})
-        elif ours != theirs:
-            raise UserError(
-                f"{run} holds no {name} adapter from {ours} to {theirs} channels; "
-                "give a run that was distilled by this teacher"
-            )
-    return objective.eval()
-
-
-@torch.no_grad()
-def explain(
-    student: Student,
-    teacher: FrozenTeacher,
-    objective: DistillationObjective,
-    batch: TrainingSample,
-) -> Explanation:
-    """What both networks say of a batch of one keyframe, and what distillation asks there."""
-    answer = teacher(batch)
-    output = student(batch.images, batch.intrinsics, batch.ego_from_camera)
-    config, grid, objects = objective.config, student.config.bev, batch.objects
-    mask = object_mask(objects, config.background_floor)
-
-    def alignment(name: str, theirs: Tensor, ours: Tensor) -> Alignment:
-        adapted = objective.adapters[name](ours)
-        asked = objective.adaptive_smooth(theirs, adapted, mask)
-        teacher_maps, student_maps, _ = standardised_pair(theirs, adapted)
-        return Alignment(teacher_maps[0], student_maps[0], asked)
-
-    assert output.point_bev is not None
-    cells = objects.cells[0][objects.valid[0]]
-    encoded = objects.boxes[0][objects.valid[0]]
-    decoded = decode(output.head, grid, student.config.max_objects)
-    return Explanation(
-        batch=batch,
-        teacher=answer,
-        student=output,
-        cross_modal=alignment("cross_modal", answer.lidar_bev, output.point_bev),
-        multi_modal=alignment("multi_modal", answer.fused_bev, output.fused_bev),
-        boxes=decode_boxes(cells // grid.size, cells % grid.size, encoded, grid).double().numpy(),
-        quality=response_quality(answer.head, objects, grid, config.alpha)[0][
-            objects.valid
-        ].numpy(),
-        found=detections_of(decoded, 0, SHOWN_SCORE),
-    )
 
 
 def draw(shown: Explanation, cameras: Any, grid: BevGrid, levels: tuple[float, ...]) -> Figure:

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the method does in one keyframe: both networks' answers, and what distillation asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from asd_perception.errors import UserError
+from asd_perception.geometry import Array
+from asd_perception.network.center_head import decode, decode_boxes
+from asd_perception.network.student import Student, StudentOutput
+from asd_perception.runtime.detections import Detections
+from asd_perception.runtime.detector import detections_of
+from asd_training.config.distillation import DistillConfig
+from asd_training.data.samples import TrainingSample
+from asd_training.losses.adaptive_smooth import AdaptiveSmooth
+from asd_training.losses.distillation import DistillationObjective
+from asd_training.losses.features import object_mask, standardised_pair
+from asd_training.losses.response import response_quality
+from asd_training.models.pretrained import load_pickle
+from asd_training.models.teacher import TeacherOutput
+from asd_training.training.frozen_teacher import FrozenTeacher
+from asd_training.training.run_folder import LAST
+
+SHOWN_SCORE = 0.2
+"""Detections of at least this score are drawn."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """One place of feature distillation: the teacher's and the adapted student's standardised
+    features (C, Y, X), and what the adaptive-smooth loss makes of them."""
+
+    teacher: Tensor
+    student: Tensor
+    asked: AdaptiveSmooth
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that the picture shows of one keyframe; tensors without a batch axis but for outputs.
+
+    quality (M) in [0, 1], boxes (M, 7): of the annotated objects.
+    """
+
+    batch: TrainingSample
+    teacher: TeacherOutput
+    student: StudentOutput
+    cross_modal: Alignment
+    multi_modal: Alignment
+    boxes: Array
+    quality: Array
+    found: Detections
+
+
+def trained_adapters(
+    run: Path, config: DistillConfig, student: Student, teacher: FrozenTeacher
+) -> DistillationObjective:
+    """The objective with the adapters of the run's checkpoint; identities where it has none.
+
+    Raises UserError where an identity cannot be, since the channels differ.
+    """
+    ours, theirs = student.config.bev_channels, teacher.network.config.network.bev_channels
+    objective = DistillationObjective(config, student.config.bev, ours, theirs)
+    prefix = "distillation.adapters."
+    saved = {}
+    if (run / LAST).is_file():
+        saved = load_pickle(run / LAST)["state_dict"]
+    for name, adapter in objective.adapters.items():
+        weight = saved.get(f"{prefix}{name}.weight")
+        if weight is not None and weight.shape == adapter.weight.shape:
+            adapter.load_state_dict({"weight": weight})
+        elif ours != theirs:
+            raise UserError(
+                f"{run} holds no {name} adapter from {ours} to {theirs} channels; "
+                "give a run that was distilled by this teacher"
+            )
+    return objective.eval()
+
+
+@torch.no_grad()
+def explain(
+    student: Student,
+    teacher: FrozenTeacher,
+    objective: DistillationObjective,
+    batch: TrainingSample,
+) -> Explanation:
+    """What both networks say of a batch of one keyframe, and what distillation asks there."""
+    answer = teacher(batch)
+    output = student(batch.images, batch.intrinsics, batch.ego_from_camera)
+    config, grid, objects = objective.config, student.config.bev, batch.objects
+    mask = object_mask(objects, config.background_floor)
+
+    def alignment(name: str, theirs: Tensor, ours: Tensor) -> Alignment:
+        adapted = objective.adapters[name](ours)
+        asked = objective.adaptive_smooth(theirs, adapted, mask)
+        teacher_maps, student_maps, _ = standardised_pair(theirs, adapted)
+        return Alignment(teacher_maps[0], student_maps[0], asked)
+
+    assert output.point_bev is not None
+    cells = objects.cells[0][objects.valid[0]]
+    encoded = objects.boxes[0][objects.valid[0]]
+    decoded = decode(output.head, grid, student.config.max_objects)
+    return Explanation(
+        batch=batch,
+        teacher=answer,
+        student=output,
+        cross_modal=alignment("cross_modal", answer.lidar_bev, output.point_bev),
+        multi_modal=alignment("multi_modal", answer.fused_bev, output.fused_bev),
+        boxes=decode_boxes(cells // grid.size, cells % grid.size, encoded, grid).double().numpy(),
+        quality=response_quality(answer.head, objects, grid, config.alpha)[0][
+            objects.valid
+        ].numpy(),
+        found=detections_of(decoded, 0, SHOWN_SCORE),
+    )
