@@ -8,6 +8,7 @@ from pathlib import Path
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
+from asd_training.config.read import read_config
 from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
