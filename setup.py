@@ -30,7 +30,7 @@ setup(
     package_data={
         NAME: ["models/*/*", "models/*/onnx/*"],
         "asd_training.evaluation.report": ["report.css"],
-        "asd_training.bags": ["fastdds.xml"],
+        "asd_training.bags": ["fastdds.xml", "interfaces/*/msg/*.msg"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from nuscenes import NuScenes
 from tqdm import tqdm
 
@@ -184,7 +183,8 @@ def _draw(
 def _latency(published: Path) -> dict[str, str]:
     """The node's own account of its latency, a stage: its last word on /diagnostics."""
     with open_bag(published) as reader:
-        for _, message in reversed(list(read_topic(reader, "/diagnostics", DiagnosticArray))):
+        messages = read_topic(reader, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
+        for _, message in reversed(list(messages)):
             for status in message.status:
                 if status.name.endswith("latency") and status.values:
                     return {item.key: item.value for item in status.values}

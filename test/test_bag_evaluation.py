@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
 from asd_perception.errors import UserError
@@ -65,10 +66,10 @@ def write_detections(path, frames, frame_id="base_link", clouds=True):
         for received, (stamp, detections) in enumerate(frames):
             header = Header(stamp=time_from_ns(stamp), frame_id=frame_id)
             message = detections_to_msg(detections, header)
-            writer.write_message("/detector/detections", received, message)
+            writer.write("/detector/detections", received, serialize_message(message))
             if clouds:
                 cloud = objects_to_cloud(detections, header)
-                writer.write_message("/detector/objects", received, cloud)
+                writer.write("/detector/objects", received, serialize_message(cloud))
     return path
 
 
@@ -294,5 +295,5 @@ def test_a_topic_that_is_absent_or_of_another_type_is_refused(driven, tmp_path):
     bag = write_detections(tmp_path / "bag", truth_frames(driven, driven.sample))
     with pytest.raises(UserError, match="has no topic /detections; it has /detector/detections"):
         submission_of_bag(bag, driven, topic="/detections")
-    with pytest.raises(UserError, match="carries sensor_msgs/msg/PointCloud2, not Detection3DArr"):
+    with pytest.raises(UserError, match="carries sensor_msgs/msg/PointCloud2, not vision_msgs/"):
         submission_of_bag(bag, driven, topic="/detector/objects")

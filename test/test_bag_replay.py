@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
-from rclpy.serialization import deserialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.interfaces import QosDurability
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
@@ -50,15 +50,16 @@ def bag(tmp_path_factory):
             writer.add_topic(topic, "sensor_msgs/msg/CompressedImage")
         writer.add_topic("/detector/detections", "vision_msgs/msg/Detection3DArray")
         mounting = TransformStamped(child_frame_id="CAM_FRONT")
-        writer.write_message("/tf_static", START_NS, TFMessage(transforms=[mounting]))
+        mountings = serialize_message(TFMessage(transforms=[mounting]))
+        writer.write("/tf_static", START_NS, mountings)
         for frame in range(FRAMES):
             stamp = START_NS + frame * PERIOD_NS
             for topic in IMAGE_TOPICS:
                 image = CompressedImage(header=header(stamp), format="jpeg")
                 image.data.frombytes(rng.bytes(150_000))
-                writer.write_message(topic, stamp, image)
+                writer.write(topic, stamp, serialize_message(image))
             detections = Detection3DArray(header=header(stamp), detections=[Detection3D(id="a")])
-            writer.write_message("/detector/detections", stamp, detections)
+            writer.write("/detector/detections", stamp, serialize_message(detections))
     return path
 
 
@@ -137,7 +138,8 @@ def test_messages_keep_their_distances_in_time(bag, recording):
     play(bag, rate=2.0, wait_for=TOPICS)
     recorded, _ = finish()
     with open_bag(recorded) as reader:
-        received = [at for at, _ in read_topic(reader, IMAGE_TOPICS[0], CompressedImage)]
+        images = read_topic(reader, IMAGE_TOPICS[0], "sensor_msgs/msg/CompressedImage")
+        received = [at for at, _ in images]
     expected = np.arange(FRAMES) * PERIOD_NS / 2.0
     lag = np.array(received) - received[0] - expected
     assert np.median(np.abs(lag)) < 20e6  # ns

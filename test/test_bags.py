@@ -23,10 +23,9 @@ from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from, wrap_angle
 from asd_perception.ros.messages.conversions import matrix_from_transform, stamp_ns
-from asd_training.bags.bag_files import open_bag, read_messages, read_topic
+from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.convert import convert_scene, image_topic
 from asd_training.bags.evaluate import submission_of_bag
-from asd_training.bags.message_types import message_class
 from asd_training.bags.scene import EgoTrack
 from asd_training.data.nuscenes import camera_frame, open_dataset
 from asd_training.synthetic.generate import synthesize
@@ -62,8 +61,13 @@ def bag(nusc, tmp_path_factory):
 
 
 def messages(path, topic, message_type):
+    """(bag time, message) of a topic, as a ROS install reads them."""
     with open_bag(path) as reader:
-        return list(read_topic(reader, topic, message_type))
+        connections = [item for item in reader.connections if item.topic == topic]
+        return [
+            (time, deserialize_message(data, message_type))
+            for _, time, data in read_messages(reader, connections)
+        ]
 
 
 def records(nusc, channel):
@@ -205,14 +209,13 @@ def test_stored_definitions_are_the_installed_types(bag):
     """What Foxglove and other machines read the messages by: the type hashes of upstream."""
     with open_bag(bag) as reader:
         for connection in reader.connections:
-            message_type = message_class(connection.msgtype)
             package, _, name = connection.msgtype.split("/")
             share = Path(sys.prefix) / "share" / package / "msg" / f"{name}.json"
             hashes = {
                 item["type_name"]: item["hash_string"]
                 for item in json.loads(share.read_text())["type_hashes"]
             }
-            assert connection.digest == hashes[connection.msgtype], message_type
+            assert connection.digest == hashes[connection.msgtype], connection.msgtype
             assert connection.msgdef.data
 
 

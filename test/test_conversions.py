@@ -22,19 +22,18 @@ from asd_perception.ros.calibration import MAX_FRAMES, Calibration, StaticTransf
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.conversions import (
     camera_model_from_msg,
-    detections_from_msg,
     detections_to_msg,
     image_from_compressed,
     image_from_msg,
     matrix_from_pose,
     matrix_from_transform,
-    objects_from_cloud,
     objects_to_cloud,
     simulated_points_to_cloud,
     stamp_ns,
     time_from_ns,
 )
 from asd_perception.ros.messages.markers import markers_from_detections
+from asd_perception.ros.messages.objects import detections_from_msg, objects_from_cloud
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.runtime.detections import Detections
 
@@ -92,7 +91,12 @@ def test_the_fast_message_is_the_plain_one(count, seed, frame_id):
     header = Header(stamp=time_from_ns(1_532_402_927_647_423_001 + seed), frame_id=frame_id)
     detections = make_detections(count, seed)
     fast = deserialize_message(detections_to_cdr(detections, header), Detection3DArray)
-    assert fast == detections_to_msg(detections, header)
+    plain = detections_to_msg(detections, header)
+    assert fast == plain
+    ids = [frame_id[: i % 5] for i in range(count)]
+    for detection, name in zip(plain.detections, ids, strict=True):
+        detection.id = name
+    assert deserialize_message(detections_to_cdr(detections, header, ids), type(plain)) == plain
 
 
 def test_a_message_shows_the_object_in_ros_conventions():

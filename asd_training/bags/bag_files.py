@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag2,
@@ -20,10 +19,11 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.serde import SerdeError
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory
-from asd_training.bags.message_types import definition_and_hash, message_class
+from asd_training.bags.message_types import definition_and_hash, deserialize
 
 
 def qos(depth: int, latched: bool = False) -> Qos:
@@ -100,23 +100,22 @@ def read_messages(
         yield item
 
 
-def read_topic(reader: Reader, topic: str, message_type: type) -> Iterator[tuple[int, Any]]:
+def read_topic(reader: Reader, topic: str, type_name: str) -> Iterator[tuple[int, Any]]:
     """(bag time in ns, message) of one topic in time order. A topic that is absent has none.
 
-    Raises UserError if the topic carries another type or the file is damaged.
+    type_name: such as "sensor_msgs/msg/Image"; the messages are of rosbags' classes. Raises
+    UserError if the topic carries another type or the file is damaged.
     """
     connections = [item for item in reader.connections if item.topic == topic]
     for connection in connections:
-        if message_class(connection.msgtype) is not message_type:
-            raise UserError(
-                f"{reader.path}: {topic} carries {connection.msgtype}, not {message_type.__name__}"
-            )
+        if connection.msgtype != type_name:
+            raise UserError(f"{reader.path}: {topic} carries {connection.msgtype}, not {type_name}")
     if not connections:  # rosbags would read "none" as "all"
         return
     for _, stamp, data in read_messages(reader, connections):
         try:
-            message: Any = deserialize_message(data, message_type)
-        except Exception as error:  # rclpy has no public exception for bytes that are no message
+            message = deserialize(data, type_name)
+        except SerdeError as error:
             raise UserError(f"{reader.path}: a message on {topic} is damaged") from error
         yield stamp, message
 
@@ -145,10 +144,6 @@ class BagWriter:
     def write(self, topic: str, stamp_ns: int, data: bytes) -> None:
         """Append a serialized message to a declared topic."""
         self._writer.write(self._connections[topic], stamp_ns, data)
-
-    def write_message(self, topic: str, stamp_ns: int, message: Any) -> None:
-        """Append a message object to a declared topic."""
-        self.write(topic, stamp_ns, serialize_message(message))
 
     @property
     def counts(self) -> dict[str, int]:

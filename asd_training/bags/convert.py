@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nav_msgs.msg import Odometry
 from nuscenes import NuScenes
-from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
-from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
-from vision_msgs.msg import Detection3DArray
 
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
-from asd_perception.ros.messages.conversions import detections_to_msg, objects_to_cloud
+from asd_perception.ros.messages.cdr import detections_to_cdr
+from asd_perception.ros.messages.objects import objects_to_points
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import BagWriter, create_bag, qos
-from asd_training.bags.message_types import type_name
+from asd_training.bags.message_types import serialize
 from asd_training.bags.scene import LIDAR, EgoTrack, sensor_records
 from asd_training.bags.scene_messages import (
     camera_info,
@@ -30,7 +27,8 @@ from asd_training.bags.scene_messages import (
     header,
     lidar_cloud,
     odometry,
-    transform,
+    point_cloud,
+    transforms,
 )
 from asd_training.data.nuscenes import (
     annotated_objects,
@@ -42,7 +40,7 @@ from asd_training.data.nuscenes import (
 ANNOTATIONS_TOPIC = "/annotations"
 ANNOTATION_OBJECTS_TOPIC = "/annotation_objects"
 
-Messages = Iterator[tuple[str, Any]]  # (topic, message)
+Messages = Iterator[tuple[str, bytes]]  # (topic, serialized message)
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def convert_scene(nusc: NuScenes, scene_name: str, output: str | Path) -> dict[s
     with create_bag(output) as bag:
         _add_topics(bag, {record["channel"] for record in records})
         for event in tqdm(events, desc=f"converting {scene_name}", unit="event"):
-            for topic, message in event.messages():
-                bag.write_message(topic, event.stamp_us * 1000, message)
+            for topic, data in event.messages():
+                bag.write(topic, event.stamp_us * 1000, data)
         return bag.counts
 
 
@@ -99,16 +97,16 @@ def _check_files(nusc: NuScenes, records: list[dict[str, Any]]) -> None:
 
 
 def _add_topics(bag: BagWriter, channels: set[str]) -> None:
-    bag.add_topic("/tf_static", type_name(TFMessage), [qos(1, latched=True)])
-    bag.add_topic("/tf", type_name(TFMessage))
-    bag.add_topic("/odometry", type_name(Odometry))
+    bag.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", [qos(1, latched=True)])
+    bag.add_topic("/tf", "tf2_msgs/msg/TFMessage")
+    bag.add_topic("/odometry", "nav_msgs/msg/Odometry")
     for camera in CAMERAS:
-        bag.add_topic(f"/{camera}/camera_info", type_name(CameraInfo))
-        bag.add_topic(image_topic(camera), type_name(CompressedImage))
+        bag.add_topic(f"/{camera}/camera_info", "sensor_msgs/msg/CameraInfo")
+        bag.add_topic(image_topic(camera), "sensor_msgs/msg/CompressedImage")
     if LIDAR in channels:
-        bag.add_topic(f"/{LIDAR}/points", type_name(PointCloud2))
-    bag.add_topic(ANNOTATIONS_TOPIC, type_name(Detection3DArray))
-    bag.add_topic(ANNOTATION_OBJECTS_TOPIC, type_name(PointCloud2))
+        bag.add_topic(f"/{LIDAR}/points", "sensor_msgs/msg/PointCloud2")
+    bag.add_topic(ANNOTATIONS_TOPIC, "vision_msgs/msg/Detection3DArray")
+    bag.add_topic(ANNOTATION_OBJECTS_TOPIC, "sensor_msgs/msg/PointCloud2")
 
 
 def _static_messages(nusc: NuScenes, records: list[dict[str, Any]]) -> Messages:
@@ -116,31 +114,27 @@ def _static_messages(nusc: NuScenes, records: list[dict[str, Any]]) -> Messages:
     by_channel: dict[str, dict[str, Any]] = {}
     for record in records:
         by_channel.setdefault(record["channel"], record)
-    stamp_us = records[0]["timestamp"]
-    transforms = [
-        transform(stamp_us, "base_link", channel, ego_from_sensor(nusc, record))
-        for channel, record in sorted(by_channel.items())
-    ]
-    yield "/tf_static", TFMessage(transforms=transforms)
+    mountings = {
+        channel: ego_from_sensor(nusc, record) for channel, record in sorted(by_channel.items())
+    }
+    yield "/tf_static", serialize(transforms(records[0]["timestamp"], "base_link", mountings))
 
 
 def _ego_messages(track: EgoTrack, stamp_us: int) -> Messages:
     pose = track.pose_at(stamp_us)
-    yield "/tf", TFMessage(transforms=[transform(stamp_us, "map", "base_link", pose)])
-    yield "/odometry", odometry(stamp_us, pose, *track.twist_at(stamp_us))
+    yield "/tf", serialize(transforms(stamp_us, "map", {"base_link": pose}))
+    yield "/odometry", serialize(odometry(stamp_us, pose, *track.twist_at(stamp_us)))
 
 
 def _camera_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
     camera, stamp_us = record["channel"], record["timestamp"]
-    calibration = nusc.get("calibrated_sensor", record["calibrated_sensor_token"])
-    yield (
-        f"/{camera}/camera_info",
-        camera_info(
-            stamp_us, camera, calibration["camera_intrinsic"], record["width"], record["height"]
-        ),
-    )
+    intrinsics = nusc.get("calibrated_sensor", record["calibrated_sensor_token"])[
+        "camera_intrinsic"
+    ]
+    info = camera_info(stamp_us, camera, intrinsics, record["width"], record["height"])
+    yield f"/{camera}/camera_info", serialize(info)
     jpeg = _file_of(nusc, record).read_bytes()
-    yield image_topic(camera), compressed_image(stamp_us, camera, jpeg)
+    yield image_topic(camera), serialize(compressed_image(stamp_us, camera, jpeg))
 
 
 def _lidar_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
@@ -148,7 +142,8 @@ def _lidar_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
     values = np.fromfile(path, dtype="<f4")
     if values.size % 5:
         raise UserError(f"{path} is no nuScenes LiDAR sweep: its size is no multiple of 20 bytes")
-    yield f"/{LIDAR}/points", lidar_cloud(record["timestamp"], LIDAR, values.reshape(-1, 5))
+    cloud = lidar_cloud(record["timestamp"], LIDAR, values.reshape(-1, 5))
+    yield f"/{LIDAR}/points", serialize(cloud)
 
 
 def _annotation_messages(nusc: NuScenes, sample: dict[str, Any]) -> Messages:
@@ -163,11 +158,9 @@ def _annotation_messages(nusc: NuScenes, sample: dict[str, Any]) -> Messages:
         attributes=truth.attributes,
     )
     head = header(frame.stamp_us, "base_link")
-    message = detections_to_msg(objects, head)
-    for detection, token in zip(message.detections, truth.tokens, strict=True):
-        detection.id = nusc.get("sample_annotation", token)["instance_token"]
-    yield ANNOTATIONS_TOPIC, message
-    yield ANNOTATION_OBJECTS_TOPIC, objects_to_cloud(objects, head)
+    ids = [nusc.get("sample_annotation", token)["instance_token"] for token in truth.tokens]
+    yield ANNOTATIONS_TOPIC, detections_to_cdr(objects, head, ids)
+    yield ANNOTATION_OBJECTS_TOPIC, serialize(point_cloud(head, objects_to_points(objects)))
 
 
 def _file_of(nusc: NuScenes, record: dict[str, Any]) -> Path:

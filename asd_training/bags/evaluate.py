@@ -14,17 +14,11 @@ from typing import Any
 import numpy as np
 from nuscenes import NuScenes
 from rosbags.rosbag2 import Reader
-from sensor_msgs.msg import PointCloud2
-from vision_msgs.msg import Detection3DArray
 
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory
-from asd_perception.ros.messages.conversions import (
-    detections_from_msg,
-    objects_from_cloud,
-    stamp_ns,
-)
+from asd_perception.ros.messages.objects import detections_from_msg, objects_from_cloud
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.scene import EgoTrack, sensor_records
@@ -146,16 +140,16 @@ def _match(reader: Reader, nusc: NuScenes, topic: str, objects_topic: str) -> di
         raise UserError(f"{reader.path} has no topic {topic}; it has {known}")
     tokens, references = _reference_stamps(nusc)
     clouds = {}
-    for _, cloud in read_topic(reader, objects_topic, PointCloud2):
-        stamp = stamp_ns(cloud.header.stamp)
+    for _, cloud in read_topic(reader, objects_topic, "sensor_msgs/msg/PointCloud2"):
+        stamp = _stamp_ns(cloud)
         if np.min(np.abs(references - stamp)) <= TOLERANCE_NS:
             with _place_of_error(f"{reader.path}: {objects_topic} at {stamp} ns"):
                 clouds[stamp] = objects_from_cloud(cloud)
     matches: dict[str, _Match] = {}
     messages = 0
-    for _, message in read_topic(reader, topic, Detection3DArray):
+    for _, message in read_topic(reader, topic, "vision_msgs/msg/Detection3DArray"):
         messages += 1
-        stamp = stamp_ns(message.header.stamp)
+        stamp = _stamp_ns(message)
         nearest = int(np.argmin(np.abs(references - stamp)))
         token, offset = tokens[nearest], stamp - int(references[nearest])
         previous = matches.get(token)
@@ -173,6 +167,11 @@ def _match(reader: Reader, nusc: NuScenes, topic: str, objects_topic: str) -> di
             f"keyframe of {nusc.dataroot}; was the bag made from this dataset?"
         )
     return matches
+
+
+def _stamp_ns(message: Any) -> int:
+    stamp = message.header.stamp
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
 @contextmanager

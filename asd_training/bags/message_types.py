@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS message types by name: the Python class, and the definition that a bag stores.
+"""ROS message types by name, on a machine without ROS as well: what a bag stores of them, and CDR.
 
 A bag carries the definition and the hash of each type in it, so that Foxglove and `ros2 bag play`
-understand it anywhere. rosbags knows the common packages; any other is read from the `.msg` files
-that every ROS message package installs in its `share/` folder.
+understand it anywhere. rosbags knows the common packages. Any other is read from `.msg` files:
+this project's own (interfaces/), or those in the `share/` folder of a ROS message package.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from functools import cache
@@ -21,40 +20,47 @@ from rosbags.typesys.store import Typestore
 
 from asd_perception.errors import UserError
 
-
-def message_class(type_name: str) -> type:
-    """The Python class of a type such as "sensor_msgs/msg/Image". Raises UserError."""
-    package, _, name = type_name.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"message type {type_name} is not installed ({error})") from error
-
-
-def type_name(message_type: type) -> str:
-    """The name of a message class, such as "sensor_msgs/msg/Image"."""
-    return f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
+_INTERFACES = Path(__file__).parent / "interfaces"
 
 
 @cache
-def definition_and_hash(name: str) -> tuple[str, str]:
+def definition_and_hash(type_name: str) -> tuple[str, str]:
     """A type's definition with all types inside it, as one text, and its RIHS01 type hash.
 
-    Raises UserError if its package is not installed.
+    type_name: such as "sensor_msgs/msg/Image". Raises UserError if its package is not installed.
     """
-    store = _typestore()
+    store = _store_with(type_name)
     try:
-        _register(store, name)
-        return store.generate_msgdef(name, ros_version=2)[0], store.hash_rihs01(name)
+        return store.generate_msgdef(type_name, ros_version=2)[0], store.hash_rihs01(type_name)
     except TypesysError as error:
-        raise UserError(
-            f"the definition of message type {name} cannot be read ({error})"
-        ) from error
+        raise _unreadable(type_name, error) from error
+
+
+def serialize(message: Any) -> bytes:
+    """A message of rosbags' classes as CDR, the bytes that rclpy publishes and a bag stores."""
+    return bytes(_store_with(message.__msgtype__).serialize_cdr(message, message.__msgtype__))
+
+
+def deserialize(data: bytes, type_name: str) -> Any:
+    """The message of rosbags' classes in CDR bytes.
+
+    Raises UserError if the type is not installed, rosbags' SerdeError if the bytes are no message.
+    """
+    return _store_with(type_name).deserialize_cdr(data, type_name)
 
 
 @cache
 def _typestore() -> Typestore:
     return get_typestore(Stores.ROS2_KILTED)
+
+
+def _store_with(type_name: str) -> Typestore:
+    store = _typestore()
+    try:
+        _register(store, type_name)
+    except TypesysError as error:
+        raise _unreadable(type_name, error) from error
+    return store
 
 
 def _register(store: Typestore, name: str) -> None:
@@ -82,8 +88,14 @@ def _names_in(field: Any) -> list[str]:
 def _definition_file(name: str) -> Path:
     package, _, short_name = name.split("/")
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
-    for prefix in filter(None, prefixes):
-        path = Path(prefix) / "share" / package / "msg" / f"{short_name}.msg"
+    # Ours first: what this project writes and reads is then the same on every machine.
+    roots = [_INTERFACES, *(Path(prefix) / "share" for prefix in prefixes if prefix)]
+    for root in roots:
+        path = root / package / "msg" / f"{short_name}.msg"
         if path.is_file():
             return path
     raise UserError(f"message type {name} is not installed: {path} does not exist")
+
+
+def _unreadable(type_name: str, error: TypesysError) -> UserError:
+    return UserError(f"the definition of message type {type_name} cannot be read ({error})")

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS messages of a nuScenes scene's sensors and ego motion."""
+"""ROS messages of a nuScenes scene's sensors and ego motion, of rosbags' classes: no ROS needed."""
 
 from __future__ import annotations
 
 import numpy as np
-from geometry_msgs.msg import Point, Quaternion, TransformStamped, Vector3
-from nav_msgs.msg import Odometry
-from numpy.typing import ArrayLike
-from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2, PointField
-from std_msgs.msg import Header
+from numpy.typing import ArrayLike, NDArray
+from rosbags.typesys.stores import ros2_kilted as ros
 
 from asd_perception.geometry import Array, quaternion_of
-from asd_perception.ros.messages.conversions import time_from_ns
+from asd_perception.ros.messages.objects import point_fields
+
+Header = ros.std_msgs__msg__Header
+TransformStamped = ros.geometry_msgs__msg__TransformStamped
+TFMessage = ros.tf2_msgs__msg__TFMessage
+Odometry = ros.nav_msgs__msg__Odometry
+CompressedImage = ros.sensor_msgs__msg__CompressedImage
+CameraInfo = ros.sensor_msgs__msg__CameraInfo
+PointCloud2 = ros.sensor_msgs__msg__PointCloud2
 
 # The layout that LiDAR drivers publish; nuScenes stores all five as float32.
 _LIDAR_POINT = np.dtype(
@@ -26,33 +31,41 @@ _LIDAR_POINT = np.dtype(
 
 def header(stamp_us: int, frame_id: str) -> Header:
     """A header with a stamp in microseconds."""
-    return Header(frame_id=frame_id, stamp=time_from_ns(stamp_us * 1000))
+    seconds, rest = divmod(stamp_us, 1_000_000)
+    return Header(ros.builtin_interfaces__msg__Time(seconds, rest * 1000), frame_id)
 
 
-def transform(stamp_us: int, parent: str, child: str, parent_from_child: Array) -> TransformStamped:
-    """A transform (4, 4) for /tf or /tf_static."""
-    result = TransformStamped(header=header(stamp_us, parent), child_frame_id=child)
-    result.transform.translation = _vector(parent_from_child[:3, 3])
-    result.transform.rotation = _quaternion(parent_from_child)
-    return result
+def transforms(stamp_us: int, parent: str, parent_from_child: dict[str, Array]) -> TFMessage:
+    """Transforms (4, 4) from child frames, by name, to one parent, for /tf or /tf_static."""
+    return TFMessage(
+        [
+            TransformStamped(
+                header(stamp_us, parent),
+                child,
+                ros.geometry_msgs__msg__Transform(_vector(pose[:3, 3]), _quaternion(pose)),
+            )
+            for child, pose in parent_from_child.items()
+        ]
+    )
 
 
 def odometry(stamp_us: int, map_from_base: Array, linear: Array, angular: Array) -> Odometry:
     """Ego pose (4, 4) in `map`, and velocities (3,) in m/s and rad/s in `base_link`."""
-    result = Odometry(header=header(stamp_us, "map"), child_frame_id="base_link")
-    x, y, z = map_from_base[:3, 3].tolist()
-    result.pose.pose.position = Point(x=x, y=y, z=z)
-    result.pose.pose.orientation = _quaternion(map_from_base)
-    result.twist.twist.linear = _vector(linear)
-    result.twist.twist.angular = _vector(angular)
-    return result
+    position = ros.geometry_msgs__msg__Point(*map_from_base[:3, 3].tolist())
+    pose = ros.geometry_msgs__msg__Pose(position, _quaternion(map_from_base))
+    twist = ros.geometry_msgs__msg__Twist(_vector(linear), _vector(angular))
+    unknown = np.zeros(36)
+    return Odometry(
+        header(stamp_us, "map"),
+        "base_link",
+        ros.geometry_msgs__msg__PoseWithCovariance(pose, unknown),
+        ros.geometry_msgs__msg__TwistWithCovariance(twist, unknown),
+    )
 
 
 def compressed_image(stamp_us: int, frame_id: str, jpeg: bytes) -> CompressedImage:
     """A JPEG image, its bytes untouched."""
-    result = CompressedImage(header=header(stamp_us, frame_id), format="jpeg")
-    result.data.frombytes(jpeg)
-    return result
+    return CompressedImage(header(stamp_us, frame_id), "jpeg", np.frombuffer(jpeg, np.uint8))
 
 
 def camera_info(
@@ -65,10 +78,13 @@ def camera_info(
         width=width,
         height=height,
         distortion_model="plumb_bob",
-        d=[0.0] * 5,
+        d=np.zeros(5),
         k=k.ravel(),
         r=np.eye(3).ravel(),
         p=np.hstack([k, np.zeros((3, 1))]).ravel(),
+        binning_x=0,
+        binning_y=0,
+        roi=ros.sensor_msgs__msg__RegionOfInterest(0, 0, 0, 0, do_rectify=False),
     )
 
 
@@ -77,32 +93,28 @@ def lidar_cloud(stamp_us: int, frame_id: str, points: Array) -> PointCloud2:
     cloud = np.zeros(len(points), dtype=_LIDAR_POINT)
     for column, name in enumerate(_LIDAR_POINT.names or ()):
         cloud[name] = points[:, column]
-    result = PointCloud2(
-        header=header(stamp_us, frame_id),
+    return point_cloud(header(stamp_us, frame_id), cloud)
+
+
+def point_cloud(head: Header, points: NDArray[np.void]) -> PointCloud2:
+    """The points of a structured array (P,), as they lie in memory."""
+    return PointCloud2(
+        header=head,
         height=1,
         width=len(points),
-        fields=[
-            PointField(
-                name=name,
-                offset=_LIDAR_POINT.fields[name][1],  # type: ignore[index]
-                datatype=PointField.UINT16 if name == "ring" else PointField.FLOAT32,
-                count=1,
-            )
-            for name in _LIDAR_POINT.names or ()
-        ],
-        point_step=_LIDAR_POINT.itemsize,
-        row_step=_LIDAR_POINT.itemsize * len(points),
+        fields=[ros.sensor_msgs__msg__PointField(**field) for field in point_fields(points.dtype)],
+        is_bigendian=False,
+        point_step=points.dtype.itemsize,
+        row_step=points.nbytes,
+        data=np.frombuffer(points.tobytes(), np.uint8),
         is_dense=True,
     )
-    result.data.frombytes(cloud.tobytes())
-    return result
 
 
-def _vector(values: Array) -> Vector3:
-    x, y, z = np.asarray(values).tolist()
-    return Vector3(x=x, y=y, z=z)
+def _vector(values: Array) -> ros.geometry_msgs__msg__Vector3:
+    return ros.geometry_msgs__msg__Vector3(*np.asarray(values).tolist())
 
 
-def _quaternion(pose: Array) -> Quaternion:
+def _quaternion(pose: Array) -> ros.geometry_msgs__msg__Quaternion:
     w, x, y, z = quaternion_of(pose).tolist()
-    return Quaternion(w=w, x=x, y=y, z=z)
+    return ros.geometry_msgs__msg__Quaternion(x, y, z, w)

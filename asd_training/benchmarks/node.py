@@ -26,9 +26,11 @@ import cv2
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosbags.typesys.stores.ros2_kilted import sensor_msgs__msg__Image as RawImage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
@@ -39,8 +41,9 @@ from asd_perception.files import check_output_file
 from asd_perception.network import model_directory
 from asd_perception.ros.messages.conversions import stamp_ns
 from asd_training.bags.convert import image_topic
+from asd_training.bags.message_types import serialize
 from asd_training.bags.replay import local_ros_environment, running, wait_for_line
-from asd_training.bags.scene_messages import camera_info, compressed_image, header, transform
+from asd_training.bags.scene_messages import camera_info, compressed_image, header, transforms
 from asd_training.benchmarks.results import write_results
 from asd_training.data.example import HEIGHT, JPEG_QUALITY, WIDTH, example_images, example_rig
 
@@ -94,8 +97,7 @@ class Cameras:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.transforms = node.create_publisher(TFMessage, "/tf_static", latched)
         poses = zip(self.rig.names, self.rig.ego_from_camera, strict=True)
-        mountings = [transform(0, "base_link", camera, pose) for camera, pose in poses]
-        self.transforms.publish(TFMessage(transforms=mountings))
+        self.transforms.publish(serialize(transforms(0, "base_link", dict(poses))))
         self.sent: dict[int, float] = {}  # when a sweep's last image was sent, by its stamp
         self.heard: dict[int, float] = {}  # when detections came, by their stamp
         self.statuses: dict[str, DiagnosticStatus] = {}
@@ -127,10 +129,10 @@ class Cameras:
                 stamp_us = begin_us + round(1e6 * (due - begin))
                 message, info = self.messages[camera], self.calibration[camera]
                 message.header = info.header = header(stamp_us, camera)
-                self.infos[camera].publish(info)  # beside every image, as drivers do
+                self.infos[camera].publish(serialize(info))  # beside every image, as drivers do
                 if camera == order[-1]:
                     self.sent[stamp_us * 1000] = time.monotonic()
-                self.images[camera].publish(message)
+                self.images[camera].publish(serialize(message))
         return late
 
     def _on_detections(self, message: Detection3DArray) -> None:
@@ -140,13 +142,17 @@ class Cameras:
         self.statuses = {status.name: status for status in message.status}
 
 
-def raw_image(camera: str, image: Any) -> Image:
-    """An image (height, width, 3) as rgb8."""
-    message = Image(
-        header=header(0, camera), height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH
+def raw_image(camera: str, image: NDArray[np.uint8]) -> RawImage:
+    """An image (height, width, 3) as rgb8, of rosbags' classes."""
+    return RawImage(
+        header=header(0, camera),
+        height=HEIGHT,
+        width=WIDTH,
+        encoding="rgb8",
+        is_bigendian=0,
+        step=3 * WIDTH,
+        data=np.ascontiguousarray(image).reshape(-1),
     )
-    message.data.frombytes(image.tobytes())
-    return message
 
 
 def main() -> int:

@@ -13,10 +13,11 @@ four bytes; a string is its length with the closing zero (uint32), its bytes, an
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from std_msgs.msg import Header
 
 from asd_perception.constants import CLASSES
 from asd_perception.runtime.detections import Detections
@@ -28,19 +29,26 @@ _COVARIANCE = 36
 _BOX = _POSE + 3  # its centre, then its size
 
 
-def detections_to_cdr(detections: Detections, header: Header) -> bytes:
-    """The serialized message of `detections_to_msg`."""
+def detections_to_cdr(
+    detections: Detections, header: Any, ids: Sequence[str] | None = None
+) -> bytes:
+    """The serialized message of `detections_to_msg`.
+
+    header: a Header message, rclpy's or rosbags'. ids: of the objects, by default all empty.
+    """
     stamp = struct.pack("<iI", header.stamp.sec, header.stamp.nanosec)
     body = bytearray(stamp + _string(header.frame_id))
     _align(body, 4)
     body += struct.pack("<I", len(detections))
     starts, scores_at = [], []
-    for label in detections.labels.tolist():
+    labels = detections.labels.tolist()
+    endings = [_string("")] * len(labels) if ids is None else map(_string, ids)
+    for label, ending in zip(labels, endings, strict=True):
         _align(body, 4)
         element, score_at = _element(header.frame_id, CLASSES[label], len(body) % 8)
         starts.append(len(body))
         scores_at.append(len(body) + score_at)
-        body += element
+        body += element + ending
     length = len(body)
     _align(body, 8)
     words, numbers = np.frombuffer(body, np.uint32), np.frombuffer(body, np.float64)  # views
@@ -62,7 +70,7 @@ def detections_to_cdr(detections: Detections, header: Header) -> bytes:
 
 @lru_cache(maxsize=8 * len(CLASSES))
 def _element(frame_id: str, class_id: str, offset: int) -> tuple[bytes, int]:
-    """One Detection3D whose numbers are all 0, and where its score is, in bytes from its start.
+    """One Detection3D whose numbers are all 0, up to its id; and where its score is, in bytes.
 
     offset: where it starts, modulo 8.
     """
@@ -71,7 +79,7 @@ def _element(frame_id: str, class_id: str, offset: int) -> tuple[bytes, int]:
     body += struct.pack("<I", 1) + _string(class_id)  # results: one hypothesis
     _align(body, 8)
     score_at = len(body) - offset
-    body += bytes(8 * (1 + _POSE + _COVARIANCE + _BOX)) + _string("")  # ends with its id
+    body += bytes(8 * (1 + _POSE + _COVARIANCE + _BOX))
     return bytes(body[offset:]), score_at
 
 

@@ -7,9 +7,7 @@ not hold what its type promises.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,10 +18,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
-from asd_perception.constants import ATTRIBUTES, CLASSES, NO_ATTRIBUTE
+from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, transform_from
 from asd_perception.preprocessing import check_encoded, decode_camera_image
+from asd_perception.ros.messages.objects import objects_to_points, point_fields
 from asd_perception.runtime.detections import Detections
 
 # -- stamps and poses --------------------------------------------------------------------------
@@ -218,95 +217,14 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection3DArra
     return message
 
 
-def detections_from_msg(msg: Detection3DArray, objects: Detections | None = None) -> Detections:
-    """The objects of a message; each has its first hypothesis' class and score.
-
-    objects: those of the `~/objects` cloud with the same stamp (`objects_from_cloud`), which hold
-    the velocities and attributes; without it velocities are NaN and attributes NO_ATTRIBUTE.
-    """
-    count = len(msg.detections)
-    boxes = np.zeros((count, 7))
-    scores = np.zeros(count, np.float32)
-    labels = np.zeros(count, np.int64)
-    for i, detection in enumerate(msg.detections):
-        if not detection.results:
-            raise UserError(f"detection {i} has no hypothesis")
-        hypothesis = detection.results[0].hypothesis
-        if hypothesis.class_id not in CLASSES:
-            raise UserError(f"detection {i} has the unknown class {hypothesis.class_id!r}")
-        center, size = detection.bbox.center, detection.bbox.size
-        q = center.orientation
-        yaw = np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
-        position = center.position
-        boxes[i] = (position.x, position.y, position.z, size.x, size.y, size.z, yaw)
-        scores[i] = hypothesis.score
-        labels[i] = CLASSES.index(hypothesis.class_id)
-    if not np.isfinite(boxes).all() or not np.isfinite(scores).all():
-        raise UserError("a detection has a pose, size or score that is not finite")
-    if objects is not None and len(objects) != count:
-        raise UserError(f"{count} detections but {len(objects)} objects of the same stamp")
-    return Detections(
-        boxes=boxes.astype(np.float32),
-        scores=scores,
-        labels=labels,
-        velocities=np.full((count, 2), np.nan, np.float32)
-        if objects is None
-        else objects.velocities,
-        attributes=np.full(count, NO_ATTRIBUTE, np.int64)
-        if objects is None
-        else objects.attributes,
-    )
-
-
 # -- point clouds ------------------------------------------------------------------------------
 
-_OBJECT = np.dtype(
-    [(name, "<f4") for name in ("x", "y", "z", "length", "width", "height", "yaw", "vx", "vy")]
-    + [("score", "<f4"), ("label", "<u4"), ("attribute", "<i4")]
-)
 _SIMULATED_POINT = np.dtype([(name, "<f4") for name in ("x", "y", "z", "confidence")])
-_DATATYPES = {
-    PointField.INT32: np.dtype("<i4"),
-    PointField.UINT32: np.dtype("<u4"),
-    PointField.FLOAT32: np.dtype("<f4"),
-}
 
 
 def objects_to_cloud(detections: Detections, header: Header) -> PointCloud2:
-    """One point an object, in the order of `detections_to_msg`, without loss.
-
-    Fields: x y z length width height yaw vx vy score (float32), label (uint32, index into
-    constants.CLASSES), attribute (int32, index into constants.ATTRIBUTES or -1).
-    """
-    cloud = np.zeros(len(detections), _OBJECT)
-    for i, name in enumerate(("x", "y", "z", "length", "width", "height", "yaw")):
-        cloud[name] = detections.boxes[:, i]
-    cloud["vx"], cloud["vy"] = detections.velocities[:, 0], detections.velocities[:, 1]
-    cloud["score"] = detections.scores
-    cloud["label"] = detections.labels
-    cloud["attribute"] = detections.attributes
-    return _cloud_to_msg(cloud, header)
-
-
-def objects_from_cloud(msg: PointCloud2) -> Detections:
-    """The objects of an `~/objects` cloud, with velocities and attributes."""
-    cloud = _cloud_from_msg(msg, _OBJECT)
-    if np.any(cloud["label"] >= len(CLASSES)):
-        raise UserError(
-            f"an object has label {cloud['label'].max()}; the last is {len(CLASSES) - 1}"
-        )
-    if np.any((cloud["attribute"] < NO_ATTRIBUTE) | (cloud["attribute"] >= len(ATTRIBUTES))):
-        raise UserError(
-            f"an object has an attribute beyond {NO_ATTRIBUTE} to {len(ATTRIBUTES) - 1}"
-        )
-    columns = ("x", "y", "z", "length", "width", "height", "yaw")
-    return Detections(
-        boxes=np.stack([cloud[name] for name in columns], axis=1),
-        scores=cloud["score"],
-        labels=cloud["label"].astype(np.int64),
-        velocities=np.stack([cloud["vx"], cloud["vy"]], axis=1),
-        attributes=cloud["attribute"].astype(np.int64),
-    )
+    """The objects as points: `objects_to_points`, in the order of `detections_to_msg`."""
+    return _cloud_to_msg(objects_to_points(detections), header)
 
 
 def simulated_points_to_cloud(points: NDArray[np.float32], header: Header) -> PointCloud2:
@@ -317,41 +235,14 @@ def simulated_points_to_cloud(points: NDArray[np.float32], header: Header) -> Po
 
 def _cloud_to_msg(cloud: NDArray[np.void], header: Header) -> PointCloud2:
     """A packed PointCloud2 of a structured array (P,)."""
-    kinds = {kind: code for code, kind in _DATATYPES.items()}
-    layout: Mapping[str, Any] = cloud.dtype.fields or {}
     message = PointCloud2(
         header=header,
         height=1,
         width=len(cloud),
-        fields=[
-            PointField(name=name, offset=offset, datatype=kinds[kind], count=1)
-            for name, (kind, offset, *_) in layout.items()
-        ],
+        fields=[PointField(**field) for field in point_fields(cloud.dtype)],
         point_step=cloud.dtype.itemsize,
         row_step=cloud.nbytes,
         is_dense=True,
     )
     message.data.frombytes(cloud.tobytes())
     return message
-
-
-def _cloud_from_msg(msg: PointCloud2, expected: np.dtype[np.void]) -> NDArray[np.void]:
-    """A structured array (P,) of the expected fields, which may lie anywhere in the points."""
-    offsets = {field.name: field.offset for field in msg.fields}
-    kinds = {field.name: _DATATYPES.get(field.datatype) for field in msg.fields}
-    layout: Mapping[str, Any] = expected.fields or {}
-    for name, (kind, *_) in layout.items():
-        if kinds.get(name) != kind:
-            raise UserError(f"point cloud has no field {name} of type {kind}")
-    count = msg.width * msg.height
-    if msg.is_bigendian or len(msg.data) != count * msg.point_step:
-        raise UserError(f"point cloud of {len(msg.data)} bytes does not hold {count} packed points")
-    stored = np.dtype(
-        {
-            "names": list(layout),
-            "formats": [kind for kind, *_ in layout.values()],
-            "offsets": [offsets[name] for name in layout],
-            "itemsize": msg.point_step,
-        }
-    )
-    return np.frombuffer(msg.data, stored).astype(expected)

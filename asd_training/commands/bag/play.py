@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import asd_training.bags
-from asd_training.bags.play import play
+from asd_training.bags.live import check_ros
 
 # Where a user says how Fast DDS is to send; without any of these, our own fastdds.xml is used.
 _FAST_DDS_SETTINGS = (
@@ -51,6 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Play the bag, and say how late its messages were."""
+    check_ros()
+    from asd_training.bags.play import play  # needs ROS, which the help does not
+
     if not any(name in os.environ for name in _FAST_DDS_SETTINGS):
         folder = Path(asd_training.bags.__file__).parent
         os.environ[_FAST_DDS_SETTINGS[0]] = str(folder / "fastdds.xml")

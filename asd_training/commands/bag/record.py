@@ -7,7 +7,7 @@ import argparse
 import signal
 import threading
 
-from asd_training.bags.record import record
+from asd_training.bags.live import check_ros
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Record until Ctrl-C, or until the options say so."""
+    check_ros()
+    from asd_training.bags.record import record  # needs ROS, which the help does not
+
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What playing and recording need beyond rosbags: rclpy, and the classes of the message types."""
+
+from __future__ import annotations
+
+import importlib
+
+from asd_perception.errors import UserError
+
+
+def check_ros() -> None:
+    """Raises UserError where rclpy cannot be imported, with the remedy."""
+    try:
+        importlib.import_module("rclpy")
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"playing and recording need ROS 2, which is not installed here ({reason}); source a "
+            "ROS install (source /opt/ros/<distribution>/setup.bash), or run `make setup` in this "
+            "project's repository and use its .venv"
+        ) from error
+
+
+def message_class(type_name: str) -> type:
+    """rclpy's class of a type such as "sensor_msgs/msg/Image". Raises UserError."""
+    package, _, name = type_name.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"message type {type_name} is not installed ({error})") from error
