@@ -15,9 +15,8 @@ def check_ros() -> None:
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"playing and recording need ROS 2, which is not installed here ({reason}); source a "
-            "ROS install (source /opt/ros/<distribution>/setup.bash), or run `make setup` in this "
-            "project's repository and use its .venv"
+            f"this needs rclpy ({reason}): source a ROS install, such as "
+            "/opt/ros/jazzy/setup.bash, or use the .venv that `make setup` makes"
         ) from error
 
 
