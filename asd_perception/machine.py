@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine that this runs on: its processor in words, and the cores that may be used."""
+"""What a result says of the machine that made it: its processor, its cores, the command.
+
+Paths are written without the machine's folders, so that a model or a results file can be published.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,16 @@ import math
 import os
 import platform
 import re
+import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+# At the start of the text, or behind a space, quote, bracket, comma or equals sign
+_ABSOLUTE_PATH = re.compile(r"""(?<![^\s"'=,\[(])/[^\s"'=,\])]+""")
 
 
 def machine(device: torch.device | None = None) -> str:
@@ -36,6 +44,35 @@ def available_cores() -> int:
     cores = len(os.sched_getaffinity(0))
     quota = _quota()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def command_line(program: str) -> str:
+    """The command that runs, as it would be typed, without the machine's folders."""
+    return shlex.join([program, *without_folders(sys.argv[1:])])
+
+
+def without_folders(value: Any) -> Any:
+    """Plain values (dictionaries, lists, text) without the machine's folders.
+
+    An absolute path below the working directory becomes relative to it; of any other the last two
+    names stay, so that runs/teacher/model becomes teacher/model.
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value.startswith("/") and "\n" not in value:  # all of it is one path, with spaces perhaps
+        return _short_path(value)
+    return _ABSOLUTE_PATH.sub(lambda found: _short_path(found.group()), value)
+
+
+def _short_path(text: str) -> str:
+    path = Path(text)
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return str(Path(*path.parts[1:][-2:]))
 
 
 def _quota(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
+from asd_perception.machine import command_line
 from asd_perception.network import model_directory
 from asd_perception.runtime.detector import Detector
 from asd_training.ablation.corruption import CORRUPTIONS, corrupt
@@ -77,7 +76,7 @@ def run_robustness(
             result = {
                 "row": row,
                 "seed": seed,
-                "command": shlex.join(["asd-train", *sys.argv[1:]]),
+                "command": command_line("asd-train"),
                 "split": split,
                 "keyframes": len(samples),
                 "date": datetime.date.today().isoformat(),

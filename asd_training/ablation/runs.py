@@ -27,6 +27,7 @@ from tqdm import tqdm
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
+from asd_perception.machine import without_folders
 from asd_perception.network import model_directory
 from asd_training.ablation.report import DEFINITION, write_report
 from asd_training.config.ablation import Ablation, read_ablation
@@ -171,13 +172,16 @@ def _has_result(job: Job) -> bool:
         return False
     try:
         result = json.loads(job.result.read_text())
-        made = {"set": result["changes"], **result["training"]}
+        made = {"set": result["changes"], **without_folders(result["training"])}
         made["distillation"].pop("teacher")  # its path
         made["distillation"].setdefault("adapters", True)  # a result from before it was a key
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
+    wanted = {"set": job.labels["changes"], **without_folders(to_dict(job.config))}
     # By way of JSON, as the result: lists instead of tuples
-    wanted = json.loads(json.dumps({"set": job.labels["changes"], **to_dict(job.config)}))
+    wanted = json.loads(
+        json.dumps({"set": job.labels["changes"], **without_folders(to_dict(job.config))})
+    )
     del wanted["student"], wanted["distillation"]["teacher"]
     if made != wanted:
         raise UserError(

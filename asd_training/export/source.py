@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import csv
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from asd_perception.errors import UserError
+from asd_perception.machine import command_line
 from asd_perception.network import model_directory
 from asd_perception.network.student import Student
 from asd_training.config.read import read_config
@@ -56,7 +55,7 @@ def load_checkpoint(file: Path) -> tuple[Student, dict[str, Any]]:
     provenance = {
         **read_origin(file.parent),
         "method": "student of a training checkpoint",
-        "exported": shlex.join(["asd-train", *sys.argv[1:]]),
+        "exported": command_line("asd-train"),
         "steps": step,
         "log": _log_until(file.parent, step),
     }

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from asd_perception.errors import UserError
+from asd_perception.machine import without_folders
 from asd_perception.network import model_directory
 from asd_training.config.read import Run
 from asd_training.config.run import TrainingConfig
@@ -51,7 +52,7 @@ def run_training(
     origin = begin(folder, config, index)
     results = train(module, folder, resume)
     if is_first_process():
-        provenance = {"method": method, **origin, **results}
+        provenance = without_folders({"method": method, **origin, **results})
         finish(folder, provenance)
         network, architecture = module.average.module, getattr(config, module.kind)
         model = folder / "model"

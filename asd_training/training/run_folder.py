@@ -12,10 +12,8 @@ import datetime
 import json
 import os
 import platform
-import shlex
 import shutil
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from asd_perception import __version__
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
-from asd_perception.machine import machine
+from asd_perception.machine import command_line, machine, without_folders
 from asd_training.config.read import Run, read_config
 from asd_training.config.run import TrainingConfig
 from asd_training.data.index import KeyframeIndex
@@ -111,17 +109,18 @@ def read_origin(run: Path) -> dict[str, Any]:
 
 
 def origin(index: KeyframeIndex, config: TrainingConfig) -> dict[str, Any]:
-    """Where a model comes from: command, data, settings, machine, versions."""
+    """Command, data, settings, machine and versions of a run, without the machine's folders."""
     settings = to_dict(config)
+    training = {key: v for key, v in settings.items() if key not in ("student", "teacher")}
     return {
-        "command": shlex.join(["asd-train", *sys.argv[1:]]),
+        "command": command_line("asd-train"),
         "data": {
             "version": index.version,
             "train_keyframes": len(index.split(config.train_split)),
             "synthesis": synthesis_settings(index.root),
         },
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
-        "training": {key: v for key, v in settings.items() if key not in ("student", "teacher")},
+        "training": without_folders(training),
         "machine": f"{machine()}, {torch.get_num_threads()} threads",
         "versions": {
             "asd_perception": __version__,

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import shlex
-import sys
 from pathlib import Path
 
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
+from asd_perception.machine import command_line, without_folders
 from asd_perception.network import model_directory
 from asd_perception.runtime.detector import Detector, find_device
 from asd_training.data.index import KeyframeIndex
@@ -77,13 +76,13 @@ def run(args: argparse.Namespace) -> None:
     if not (args.report or args.metrics):
         return
     setting = Setting(
-        source=str(args.model),
+        source=without_folders(str(args.model)),
         provenance=provenance,
-        dataset=str(args.data),
+        dataset=without_folders(str(args.data)),
         version=nusc.version,
         split=args.split,
         scenes=len(scenes),
-        command=shlex.join(["asd-train", *sys.argv[1:]]),
+        command=command_line("asd-train"),
         date=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
     )
     analysis = analyse(evaluation)
