@@ -63,7 +63,7 @@ def write_report(results: Path, file: Path) -> None:
             rows_table(ablation, runs),
             missing_text(ablation, runs),
             pairs_table(ablation, runs),
-            _picture(plot, file, "mAP and NDS a row, each dot a seed"),
+            _picture(plot, file, "mAP and NDS per row, one dot per seed"),
         ]
     curves = read_robustness(results)
     if curves:
@@ -73,7 +73,7 @@ def write_report(results: Path, file: Path) -> None:
         parts += [
             "### With corrupted simulated points",
             robustness_table(curves, titles),
-            _picture(plot, file, "mAP over how many points are wrong, and how far"),
+            _picture(plot, file, "mAP over the share of wrong points, and over their displacement"),
         ]
     _replace_block(file, ablation.name, "\n\n".join(part for part in parts if part))
 
