@@ -4,14 +4,14 @@
 ##                    ROS 2 node, scored by the nuScenes evaluator; ends with a table and a picture
 ##   make test        style, types and the quick tests
 ##   make test-slow   the long tests
-##   make lint        style and types alone
-##   make setup       the environment in .venv alone; the others make it when it is missing
+##   make lint        style and types only
+##   make setup       the environment in .venv; the other targets run this first
 ##   make clean       remove .venv, the demo's output and everything built
 ##
-## Needed: Linux on x86-64, Python 3.10 to 3.13, a C and C++ compiler, 3 GB of disk
+## Requires: Linux on x86-64, Python 3.10 to 3.13, a C and C++ compiler, 3 GB of disk
 ## (about 8 GB where pip finds only the CUDA build of torch).
-## Another Python: make setup PYTHON=python3.12
-## The commands, once set up: source .venv/bin/activate, then detector, asd-bag or asd-train with --help
+## To choose a Python: make setup PYTHON=python3.12
+## Commands after setup: source .venv/bin/activate, then detector, asd-bag or asd-train with --help
 
 # The first Python on the PATH that is neither too old nor too new, if none is named.
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
@@ -19,13 +19,13 @@ PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11 py
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done),\
 	$(error no Python 3.10 to 3.13 was found: install one, or name it by make PYTHON=/path/to/python))
 
-# A ROS install sourced in this shell, or another environment, must not show through into this one.
+# A sourced ROS install or another environment must not leak into this one.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONHOME PYTHONPATH \
 	RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
 # Without bytecode every start of a program that uses torch takes 20 s instead of 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Nothing that a demo or a test publishes leaves this machine.
+# What a demo or a test publishes stays on this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
 .PHONY: help setup demo test test-slow lint clean
