@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: what the documents name exists: files, links, commands, options, and imports."""
+
+import argparse
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CARD = "asd_perception/models/tiny/README.md"
+PAGES = [ROOT / "README.md", ROOT / CARD, *sorted(ROOT.glob("docs/**/*.md"))]
+PROGRAMS = {"asd-train": "train", "asd-bag": "bag", "asd-bench": "bench"}
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_exist(page):
+    text = page.read_text()
+    for target, anchor in re.findall(r"\]\((?!\w+:)([^)#]*)#?([^)]*)\)", text):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+    for path in re.findall(r"[`\s]((?:asd_\w+|config|docs|test)/[\w/.-]*\w)", text):
+        assert (ROOT / path).exists(), path
+    for module in re.findall(r"\b(?:-m|from|import) (asd_[\w.]+)", text):
+        importlib.import_module(module)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_options_that_are_given(page):
+    text = page.read_text().replace("\\\n", " ")
+    command = r"(?:^ *|`|&& )(asd-\w+) ([a-z][a-z-]*)\b([^`\n;&#|]*)"
+    for program, name, rest in re.findall(command, text, re.MULTILINE):
+        if folder := PROGRAMS.get(program):
+            module = f"asd_training.commands.{folder}.{name.replace('-', '_')}"
+            parser = argparse.ArgumentParser()
+            importlib.import_module(module).configure(parser)
+            known = set(parser._option_string_actions)
+            assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= known, f"{program} {name}{rest}"
+
+
+def test_packages_import_what_the_architecture_allows():
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `(asd_[\w/]+)` \|.*\| (.*?) ?\|$", text, re.MULTILINE)
+    allowed: dict[str, set[str]] = {}
+    for package, names in rows:
+        below = {name for name in allowed if name.startswith("asd_perception")}
+        listed = set(re.findall(r"`([\w/]+)`", names)) | (
+            below if package.startswith("asd_training") else set()
+        )
+        assert listed <= set(allowed), f"{package} may import a package that stands below it"
+        allowed[package] = listed | {package}
+    for file in ROOT.glob("asd_*/**/*.py"):
+        path = file.relative_to(ROOT)
+        if path.is_relative_to("asd_training/commands"):
+            continue  # may import all
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("asd_"):
+                module = Path(*node.module.split("."))
+                package = module if (ROOT / module).is_dir() else module.parent
+                fits = package.as_posix() in allowed[path.parent.as_posix()]
+                assert fits, f"{path} imports {node.module}"
