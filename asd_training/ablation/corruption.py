@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated points made wrong on purpose, to see how far a fusion lets them spoil the detection."""
+"""Corrupted simulated points, to measure how much they cost with either fusion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asd_perception.network.student import Student
 
 @dataclass(frozen=True)
 class Corruption:
-    """axis: what a level measures. levels: those that are tried, beside 0."""
+    """axis: what a level measures. levels: those that are scored, beside 0."""
 
     axis: str
     levels: tuple[float, ...]
@@ -27,12 +27,12 @@ CORRUPTIONS = {
     "shifted": Corruption("all points farther away (m)", (0.5, 1.0, 2.0, 4.0)),
     "dropped": Corruption("share of points dropped", (0.25, 0.5, 0.75, 1.0)),
 }
-"""Random: any depth of the bins' range, as likely as any other, with the confidence that the right
-one had. Shifted: along the ray. Dropped: of no confidence, so that they leave no trace in BEV."""
+"""Random: a uniform depth in the bins' range, with the original confidence. Shifted: along the ray.
+Dropped: of zero confidence, so that they leave no trace in BEV."""
 
 
 class CorruptedSimulator(PointSimulator):
-    """A point simulator whose points are wrong, to the same degree in every frame."""
+    """A point simulator with points corrupted to the same degree in every frame."""
 
     def __init__(self, config: StudentConfig, kind: str, level: float) -> None:
         super().__init__(config)
@@ -53,7 +53,7 @@ class CorruptedSimulator(PointSimulator):
 
 
 def corrupt(student: Student, kind: str, level: float) -> None:
-    """Make a student's simulated points wrong from now on, in place. Raises UserError."""
+    """Corrupt a student's simulated points from now on, in place. Raises UserError."""
     if student.config.fusion == "camera_only":
         raise UserError("a camera_only student has no simulated points to corrupt")
     corrupted = CorruptedSimulator(student.config, kind, level).to(

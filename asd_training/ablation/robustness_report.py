@@ -27,7 +27,7 @@ def curve(
 
 
 def robustness_figure(results: list[dict[str, Any]], titles: dict[str, str]) -> Figure:
-    """A panel a corruption: mAP over its strength, mean and range over seeds, a line a row."""
+    """A panel per corruption: mAP over its strength, mean and range over seeds, a line per row."""
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     panels = figure.subplots(1, len(CORRUPTIONS), sharey=True)
     rows = list(dict.fromkeys(result["row"] for result in results))
@@ -48,7 +48,7 @@ def robustness_figure(results: list[dict[str, Any]], titles: dict[str, str]) -> 
 
 
 def robustness_table(results: list[dict[str, Any]], titles: dict[str, str]) -> str:
-    """A line a row and corruption: mAP with clean points, and what is lost at each level."""
+    """A line per row and corruption: mAP with clean points, and the loss at each level."""
     lines = []
     for kind, corruption in CORRUPTIONS.items():
         levels = " | ".join(f"{level:g}" for level in corruption.levels)

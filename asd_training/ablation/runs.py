@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every row of an ablation, trained over several seeds; it can be interrupted.
 
-OUT/teachers/NAME and OUT/runs/ROW-SEED are ordinary run folders; OUT/results holds one JSON file a
-finished run, from which the report is written. A run that has its result there is not made again:
-results may come from several machines, each of which did a part. With the same seed all rows see
+OUT/teachers/NAME and OUT/runs/ROW-SEED are ordinary run folders; OUT/results holds one JSON file
+per finished run, from which the report is written. A run that has its result there is not repeated,
+so results may come from several machines. With the same seed all rows see
 the same keyframes in the same order, augmented alike, so that they can be compared seed by seed.
 """
 
@@ -71,7 +71,7 @@ def run_ablation(
     check_output_file(report)
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}; it must be at least 1")
-    KeyframeIndex.open(data, version)  # wrong data is told, an index built, once
+    KeyframeIndex.open(data, version)  # reports wrong data, and builds the index once
     due = to_do(plan(ablation, config.parent, out.resolve(), rows, seeds))
     options = ["--version", version] if version else []
     with atomic_file(out / "results" / DEFINITION) as path:
@@ -95,7 +95,7 @@ def plan(
 ) -> list[Job]:
     """All runs, teachers first, then seed by seed; only the given rows and seeds.
 
-    folder: where the configurations lie. Raises UserError if a configuration is wrong, or is not
+    folder: of the configurations. Raises UserError if a configuration is wrong, or is not
     the one with which a run in `out` was begun.
     """
     for kind, wanted, known in (
@@ -234,7 +234,7 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 
 class Runner:
-    """Carries jobs out, several side by side, each as a process of `asd-train`."""
+    """Runs jobs in parallel, each as a process of `asd-train`."""
 
     def __init__(self, data: Path, out: Path, options: list[str], jobs: int) -> None:
         """options: further arguments of every command."""
@@ -244,9 +244,9 @@ class Runner:
         self._stopped = False
 
     def run(self, jobs: list[Job]) -> list[str]:
-        """Do what is not done; returns what went wrong.
+        """Run what is not done; returns what went wrong.
 
-        Interrupted, it takes its processes along: a run goes on from its last checkpoint.
+        An interruption stops its processes, too; a run resumes from its last checkpoint.
         """
         former = signal.signal(signal.SIGTERM, signal.default_int_handler)
         pool = ThreadPoolExecutor(self.jobs)
@@ -254,7 +254,7 @@ class Runner:
         try:
             teachers: dict[Path, Future[str]] = {}
             futures = []
-            for job in jobs:  # teachers come first, so that nothing waits for what cannot start
+            for job in jobs:  # teachers come first, so that no student waits in vain
                 future = pool.submit(self._do, job, teachers.get(job.teacher or job.folder))
                 futures.append(future)
                 if job.command == "teacher":
@@ -311,7 +311,7 @@ class Runner:
         return f"{job.name} (see {log})" if status else ""
 
     def _stop(self) -> None:
-        """End what still runs, with the loader processes of each."""
+        """Kill what still runs, with its loader processes."""
         with self._lock:
             self._stopped = True
             for process in self._living:

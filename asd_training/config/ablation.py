@@ -16,7 +16,7 @@ class TeacherRow:
     """A teacher of an ablation."""
 
     name: str
-    """Of its folder and its result."""
+    """Name of its folder and its result."""
     config: str
     """Its configuration: a file beside the ablation's."""
     set: dict[str, Any] = field(default_factory=dict)
@@ -28,9 +28,9 @@ class Row:
     """A student of an ablation, one per seed."""
 
     name: str
-    """Of its folders and results."""
+    """Name of its folders and results."""
     title: str
-    """Its line in the report."""
+    """Its title in the report."""
     set: dict[str, Any] = field(default_factory=dict)
     """Changes of the base configuration, key with dots: value."""
     teacher: str | None = None
@@ -42,7 +42,7 @@ class Ablation:
     """What is compared."""
 
     name: str
-    """Of the report's plots."""
+    """Name of the report's plots."""
     title: str
     """Heading of the report."""
     base: str

@@ -27,25 +27,25 @@ class AugmentationConfig:
     larger image is cropped at random from left to right and keeps its lower edge; a smaller one
     shows more sky, and black at a side."""
     rotation: Degrees = 0.0
-    """Largest turn of each image in its plane, in degrees either way."""
+    """Largest rotation of each image in its plane, in degrees either way."""
     flip: bool = False
     """Mirror each image with probability 1/2 without mirroring the world (BEVDet's flip). Exact for
-    positions; but which way an object in the image faces no longer tells its heading, and nothing
-    tells the network so. `bev_flip` has not this flaw."""
+    positions, but headings no longer follow from the image, and the network cannot know which
+    images are mirrored. `bev_flip` does not have this flaw."""
     bev_flip: bool = True
     """Swap left and right of world and images with probability 1/2. (BEVDet's second flip, of front
-    and back, is this one and half a turn.)"""
+    and back, is this one and a rotation by 180 degrees.)"""
     bev_rotation: Degrees = 22.5
-    """Largest turn of the world about z, in degrees either way."""
+    """Largest rotation of the world about z, in degrees either way."""
     bev_scale: tuple[float, float] = (1.0, 1.0)
     """Smallest and largest scale of the world."""
     colour_gain: Share = 0.25
-    """Largest relative change of exposure, one for the rig; single colour channels vary by a fifth
-    of it besides."""
+    """Largest relative change of exposure, the same for the whole rig; each colour channel varies
+    by a fifth of it in addition."""
     colour_offset: Annotated[float, Field(ge=0, le=255)] = 20.0
     """Largest shift of the rig's colours, on the 0-255 scale."""
     camera_dropout: Share = 0.0
-    """Probability that a camera is left out; at least one always stays."""
+    """Probability that a camera is dropped; at least one always stays."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in (("resize", self.resize), ("bev_scale", self.bev_scale)):

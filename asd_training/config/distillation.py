@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the student learns from the teacher, and how much it counts."""
+"""What the student learns from the teacher, and with which weights."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ PRESETS: dict[str, dict[str, str | float | bool]] = {
 """What `asd-train student --distill` sets: nothing, plain L2 features, or the full method.
 
 The losses' scales differ: the gradient of plain L2 on a student's features is about 20 times that
-of adaptive-smooth. The weights were chosen on validation scenes, and beginning with the teacher's
-BEV encoder and head is what helps most (docs/results.md).
+of adaptive-smooth. The weights were chosen on validation scenes. Initialising BEV encoder and head
+from the teacher helps most (docs/results.md).
 """
 
 
 @configuration
 class DistillConfig:
-    """What the student learns from the teacher, and how much it counts. By default nothing."""
+    """What the student learns from the teacher, and with which weights. By default nothing."""
 
     teacher: str | None = None
     """Model directory of the teacher."""
@@ -70,8 +70,8 @@ class DistillConfig:
     adapters: bool = True
     """Compare the student's features through learned 1x1 convolutions, or as they are."""
     alpha: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """How far the teacher's probability, and not its box, tells its quality. Below 1: at 1 a box
-    that misses would be taught."""
+    """Share of the teacher's probability, against the overlap of its box, in its quality. Below 1:
+    at 1 a box that misses would count."""
     discrepancy: Literal["local", "grid"] = "local"
     """What the discrepancy is relative to: the features' energy around the cell (local), or over
     the whole grid (grid)."""
@@ -80,7 +80,7 @@ class DistillConfig:
     levels: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
     """Standard deviations of the Gaussian smoothing in cells, finest first."""
     tau: PositiveFloat = 0.5
-    """Softness of the choice among the levels."""
+    """Temperature of the softmax over the levels."""
     background_floor: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Weight of the features where there is no object."""
     ramp_steps: NonNegativeInt = 500
@@ -88,12 +88,12 @@ class DistillConfig:
 
     @property
     def asks_teacher(self) -> bool:
-        """Whether training asks the teacher anything, beyond where to begin."""
+        """Whether training runs the teacher, beyond initialisation."""
         return {self.cross_modal, self.multi_modal, self.response} != {"none"}
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether there must be a teacher at all."""
+        """Whether a teacher is needed at all."""
         return self.asks_teacher or self.initialise
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ def read_config(cls: type[Run], path: Path | None, changes: list[str] | None = N
 
 
 def commented_yaml(config: Any, indent: str = "") -> str:
-    """A configuration as YAML with every key in it, and above each what it means."""
+    """A configuration as YAML with all its keys, each below a comment that explains it."""
     lines = []
     for name, text in descriptions(type(config)).items():
         comment = f"{indent}# "
@@ -48,7 +48,7 @@ def commented_yaml(config: Any, indent: str = "") -> str:
             lines += [f"{indent}{name}:", commented_yaml(value, indent + "  ")]
         else:
             plain = {name: to_dict(config)[name]}
-            # Lists in one line, and keys each in a line of their own
+            # Lists in one line, keys in one line each
             in_line = None if isinstance(value, (tuple, dict)) else False
             dumped = yaml.safe_dump(plain, default_flow_style=in_line, sort_keys=False)
             lines.append(textwrap.indent(dumped, indent).rstrip())
@@ -76,7 +76,7 @@ def _apply(values: Any, change: str) -> None:
     for parent in parents:
         if isinstance(values, dict):
             child = values.setdefault(parent, {})
-            if parent == "backbone":  # in full, and not by a name, before a part of it is changed
+            if parent == "backbone":  # in full, before a part of it is changed
                 child = values[parent] = to_dict(_backbone(child, change))
             values = child
     if not isinstance(values, dict):

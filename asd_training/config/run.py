@@ -41,7 +41,7 @@ class TrainingConfig:
     learning_rate: PositiveFinite = 2e-3
     """Peak of one cosine cycle after the warm-up."""
     weight_decay: NonNegativeFloat = 0.01
-    """Of AdamW; biases and the scales of normalisations are free of it."""
+    """Of AdamW; not applied to biases and normalisations."""
     warmup_steps: NonNegativeInt = 200
     """Steps of linear growth of the learning rate."""
     gradient_clip: PositiveFinite = 10.0
@@ -53,7 +53,7 @@ class TrainingConfig:
     validate_every: NonNegativeInt = 0
     """Steps between validations on `validate_keyframes` keyframes; 0: only at the end, on all."""
     validate_keyframes: PositiveInt = 100
-    """Keyframes of a validation between, spread over the split."""
+    """Keyframes of a validation during the run, spread over the split."""
     checkpoint_every: PositiveInt = 100
     """Steps between checkpoints."""
     loader_workers: NonNegativeInt = 1
@@ -81,9 +81,9 @@ class StudentRun(TrainingConfig):
     student: StudentConfig = field(default_factory=StudentConfig)
     """Architecture of the student."""
     supervision: PixelSupervision = field(default_factory=PixelSupervision)
-    """What LiDAR tells the feature pixels."""
+    """LiDAR supervision per feature pixel."""
     distillation: DistillConfig = field(default_factory=DistillConfig)
-    """What a teacher tells the student."""
+    """What the student learns from a teacher."""
 
 
 @configuration

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What LiDAR tells the student's feature pixels while it is trained."""
+"""LiDAR supervision per feature pixel, in training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ DEPTH_WEIGHT = 0.5
 
 @configuration
 class PixelSupervision:
-    """Weights of what the keyframe's LiDAR sweep tells the feature pixels; 0 leaves a term out."""
+    """Weights of the losses that the keyframe's LiDAR sweep gives per feature pixel; 0: off."""
 
     camera_depth: NonNegativeFloat = DEPTH_WEIGHT
     """Depth bins of the lift-splat."""
     point_depth: NonNegativeFloat = DEPTH_WEIGHT
     """Depth bins of the simulated points."""
     semantics: NonNegativeFloat = 0.5
-    """Class of the object that the return lies on, through an auxiliary head."""
+    """Class of the object that the LiDAR return lies on, predicted by an auxiliary head."""

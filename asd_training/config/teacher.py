@@ -12,7 +12,7 @@ from asd_perception.configuration import configuration
 from asd_perception.network.config import StudentConfig
 
 MAX_SWEEPS = 10
-"""LiDAR sweeps of a keyframe that can be seen: its own and earlier ones, the lineage's number."""
+"""Most LiDAR sweeps of a keyframe, its own and earlier ones: the usual number for nuScenes."""
 
 
 @configuration
@@ -22,11 +22,11 @@ class TeacherConfig:
     modality: Literal["lidar", "lidar_camera"] = "lidar"
     """lidar_camera, or lidar alone."""
     sweeps: Annotated[int, Field(ge=1, le=MAX_SWEEPS)] = 1
-    """LiDAR sweeps that it sees of a keyframe: its own, and the latest before it."""
+    """LiDAR sweeps per keyframe: its own, and the latest before it."""
     pillar_cells: PositiveInt = 2
     """Pillars along one side of a BEV cell."""
     pillar_channels: PositiveInt = 32
     """Channels of a pillar's feature."""
     network: StudentConfig = field(default_factory=StudentConfig)
-    """All that it has in common with the student: image size, backbone, depth bins, BEV grid, and
-    the widths of BEV, encoder and head. Its `fusion` means nothing here."""
+    """What it has in common with the student: image size, backbone, depth bins, BEV grid, and the
+    widths of BEV, encoder and head. Its `fusion` has no effect here."""

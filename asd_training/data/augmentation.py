@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentations that keep images, rig, boxes, points and depth exactly consistent.
 
-A drawn `Augmentation` is a few exact matrices, and `apply` is the one path from a keyframe to the
-network's input, with or without it:
+A drawn `Augmentation` consists of exact matrices. `apply` is the only path from a keyframe to the
+network's input, with or without augmentation:
 
 - an affine map of each image's pixels (resize, crop, rotation, flip). Together with the intrinsics
-  it is again a pinhole camera that is turned, or mirrored, about its optical axis; the turn goes
-  into the camera's pose, so the network needs to know nothing of augmentation, and its conditions
-  see a tilted "up" in a tilted image;
+  it is again a pinhole camera, rotated or mirrored about its optical axis. The rotation goes into
+  the camera's pose, so the network needs to know nothing of augmentation, and its conditioning
+  sees a tilted "up" in a tilted image;
 - a similarity of the world in base_link (flip, rotation, scale), applied to points, boxes,
-  velocities and camera positions alike. It moves no pixel, but for the left-right flip, which
-  mirrors the images as well and leaves every pose a rotation. Scaling by s scales depths by s, and
-  the cameras' height above ground, from which the network can tell, with them;
+  velocities and camera positions alike. It moves no pixel, except for the left-right flip, which
+  mirrors the images as well, so that every pose stays a rotation. Scaling by s scales depths by s,
+  and with them the cameras' height above ground, from which the network can infer s;
 - a change of exposure;
-- cameras that are left out.
+- dropped cameras.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ from asd_training.data.nuscenes import Annotations
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One drawn augmentation of a frame of N cameras.
+    """A drawn augmentation of a frame of N cameras.
 
     image_warps: (N, 3, 3) affine maps of the pixels of the network's input, before the flips.
-    image_flips: (N,) bool, images mirrored alone. bev_flip: world and images mirrored.
-    bev_angle in rad, bev_scale: of the world, after the flip. colour_gain: (3,) a colour channel,
-    colour_offset. dropped: (N,) bool, cameras left out.
+    image_flips: (N,) bool, images mirrored without the world. bev_flip: world and images mirrored.
+    bev_angle in rad, bev_scale: of the world, after the flip. colour_gain: (3,) per colour channel,
+    colour_offset. dropped: (N,) bool, cameras removed.
     """
 
     image_warps: Array
@@ -82,7 +82,7 @@ class Augmentation:
         input_size: tuple[int, int],
         random: np.random.Generator,
     ) -> Augmentation:
-        """One at random, for images of the network's input_size (rows, columns)."""
+        """A random one, for images of the network's input_size (rows, columns)."""
         bev_flip = config.bev_flip and random.random() < 0.5
         turn = np.deg2rad(config.bev_rotation)
         bev_angle = random.uniform(-turn, turn)
@@ -102,11 +102,11 @@ class Augmentation:
 
 
 class NetworkFrame(NamedTuple):
-    """One keyframe as the network sees it, and what stands around the robot.
+    """One keyframe as the network sees it, with its objects and points.
 
     images (N, rows, columns, 3) uint8 RGB; intrinsics (N, 3, 3) of these images, upper triangular
     with positive focal lengths; ego_from_camera (N, 4, 4), orthogonal, with determinant -1 where an
-    image was mirrored alone; objects; points (P, 3) in base_link.
+    image was mirrored without the world; objects; points (P, 3) in base_link.
     """
 
     images: NDArray[np.uint8]
@@ -127,12 +127,12 @@ def apply(
 ) -> NetworkFrame:
     """The network's input from a keyframe's rectified images, augmented.
 
-    images: one (height, width, 3) uint8 RGB a camera, in full or reduced; points (P, 3) and objects
-    in base_link; input_size: (rows, columns). A dropped camera keeps its image, so that batch
-    statistics stay those of real images, but stands where it sees nothing of the world
-    (ABSENT_CAMERA); objects that no other camera sees are left out, unless the network sees the
-    points on them (sees_lidar).
-    Raises UserError where an image has not the size that its calibration says.
+    images: one (height, width, 3) uint8 RGB per camera, full size or reduced; points (P, 3) and
+    objects in base_link; input_size: (rows, columns). A dropped camera keeps its image, so that
+    batch statistics stay those of real images, but gets a pose from which it sees nothing of the
+    world (ABSENT_CAMERA). Objects that no other camera sees are removed, unless the
+    network sees the points on them (sees_lidar).
+    Raises UserError if an image does not have its calibration's size.
     """
     flips = augmentation.image_flips ^ augmentation.bev_flip
     pixels = np.empty((len(images), *input_size, 3), np.uint8)
@@ -180,12 +180,12 @@ def apply(
 def warp_image(
     image: NDArray[np.uint8], input_from_image: Array, input_size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """An image (height, width, 3) seen through any affine map of its pixels, black beside it.
+    """An image (height, width, 3) under an affine map of its pixels, black outside.
 
     input_from_image (3, 3), pixel centres at integers; input_size: (rows, columns) of the result.
-    A large image is first area-averaged over blocks of whole pixels (OpenCV is ten times as fast
-    at that as at others) to no less than the result's resolution, so that the bilinear warp that
-    follows averages nearly the same area as `preprocess` does.
+    A large image is first area-averaged over blocks of whole pixels, for which OpenCV is ten times
+    as fast as for other ratios, to no less than the result's resolution. The bilinear warp after
+    it then averages nearly the same area as `preprocess`.
     """
     height, width = image.shape[:2]
     block = int(1 / np.sqrt(abs(np.linalg.det(input_from_image))))
@@ -200,11 +200,11 @@ def warp_image(
 
 
 def pinhole_and_turn(matrices: Array) -> tuple[Array, Array]:
-    """Split affinely mapped intrinsics into pinhole cameras turned about their optical axes.
+    """Split affinely mapped intrinsics into pinhole cameras rotated about their optical axes.
 
     matrices (N, 3, 3) = affine map @ intrinsics. Returns intrinsics (N, 3, 3), upper triangular
     with positive focal lengths, and turns (N, 4, 4) from the old to the new optical frames:
-    matrices = intrinsics @ turns[:, :3, :3]. A turn is orthogonal and leaves depth alone; its
+    matrices = intrinsics @ turns[:, :3, :3]. A turn is orthogonal and preserves depth; its
     determinant is -1 where the map mirrors. (The RQ decomposition of the upper left 2x2 block.)
     """
     row_x, row_y = matrices[:, 0, :2], matrices[:, 1, :2]
@@ -225,7 +225,7 @@ def pinhole_and_turn(matrices: Array) -> tuple[Array, Array]:
 def jitter_colour(
     images: NDArray[np.uint8], gain: NDArray[np.float64], offset: float
 ) -> NDArray[np.uint8]:
-    """Images (N, H, W, 3) with another exposure: gain a colour channel (3,), one offset."""
+    """Images (N, H, W, 3) with another exposure: a gain per colour channel (3,), one offset."""
     levels = np.arange(256)[:, None] * gain + offset
     table = np.clip(levels.round(), 0, 255).astype(np.uint8)  # (256, 3)
     if not len(images):

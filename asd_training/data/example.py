@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rig and images to benchmark with: six cameras about as nuScenes mounts them."""
+"""A rig and images for benchmarks: six cameras mounted roughly as in nuScenes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JPEG_QUALITY = 75
 
 
 def example_rig() -> CameraRig:
-    """Six cameras around the robot, about as nuScenes mounts them."""
+    """Six cameras around the robot, mounted roughly as in nuScenes."""
     poses = []
     for heading in np.deg2rad([55, 0, -55, 110, 180, -110]):
         body = transform_from([np.cos(heading / 2), 0, 0, np.sin(heading / 2)], [0.8, 0, 1.5])
@@ -36,7 +36,7 @@ def example_rig() -> CameraRig:
 
 
 def example_images() -> list[Any]:
-    """Six images of soft blobs; as JPEG 0.16 MB each, about as nuScenes' photographs."""
+    """Six images of soft blobs; as JPEG 0.16 MB each, similar to nuScenes' photographs."""
     random = np.random.default_rng(0)
     small = random.integers(0, 256, (len(CAMERAS), HEIGHT // 24, WIDTH // 24, 3), dtype=np.uint8)
     return [cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) for image in small]
@@ -45,7 +45,7 @@ def example_images() -> list[Any]:
 def drawn_street(rig: CameraRig) -> list[Any]:
     """What a rig's cameras see of a street drawn with flat colours: boxes on grey ground.
 
-    For comparisons that want objects where a network may find some, without a dataset.
+    For comparisons that need objects which a network can find, without a dataset.
     """
     random = np.random.default_rng(0)
     places = [(x, y) for x in (-30.0, -18.0, -8.0, 8.0, 16.0, 28.0) for y in (-6.0, -2.5, 2.5, 6.0)]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A nuScenes-format folder without its tables: what training asks of a keyframe, in flat arrays.
+"""What training needs of a nuScenes-format folder's keyframes, in flat arrays instead of tables.
 
-nuScenes trainval has gigabytes of JSON tables: slow to parse, larger still as Python objects, and
-copied page by page into every DataLoader worker by reference counting. The index is built from them
-once, through the functions of nuscenes.py that define our conventions, kept in a file beside the
-dataset, and loaded at every later start. Forked workers share its arrays.
+nuScenes trainval has gigabytes of JSON tables. They are slow to parse, larger still as Python
+objects, and reference counting copies them page by page into every DataLoader worker. The index is
+built from them once, through the functions of nuscenes.py that define our conventions, kept in a
+file beside the dataset, and loaded at every later start. Forked workers share its arrays.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from asd_training.data.nuscenes import (
 )
 
 FORMAT = 3
-"""Raise it when the meaning of a stored array changes, be it by a change in nuscenes.py."""
+"""Increment it when the meaning of a stored array changes, also through a change in nuscenes.py."""
 
 MIN_DISTANCE = 1.0
-"""LiDAR points nearer to the sensor than this (m) in both x and y are of the own vehicle."""
+"""LiDAR points closer to the sensor than this (m) in both x and y lie on the own vehicle."""
 
 _Arrays = dict[str, NDArray[Any]]
 
@@ -104,10 +104,10 @@ class KeyframeIndex:
 
     @classmethod
     def open(cls, root: str | Path, version: str | None = None) -> KeyframeIndex:
-        """The index of a dataset, from its file where that is still true, else built and kept.
+        """The index of a dataset, from its file if that is up to date, otherwise built and saved.
 
-        The file is true as long as the tables have the size and time of change, or else the
-        content, that they had. Of many processes that find none, one builds it while the others
+        The file is up to date while the tables have the size and modification time, or else the
+        content, that they had. If several processes find none, one builds it while the others
         wait.
 
         Raises UserError if the dataset is incomplete or its tables do not fit together.
@@ -117,8 +117,8 @@ class KeyframeIndex:
         identity = _identity(version)
         files = index_files(root, version)
         tables = [root / version / f"{table}.json" for table in TABLES]
-        # Stats and digests are taken before the tables are read: a change meanwhile is seen at the
-        # next start.
+        # Stats and digests are taken before the tables are read, so that a change in between is
+        # noticed at the next start.
         stats = np.array([(s.st_size, s.st_mtime_ns) for s in map(os.stat, tables)], np.int64)
         arrays, _ = _look(files, identity, stats, tell=False)
         if arrays is None:
@@ -148,7 +148,7 @@ class KeyframeIndex:
     def split(self, name: str) -> NDArray[np.int64]:
         """The keyframes of a split, ascending: official, or of splits.json as it is now.
 
-        Raises UserError for an unknown split; one of which the dataset has no scene is empty.
+        Raises UserError for an unknown split; a split without a scene in the dataset is empty.
         """
         wanted = split_scene_names(self.root, self.version, name)
         scenes = [scene.decode() in wanted for scene in self.scene_names]
@@ -215,7 +215,7 @@ class KeyframeIndex:
     def lidar(self, i: int, sweeps: int | None = None) -> NDArray[np.float32]:
         """The points (P, 5) of the keyframe's sweeps: x, y, z, intensity, time lag in seconds.
 
-        sweeps: take only the latest so many; None: all.
+        sweeps: only this many of the latest; None: all.
 
         x, y, z are in base_link at the reference time. Points on the own vehicle are left out, as
         by the devkit's `LidarPointCloud.from_file_multisweep`.
@@ -247,7 +247,7 @@ _ARRAYS = [field.name for field in fields(KeyframeIndex)][2:]  # all but root an
 
 
 def index_files(root: str | Path, version: str) -> list[Path]:
-    """Where the index of a dataset is looked for and kept: in it, or else in the user's cache."""
+    """Where the index of a dataset may be: in the dataset, or else in the user's cache."""
     root = Path(root)
     name = f"{version}.npz"
     files = [root / ".asd_index" / name]
@@ -259,7 +259,7 @@ def index_files(root: str | Path, version: str) -> list[Path]:
 
 
 def _identity(version: str) -> bytes:
-    """What an index file must begin with for its numbers to mean what this program means."""
+    """What an index file must start with to be readable by this program."""
     meaning = (FORMAT, version, MAX_SWEEPS, CAMERAS, CLASSES, ATTRIBUTES)
     return json.dumps(meaning).encode()
 
@@ -280,7 +280,7 @@ def _digests(tables: list[Path]) -> NDArray[np.uint8]:
 
 
 def _read(file: Path, identity: bytes, tell: bool) -> _Arrays | None:
-    """The arrays of an index file; None, and a line on stderr, if it is not a sound one."""
+    """The arrays of an index file; None, and a line on stderr, if the file is unusable."""
     try:
         with np.load(file, allow_pickle=False) as content:
             if content["identity"].item() != identity:
@@ -299,7 +299,7 @@ def _read(file: Path, identity: bytes, tell: bool) -> _Arrays | None:
 def _look(
     files: list[Path], identity: bytes, stats: NDArray[np.int64], tell: bool
 ) -> tuple[_Arrays | None, list[_Arrays]]:
-    """The index of tables with these stats, or None and the indices of tables with others.
+    """The index of tables with these stats; otherwise None and the indices of other tables.
 
     tell: say which files are unusable.
     """
@@ -314,7 +314,7 @@ def _look(
 
 
 def _write(files: list[Path], arrays: _Arrays) -> None:
-    """Write the first file that can be written; if none can, say so and go on without."""
+    """Write the first file that can be written; if none can, say so and continue."""
     for file in files:
         try:
             with atomic_file(file) as temporary:
@@ -329,8 +329,8 @@ def _write(files: list[Path], arrays: _Arrays) -> None:
 def _alone(files: list[Path]) -> Iterator[None]:
     """Wait while another process is in here for the same dataset.
 
-    By a lock, which ends with its process, on a file beside the first of `files` whose place can be
-    written; where there is no such place nobody waits, since nothing could be found after it.
+    The lock, which ends with its process, is on a file beside the first of `files` whose folder can
+    be written. Without such a folder nobody waits, since no index could be saved.
     """
     for file in files:
         path = file.with_suffix(".lock")

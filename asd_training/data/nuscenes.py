@@ -4,8 +4,8 @@
 nuScenes keeps boxes in the global frame with sizes as (width, length, height); everything that
 leaves this file is in base_link at the frame's reference time, with (length, width, height).
 
-The reference time of a keyframe is the stamp of its latest camera image: the only time that the
-robot, which has no LiDAR, can know as well. It lies within a millisecond of the LiDAR stamp.
+The reference time of a keyframe is the stamp of its latest camera image: the only time that a robot
+without LiDAR can know as well. It lies within a millisecond of the LiDAR stamp.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CameraFrame:
     """One keyframe as the detector sees it.
 
     stamp_us: the reference time in microseconds. global_from_ego: (4, 4) ego pose at that time.
-    image_paths: one a camera, in the rig's order.
+    image_paths: one per camera, in the rig's order.
     """
 
     sample_token: str
@@ -94,7 +94,7 @@ class Annotations:
 
 
 def dataset_version(root: str | Path, version: str | None = None) -> str:
-    """The version to read of a nuScenes-format folder; `None` names the only one there.
+    """The version to read of a nuScenes-format folder; None means the only one there.
 
     Raises UserError if the folder, the version or a table is missing.
     """
@@ -115,7 +115,7 @@ def dataset_version(root: str | Path, version: str | None = None) -> str:
 
 
 def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
-    """Open a nuScenes-format folder; `version` may be left out where the folder holds only one.
+    """Open a nuScenes-format folder; `version` may be omitted if the folder holds only one.
 
     Raises UserError if the folder, the version or a table is missing or unreadable.
     """
@@ -130,9 +130,9 @@ def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
 
 
 def split_scene_names(root: str | Path, version: str, split: str) -> set[str]:
-    """The names of a split's scenes, also of those that the dataset lacks; reads no table.
+    """The names of a split's scenes, whether the dataset has them or not; reads no table.
 
-    The devkit knows the official splits; others stand in the version folder's splits.json.
+    The devkit knows the official splits; others are in the version folder's splits.json.
     Raises UserError for an unknown split.
     """
     place = SimpleNamespace(dataroot=str(root), version=version)  # all that the devkit asks for
@@ -179,8 +179,8 @@ def global_from_ego(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:
 def reference_from_sensor(
     nusc: NuScenes, sample_data: dict[str, Any], global_from_reference: Array
 ) -> Array:
-    """From a sensor at its own stamp to the ego frame (4, 4) of a reference time: ego motion
-    between the two is folded in."""
+    """From a sensor at its own stamp to the ego frame (4, 4) of a reference time, including the
+    ego motion between the two."""
     return (
         inverse(global_from_reference)
         @ global_from_ego(nusc, sample_data)
@@ -216,9 +216,9 @@ def read_images(
 ) -> list[NDArray[np.uint8]]:
     """The images of a frame, (height, width, 3) uint8 RGB each.
 
-    input_size: (rows, columns) of the network that they are for, which needs no finer ones; None:
-    in full. Raises UserError, which names the file that is missing, damaged or not of the tables'
-    size.
+    input_size: (rows, columns) of the network's input; larger images may be read at reduced size.
+    None: full size. Raises UserError that names a file which is missing, damaged or not of the
+    tables' size.
     """
     images = []
     for path, size in zip(frame.image_paths, frame.rig.image_sizes.tolist(), strict=True):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order in which a run sees its keyframes, fixed by the seed and a sample's place in the run.
+"""The order in which a run sees its keyframes; it depends only on the seed and a sample's position.
 
-Nothing is remembered between samples, so a resumed run, or one of several processes, continues
-the stream at any place.
+No state is kept between samples, so a resumed run, or one of several processes, can start at any
+position.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from asd_training.data.samples import KeyframeDataset, TrainingSample
 
 
 class TrainingStream(Dataset[TrainingSample]):
-    """Pass after pass over some keyframes, each in an order of its own, augmented afresh.
+    """Pass after pass over some keyframes, each with its own order and augmentation.
 
-    weights (K,): how often each keyframe is drawn, on average; None takes each once a pass.
+    weights (K,): how often each keyframe is drawn, on average; None: each once per pass.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class TrainingStream(Dataset[TrainingSample]):
 
 
 class StepBatches(Sampler[list[int]]):
-    """The places of a TrainingStream that one of several processes takes, batch by batch.
+    """The positions of a TrainingStream that one of several processes takes, batch by batch.
 
-    Batch b of all processes together covers consecutive places. `first` batches are done already;
-    the length still counts all `batches`, as Lightning expects of a loader in mid-run.
+    Batch b of all processes together covers consecutive positions. `first` batches are done
+    already; the length still counts all `batches`, as Lightning expects of a loader in mid-run.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class StepBatches(Sampler[list[int]]):
 
 
 def class_balanced_weights(counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """The probability with which to draw each keyframe, as TrainingStream does.
+    """The probability with which TrainingStream draws each keyframe.
 
     counts: (K, C) objects of each class in each keyframe. Returns (K,), summing to 1.
 
-    Each of the classes that occur at all takes an equal share of the draws and spreads it evenly
-    over the keyframes that show it: the expected form of DS sampling in CBGS (Zhu et al. 2019,
+    Each class that occurs takes an equal share of the draws, spread evenly over the keyframes that
+    show it: the expectation of DS sampling in CBGS (Zhu et al. 2019,
     arXiv 1908.09492), which draws a fixed list. As there, a keyframe without objects is not drawn;
-    only where none has any are all drawn alike.
+    if no keyframe has any, all are drawn equally.
     """
     shows = np.asarray(counts) > 0  # (K, C)
     keyframes = shows.sum(axis=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the network should have said: training targets from annotated boxes and LiDAR."""
+"""Training targets from annotated boxes and LiDAR."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asd_perception.network.view_transform import depth_bin_index
 from asd_training.data.nuscenes import Annotations
 
 MAX_OBJECTS = 160
-"""Annotated objects kept a frame, nearest first; fixes the shape of a batch."""
+"""Annotated objects kept per frame, nearest first; fixes the shape of a batch."""
 
 MAX_RADIUS = 8
 """Radius in cells of the widest Gaussian disc; fixes its window. A 15 m trailer has 6 at 0.4 m."""
@@ -49,7 +49,7 @@ class DetectionTargets(NamedTuple):
 
 
 class PixelTargets(NamedTuple):
-    """What LiDAR tells of the image features of one frame, or of a batch with a leading axis B.
+    """LiDAR targets per feature pixel of one frame, or of a batch with a leading axis B.
 
     depth_bins (N, h, w) int64: the depth bin of the nearest return in each feature pixel;
     classes (N, h, w) int64: the class of the object it lies on, or BACKGROUND. Both are UNKNOWN

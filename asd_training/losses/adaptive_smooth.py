@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adaptive-smooth distillation: how finely the student must match follows how far off it is.
+"""Adaptive-smooth distillation: the granularity of the alignment follows the discrepancy.
 
 The abstract: LiDAR and camera features differ, which makes aligning them hard; adaptive-smooth
 distillation optimises the granularity of the alignment by the feature discrepancy. The formula is
-this project's own reading of that (Zhao et al., AAAI 2026, of which only the abstract is at hand).
+this project's own reading of that (Zhao et al., AAAI 2026; only the abstract was available).
 
 With T' and S' the teacher's and the adapted student's features, standardised per sample and
 channel over the grid, and D = S' - T':
@@ -16,20 +16,19 @@ channel over the grid, and D = S' - T':
     L = sum_x m(x) sum_k w_k(x) mean_c smoothL1(G_k D)(x) / sum_x m(x)
 
 G_k smooths by a Gaussian of sigma_k cells (by default 0, 1, 2, 4), and being linear it is applied
-to the difference. Where the two agree the alignment is cell by cell; where they are far apart only
-the structure of a region is asked for; and the demand sharpens by itself as the student learns.
+to the difference. Where the two agree they are aligned cell by cell; where they are far apart,
+only the structure of a region is compared. As the student learns, the alignment becomes finer.
 
-Most cells of a BEV grid are empty, so that after standardising the energy is 0.04 in the median
-cell and 11 at objects. There e(D) alone is 13 for a student that was not distilled: every object
-would be asked for at the coarsest level, whether the features agree or not. Seen against the energy
-that lies there, d means at objects what it means elsewhere. `discrepancy="grid"` is d = e(D), to
-compare with.
+Most cells of a BEV grid are empty, so after standardising the energy is 0.04 in the median cell and
+11 at objects. There e(D) alone is 13 for an undistilled student: every object would be compared at
+the coarsest level, whether the features agree or not. Relative to the local energy, d means the
+same everywhere. `discrepancy="grid"` is d = e(D), for comparison.
 
-What a Gaussian of sigma_k leaves varies little within sigma_k cells (of what is too fine for that
-step, less than 1 % of the amplitude), so level k is evaluated once in each block of sigma_k x
-sigma_k cells, at its centre, and weighted with the block's sum of m w_k: a quarter of the work at
-sigma 2, a sixteenth at 4. The loss's gradient then points where that at every cell does (cosine
-0.999 even on white noise; blocks twice as wide would give 0.95).
+A map smoothed by a Gaussian of sigma_k varies little within sigma_k cells (less than 1 % of the
+amplitude remains of what is finer), so level k is evaluated once per block of sigma_k x sigma_k
+cells, at its centre, and weighted with the block's sum of m w_k: a quarter of the work at sigma 2,
+a sixteenth at 4. The gradient has the direction of the one computed at every cell (cosine 0.999
+even on white noise; blocks twice as wide would give 0.95).
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ from asd_training.losses.detection import shared_count
 from asd_training.losses.features import channel_mean, standardised_pair
 
 ENERGY_FLOOR = 0.1
-"""Energy, of 1 in the mean over the grid, below which a cell holds nothing that could differ."""
+"""Energy (its mean over the grid is 1) below which a cell counts as empty."""
 
 
 class AdaptiveSmooth(NamedTuple):
-    """The loss, a scalar; and to look at, without gradient: discrepancy d in [0, inf) and
+    """The loss, a scalar; and for inspection, without gradient: discrepancy d in [0, inf) and
     granularity g in [0, K], both (B, H, W)."""
 
     loss: Tensor
@@ -67,7 +66,7 @@ def adaptive_smooth_loss(
     tau: float = 0.5,
     discrepancy: str = "local",
 ) -> AdaptiveSmooth:
-    """The loss of teacher T (no gradient goes there) and adapted student S (B, C, H, W).
+    """The loss of teacher T (which gets no gradient) and adapted student S (B, C, H, W).
 
     mask: m (B, 1, H, W). levels: sigma_k in cells, finest first. discrepancy: "local", or "grid"
     for d(x) = e(D). Computed in float32, or wider if the inputs are.
@@ -98,7 +97,7 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
     """Maps (B, C, H, W) under a Gaussian of `sigma` cells, at the centre of each block of cells.
 
     Blocks are at most `sigma` cells wide and high; a sigma of 1 or less leaves every cell a block.
-    At the border the Gaussian's part inside the grid counts in full: a constant stays constant.
+    At the border the Gaussian is normalised over its part inside the grid: constants stay constant.
     """
     if sigma == 0:
         return maps
@@ -109,7 +108,7 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
 def _gaussian(size: int, sigma: float, like: Tensor) -> Tensor:
     """The matrix (size / block, size) that smooths along one axis; each row sums to 1.
 
-    A dense product: at 128 cells as quick on a CPU as a separable convolution, and exact.
+    A dense product: at 128 cells as fast on a CPU as a separable convolution, and exact.
     """
     block = next(n for n in range(max(1, int(sigma)), 0, -1) if size % n == 0)
     cells = torch.arange(size, dtype=like.dtype, device=like.device)
@@ -125,7 +124,7 @@ def energy(maps: Tensor, channels: Tensor) -> Tensor:
 
 
 def _soft_choice(granularity: Tensor, levels: int, tau: float) -> Tensor:
-    """w (B, K + 1, H, W): how much each level counts at a granularity (B, H, W); sums to 1."""
+    """w (B, K + 1, H, W): weight of each level at a granularity (B, H, W); sums to 1."""
     level = torch.arange(levels, device=granularity.device)[:, None, None]
     return (-((level - granularity[:, None]) ** 2) / tau).softmax(dim=1)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The student's objective on ground truth: detection losses, and what LiDAR tells the pixels."""
+"""The objective on ground truth: detection losses, and LiDAR supervision per pixel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATTRIBUTE_WEIGHT = 0.1
 DEPTH_WEIGHT = 0.5
 
 OBJECT_PIXEL_WEIGHT = 5.0
-"""Weight of a feature pixel on an object against one on the background, which fills the images."""
+"""Weight of a feature pixel on an object, relative to one on the background."""
 
 
 def student_objective(
@@ -33,7 +33,7 @@ def student_objective(
     """All terms of the loss, weighted; the loss is their sum.
 
     semantics (B, N, 11, h, w): class logits of the image features, the background last; None where
-    nobody asks for them.
+    they are not trained.
     """
     terms = detection_losses(output.head, objects)
     for name, weight, logits, target in (
@@ -53,7 +53,7 @@ def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str,
     velocity = at_cells(output.velocity, targets.cells)  # (B, M, 2)
     attribute = at_cells(output.attribute, targets.cells)  # (B, M, 8)
 
-    # Masks, and no selections: on a GPU, those would wait for the number of what is selected.
+    # Masks instead of selections, which on a GPU would wait for the number of selected elements.
     known = targets.valid & torch.isfinite(targets.velocities).all(-1)
     velocities = targets.velocities.nan_to_num()
     attributes = torch.where(targets.valid, targets.attributes, NO_ATTRIBUTE)
@@ -90,7 +90,7 @@ def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def pixel_loss(logits: Tensor, target: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy over the feature pixels that LiDAR hit; those on objects count for more.
+    """Cross-entropy over the feature pixels that LiDAR hit; those on objects have a larger weight.
 
     logits (B, N, K, h, w); target and classes (B, N, h, w) int64, as in PixelTargets.
     """
@@ -102,11 +102,11 @@ def pixel_loss(logits: Tensor, target: Tensor, classes: Tensor) -> Tensor:
 
 
 def shared_count(count: Tensor, minimum: float = 1) -> Tensor:
-    """What a sum over this process's `count` things is divided by to be their mean, in float32.
+    """The divisor that makes a sum over this process's `count` elements their mean, in float32.
 
-    The count, but at least `minimum`. In a distributed run it is a process's share of the count of
-    all: data-parallel training averages the processes' gradients, and losses divided by this have
-    the gradient that one process with the whole batch would have.
+    The count, but at least `minimum`. In a distributed run it is the mean count over all processes:
+    data-parallel training averages the processes' gradients, and losses divided by this have the
+    gradient that one process with the whole batch would have.
     """
     count = count.detach().float()
     processes = 1

@@ -49,8 +49,8 @@ class DistillationObjective(nn.Module):
     ) -> dict[str, Tensor]:
         """All terms at an optimiser step, weighted; the loss is their sum.
 
-        Of the teacher are used head, lidar_bev and fused_bev; no gradient goes there. Both saw the
-        same batch, whose objects are `targets`.
+        Uses the teacher's head, lidar_bev and fused_bev, which get no gradient. Both networks saw
+        the same batch, whose objects are `targets`.
         """
         config = self.config
         ramp = min(1.0, step / config.ramp_steps) if config.ramp_steps else 1.0
@@ -62,7 +62,7 @@ class DistillationObjective(nn.Module):
         terms = {}
         for name, adapter in self.adapters.items():
             theirs, ours = pairs[name]
-            assert ours is not None  # a camera-only student takes no cross-modal distillation
+            assert ours is not None  # a camera-only student has no cross-modal distillation
             loss = self._feature_loss(getattr(config, name), theirs, adapter(ours), mask)
             terms[name] = getattr(config, f"{name}_weight") * loss
         if config.response != "none":

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain feature distillation, to compare with: a masked L2 distance cell by cell.
+"""Plain feature distillation, for comparison: a masked L2 distance per cell.
 
     L = sum_x m(x) mean_c (S'(x) - T'(x))^2 / sum_x m(x)
 
 with S' and T' standardised as in adaptive_smooth.py. It is the form of SimDistill (Zhao et al.,
-AAAI 2024, arXiv 2303.16818), which the adaptive-smooth loss has to beat.
+AAAI 2024, arXiv 2303.16818), the baseline of the adaptive-smooth loss.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from asd_training.losses.features import channel_mean, standardised_difference
 
 
 def feature_l2_loss(teacher: Tensor, student: Tensor, mask: Tensor) -> Tensor:
-    """The loss of teacher T (no gradient goes there) and adapted student S (B, C, H, W).
+    """The loss of teacher T (which gets no gradient) and adapted student S (B, C, H, W).
 
     mask: m (B, 1, H, W). Computed in float32, or wider if the inputs are.
     """

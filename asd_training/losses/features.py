@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from asd_training.data.targets import DetectionTargets
 
 MIN_VARIANCE = 1e-5
-"""A channel that varies less than this over the grid says nothing."""
+"""A channel that varies less than this over the grid is inactive."""
 
 
 class Adapter(nn.Conv2d):
     """The student's channels to the teacher's, (B, C_S, H, W) to (B, C_T, H, W), cell by cell.
 
     Starts as the identity where both have as many channels. It needs no bias, which standardising
-    would take away again.
+    would remove.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:
@@ -29,24 +29,24 @@ class Adapter(nn.Conv2d):
 def standardised_difference(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
     """Student minus teacher, each standardised per sample and channel over the grid.
 
-    LiDAR and cameras differ in scale and offset, which do not matter. teacher (no gradient goes
-    there) and student: (B, C, H, W). Channels that are constant in the teacher have nothing to
-    teach: there the difference is 0.
-    Returns the difference (B, C, H, W) in float32 or wider, and how many channels speak (B).
+    This removes scale and offset, in which LiDAR and cameras differ. teacher (which gets no
+    gradient) and student: (B, C, H, W). Channels that are constant in the teacher are inactive:
+    there the difference is 0.
+    Returns the difference (B, C, H, W) in float32 or wider, and the number of active channels (B).
     """
     teacher, student, channels = standardised_pair(teacher, student)
     return student - teacher, channels
 
 
 def standardised_pair(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The two whose difference `standardised_difference` is, and how many channels speak (B)."""
+    """The two operands of `standardised_difference`, and the number of active channels (B)."""
     if teacher.shape != student.shape:
         raise ValueError(
             f"teacher {tuple(teacher.shape)} and student {tuple(student.shape)} differ"
         )
     teacher, student = (_at_least_float32(maps) for maps in (teacher.detach(), student))
-    speaks = teacher.var(dim=(2, 3), correction=0) > MIN_VARIANCE  # (B, C)
-    return _standardised(teacher, speaks), _standardised(student, speaks), speaks.sum(dim=1)
+    active = teacher.var(dim=(2, 3), correction=0) > MIN_VARIANCE  # (B, C)
+    return _standardised(teacher, active), _standardised(student, active), active.sum(dim=1)
 
 
 def object_mask(targets: DetectionTargets, floor: float) -> Tensor:
@@ -55,7 +55,7 @@ def object_mask(targets: DetectionTargets, floor: float) -> Tensor:
 
 
 def channel_mean(maps: Tensor, channels: Tensor) -> Tensor:
-    """Mean (B, H, W) of maps (B, C, H, W) over the `channels` (B) that speak; the others are 0."""
+    """Mean (B, H, W) of maps (B, C, H, W) over the `channels` (B) active ones; the others are 0."""
     return maps.sum(dim=1) / channels.clamp(min=1)[:, None, None]
 
 
@@ -63,13 +63,13 @@ def _at_least_float32(maps: Tensor) -> Tensor:
     return maps.to(torch.promote_types(maps.dtype, torch.float32)).contiguous()
 
 
-def _standardised(maps: Tensor, speaks: Tensor) -> Tensor:
-    """Mean 0 and variance 1 over the grid where the channel speaks, else 0.
+def _standardised(maps: Tensor, active: Tensor) -> Tensor:
+    """Mean 0 and variance 1 over the grid where the channel is active, else 0.
 
-    As a batch normalisation of one sample with B * C channels: that is one kernel each way.
+    As a batch normalisation of one sample with B * C channels: one kernel forward, one backward.
     """
     one_sample = maps.reshape(1, -1, *maps.shape[2:])
-    scale = speaks.flatten().to(maps.dtype)
+    scale = active.flatten().to(maps.dtype)
     result = F.batch_norm(
         one_sample, None, None, weight=scale, training=True, eps=MIN_VARIANCE / 100
     )

@@ -2,8 +2,8 @@
 """Soft-weighted response distillation: the student mimics the teacher where the teacher is good.
 
 The abstract: it lets the student selectively mimic the teacher's high-quality outputs. The formula
-is this project's own reading of that (Zhao et al., AAAI 2026, of which only the abstract is at
-hand). The teacher's answer to annotated object i is what its head says at the object's cell: the
+is this project's own reading of that (Zhao et al., AAAI 2026; only the abstract was available).
+The teacher's output for annotated object i is what its head gives at the object's cell: the
 probability p_T,i of the object's class and the box b_T,i. Its quality is
 
     q_i = p_T,i^alpha IoU_BEV(b_T,i, b_GT,i)^(1 - alpha)    in [0, 1]; 0: the box misses
@@ -17,12 +17,12 @@ probability p_T,i of the object's class and the box b_T,i. Its quality is
 
 both divided by the number of objects. The heatmap's cost is the quality focal loss (Li et al.,
 NeurIPS 2020, arXiv 2006.04388, beta = 2) with the teacher as the target; all classes count, so that
-the student sees which ones the teacher holds for alike. An object that the teacher misses has
-q = 0: its disc teaches nothing, not even that the place is empty.
+the student sees which ones the teacher finds similar. An object that the teacher misses has q = 0:
+its disc has no effect, not even as background.
 
-LiDAR shows where an object is better than which way it faces: a teacher that turns a truck round
-still overlaps it perfectly, and a_i keeps that from the student, whose images show the front. A
-barrier's two sides are alike (the angle counts twice); a cone faces nowhere (a_i = 1).
+LiDAR shows an object's position better than its heading: a box that is turned round still overlaps
+perfectly. a_i keeps such headings from the student, whose images show the front. A barrier's two
+sides are equal (the angle is doubled); a cone has no heading (a_i = 1).
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from asd_training.losses.detection import BOX_WEIGHT, at_cells, shared_count
 from asd_training.losses.rotated_iou import bev_iou
 
 EMPTY = 0.05
-"""The teacher holds a cell for empty if it gives every class less than this probability."""
+"""A cell counts as empty if the teacher gives every class less than this probability."""
 
 BACKGROUND_WEIGHT = 0.1
-"""Weight of such a cell against 1 at an object that the teacher finds perfectly."""
+"""Weight of such a cell, relative to 1 at an object that the teacher finds perfectly."""
 
 
 def response_losses(
@@ -54,9 +54,9 @@ def response_losses(
     *,
     soft: bool = True,
 ) -> dict[str, Tensor]:
-    """The terms response_heatmap and response_boxes. No gradient goes to the teacher.
+    """The terms response_heatmap and response_boxes. The teacher gets no gradient.
 
-    soft=False is the plain form to compare with: each q and a is 1, whatever the teacher says.
+    soft=False is the plain form for comparison: each q and a is 1.
     """
     with torch.autocast(student.heatmap.device.type, enabled=False):
         with torch.no_grad():
@@ -79,7 +79,7 @@ def response_losses(
 def response_quality(
     teacher: HeadOutput, targets: DetectionTargets, grid: BevGrid, alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """q and a (B, M) in [0, 1] of the teacher's answer to each object; q is 0 for padding."""
+    """q and a (B, M) in [0, 1] of the teacher's output for each object; q is 0 for padding."""
     rows, columns = targets.cells // grid.size, targets.cells % grid.size
     answer = decode_boxes(rows, columns, at_cells(teacher.boxes.float(), targets.cells), grid)
     truth = decode_boxes(rows, columns, targets.boxes, grid)

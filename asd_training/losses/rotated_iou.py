@@ -38,12 +38,12 @@ def _rotated(points: Tensor, angle: Tensor) -> Tensor:
 
 
 def _intersection(outline: Tensor, half: Tensor) -> Tensor:
-    """Area (...) of what a convex outline (..., P, 2) and the rectangle +-half (..., 2) share.
+    """Area (...) common to a convex outline (..., P, 2) and the rectangle +-half (..., 2).
 
-    Move each point of the outline to the nearest one in the rectangle. Parts outside fall flat on
-    the rectangle's border, so the outline that this gives encloses what the two share. It is
-    straight between the places where the first one crosses the lines x = +-half, y = +-half, so
-    the shoelace formula over those places is exact; no case needs a look of its own.
+    Each point of the outline is moved to the nearest one in the rectangle. Parts outside collapse
+    onto the rectangle's border, so the new outline encloses the intersection. It is straight
+    between the points where the old one crosses the lines x = +-half, y = +-half, so the shoelace
+    formula over these points is exact, without special cases.
     """
     start, end = outline, outline.roll(-1, dims=-2)
     half = half[..., None, :]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The teacher's networks, and weights that others made."""
+"""The teacher's networks, and pretrained weights."""

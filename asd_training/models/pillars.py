@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """LiDAR points to BEV features by dynamic pillars, in plain PyTorch.
 
-Pillars after PointPillars (Lang et al., CVPR 2019); dynamic, with room for every point of every
-pillar, after Zhou et al. (CoRL 2019). Nothing about a point but its height is absolute, so that an
-object looks alike wherever it stands and whichever way the vehicle heads.
+Pillars after PointPillars (Lang et al., CVPR 2019); dynamic, without a limit on points per
+pillar, after Zhou et al. (CoRL 2019). Of a point's coordinates only the height is absolute, so an
+object gives the same features wherever it stands.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from asd_perception.network.view_transform import cells_of, grid_position
 from asd_perception.ops.bev_pool import drop_cell
 
 POINT_FEATURES = 9
-"""Numbers that `point_features` tells of each point."""
+"""Number of features per point that `point_features` gives."""
 
 MAX_INTENSITY = 255.0
 """Intensity of the strongest return in nuScenes' scale."""
 
 
 class PillarEncoder(nn.Module):
-    """Points to pillars of `pillar_cells` x `pillar_cells` a BEV cell, and these to BEV features.
+    """Points to pillars, `pillar_cells` x `pillar_cells` per BEV cell, and these to BEV features.
 
     A pillar's feature is the maximum over its points; an empty pillar's is exactly zero.
     """
@@ -57,7 +57,7 @@ class PillarEncoder(nn.Module):
     def pillars(self, points: Tensor, sample_index: Tensor, batch_size: int) -> Tensor:
         """The pillars' features (batch_size, pillar_channels, Y * pillar_cells, X * pillar_cells).
 
-        In float32 even under automatic mixed precision: far out, bfloat16 knows a place to 0.25 m.
+        In float32 even under automatic mixed precision: far out, bfloat16 resolves only 0.25 m.
         """
         size = self.pillar_grid.size
         with torch.autocast(points.device.type, enabled=False):
@@ -79,7 +79,7 @@ class PillarEncoder(nn.Module):
 
 
 def point_features(points: Tensor, pillar: Tensor, batch_size: int, grid: BevGrid) -> Tensor:
-    """What the network is told of each point, each number of about unit size. (P, POINT_FEATURES).
+    """The features of each point, each of about unit size. (P, POINT_FEATURES).
 
     points (P, 5) as in PillarEncoder, all inside `grid`, whose cells are the pillars; pillar (P)
     int64: index of each point's pillar, counted through the batch. The features are height,
@@ -107,8 +107,8 @@ def point_features(points: Tensor, pillar: Tensor, batch_size: int, grid: BevGri
 class PointLayer(nn.Module):
     """Linear map, batch normalisation over the points, ReLU. (P, inputs) to (P, outputs).
 
-    The normalisation runs whatever the number of points: synchronised over processes, it waits for
-    all of them.
+    The normalisation runs even without points: synchronised over processes, it waits for all of
+    them.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:

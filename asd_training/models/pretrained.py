@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that others made: a backbone's, from a local file. Nothing is ever downloaded."""
+"""Pretrained weights of a backbone, from a local file. Nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HUB_NAMES = {
     "swin_t": "microsoft/swin-tiny-patch4-window7-224",
     "convnext_t": "facebook/convnext-tiny-224",
 }
-"""Where the standard backbones' ImageNet weights are found, for the line that says so."""
+"""Where the standard backbones' ImageNet weights are published, for the error message."""
 
 _OURS = "image_encoder.backbone."
 """Before the names of a backbone's tensors in our own model directories."""
@@ -37,7 +37,7 @@ _NEW = re.compile(r"^hidden_states_norms\.|^(swin\.)?layernorm\.|num_batches_tra
 the norm before the classifier, unused here; the counters of batch normalisations."""
 
 _LEFT_BEHIND = re.compile(r"^((resnet|swin|convnext)\.)?(classifier|fc|layernorm)\.")
-"""What it may have beyond the backbone: its head."""
+"""What a classifier's checkpoint may have beyond the backbone: its head."""
 
 
 def load_pretrained_backbone(encoder: ImageEncoder, path: str | Path) -> None:
@@ -47,8 +47,8 @@ def load_pretrained_backbone(encoder: ImageEncoder, path: str | Path) -> None:
     backbone or of a classifier built on it. ResNets may also have torchvision's or timm's names. Or
     the model directory of a student or teacher, whose backbone is taken.
 
-    Raises UserError if there is no such file, or, naming the tensors, unless every weight of the
-    backbone is there in its shape and no other weight is but a classifier's head.
+    Raises UserError if there is no such file, or if weights of the backbone are missing, have
+    another shape, or are unknown (a classifier's head may be there); it names the tensors.
     """
     path = Path(path)
     weights = _read_tensors(_weights_file(path, encoder))
@@ -91,7 +91,7 @@ def load_pretrained_backbone(encoder: ImageEncoder, path: str | Path) -> None:
 def load_pickle(path: Path) -> Any:
     """What torch.save has written, by the loader that builds tensors and plain values only.
 
-    Unlike a plain unpickling it cannot run code. Raises UserError for a file that is damaged or
+    Unlike plain unpickling, it cannot run code. Raises UserError for a file that is damaged or
     holds anything else.
     """
     try:

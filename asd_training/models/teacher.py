@@ -20,7 +20,7 @@ from asd_training.models.pillars import PillarEncoder
 
 
 class TeacherOutput(NamedTuple):
-    """The objects' maps, and on the way to them everything that a student can learn from.
+    """The head's maps, and the features from which a student can learn.
 
     lidar_bev (L_T), camera_bev (C_T), fused_bev (F_T): (B, C, Y, X). encoded_bev (B, E, Y, X): the
     head's input. camera_depth (B, N, D, h, w): logits. Without cameras, camera_bev and camera_depth
@@ -38,8 +38,8 @@ class TeacherOutput(NamedTuple):
 class Teacher(nn.Module):
     """The detector that sees LiDAR.
 
-    Parts that the student has too carry the same names as there, so that weights can be handed over
-    by name. Raises UserError where the backbone's stride is not the configured one.
+    Parts that the student has too have the same names there, so that weights can be copied by name.
+    Raises UserError if the backbone's stride is not the configured one.
     """
 
     def __init__(self, config: TeacherConfig) -> None:

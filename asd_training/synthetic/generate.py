@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record many scenes in parallel, resumably, and write them as one nuScenes data set."""
+"""Record many scenes in parallel and write them as one nuScenes data set; it can be resumed."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def synthesize(
     """Write a data set in nuScenes format, version v1.0-synthetic, to the folder `out`.
 
     scenes: number of scenes of each of "train", "val" and "test"; the splits are named
-    synthetic_train, ... in splits.json. The result depends on nothing but seed, scale and, scene
-    by scene, keyframes and sweeps; not on the number of worker processes (None: one a core).
+    synthetic_train, ... in splits.json. The result depends only on scenes, keyframes, seed,
+    scale and sweeps, not on the number of worker processes (None: one per core).
 
-    An interrupted run goes on where it stopped. Raises UserError if `out` holds anything else, or
+    An interrupted run continues where it stopped. Raises UserError if `out` holds anything else, or
     if it cannot be written.
     """
     out = Path(out)
@@ -100,7 +100,7 @@ def _check(
 
 
 def _open(out: Path, parameters: dict) -> None:
-    """Begin a data set, or make sure that the one begun there has the same parameters."""
+    """Start a data set, or check that the one started there has the same parameters."""
     file = out / PARAMETERS_FILE
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is no folder; choose another output")

@@ -54,7 +54,7 @@ class SceneJob:
         return EPOCH + (SPLITS.index(self.split) * 10_000 + self.index) * 3600 * MICROSECONDS
 
     def random_stream(self, *purpose: int) -> np.random.Generator:
-        """A stream of its own for each scene and purpose."""
+        """A separate random stream for each scene and purpose."""
         return np.random.default_rng(
             [self.seed, zlib.crc32(self.split.encode()), self.index, *purpose]
         )
@@ -252,8 +252,8 @@ def _annotate(
 ) -> list[tuple[int, Row]]:
     """Object number and row, less tokens, of each object that the LiDAR hits.
 
-    `points` (N, 3) global. nuScenes annotates what at least one point lies on, and its evaluation
-    takes away all others.
+    `points` (N, 3) global. nuScenes annotates objects with at least one point, and its evaluation
+    ignores all others.
     """
     rows = []
     poses = world.box_poses(time)[sight.actors]
@@ -286,7 +286,7 @@ def _annotate(
 def _write_map(job: SceneJob, world: World, root: Path) -> Row:
     """The semantic prior: a mask of the drivable surface."""
     x, y = world.road.corridor_outline()
-    # Worked out on cells of two pixels, which is fine enough for a kerb.
+    # Computed on cells of two pixels, which is fine enough for a kerb.
     cell = 2 * MAP_RESOLUTION
     columns, lines = (int(np.ceil(v.max() / cell)) for v in (x, y))
     cell_y = (lines - 0.5 - np.arange(lines, dtype=np.float32)) * cell  # first line northernmost

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoints of a run: the last, from which it goes on, and the best."""
+"""The checkpoints of a run: the last, from which it resumes, and the best."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Raises UserError where the file cannot be written; what was there before stays whole."""
+        """Raises UserError where the file cannot be written; the previous file stays intact."""
         try:
             with atomic_file(path) as temporary, temporary.open("wb") as file:
                 torch.save(checkpoint, file)
@@ -41,15 +41,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """On the CPU, and without running code, whatever is asked for. Raises UserError."""
+        """Always onto the CPU, and without running code. Raises UserError."""
         return load_pickle(Path(path))
 
 
 class RunCheckpoints(Callback):
     """Keeps last.ckpt, and best.ckpt of the validation with the highest mAP.
 
-    After a step that is validated last.ckpt waits for the validation and holds its outcome: a run
-    that goes on from it neither repeats that validation nor forgets the best one.
+    At a step with a validation, last.ckpt is written after it and holds its result: a run that
+    resumes from it neither repeats that validation nor forgets the best one.
     """
 
     def __init__(self, run: Path, config: TrainingConfig) -> None:

@@ -12,8 +12,8 @@ from torch import nn
 class MovingAverage(nn.Module):
     """`module`: the exponential moving average of a network's weights and buffers.
 
-    It forgets its start: over n steps it reaches back about n / 10 at most. PyTorch's AveragedModel
-    counts the steps in a tensor, for which a GPU must wait at every step.
+    Its memory is limited: after n steps it reaches back n / 10 steps at most. PyTorch's
+    AveragedModel counts the steps in a tensor, for which a GPU must wait at every step.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -23,7 +23,7 @@ class MovingAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module, steps: int) -> None:
-        """Take in the network, of which `steps` earlier states were taken in."""
+        """Include the network's present state, after `steps` earlier ones."""
         share = 1 - min(self.decay, (1 + steps) / (10 + steps))
         values = network.state_dict()
         for name, average in self.module.state_dict().items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What outside the program can end a run, told in one line that says how to go on."""
+"""External causes that end a run, reported in one line that says how to continue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GO_ON = "; mend that, then go on with --resume"
 
 @contextmanager
 def in_one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]:
-    """What lies outside the program ends a run in one line that says how to go on."""
+    """External causes end a run with one line that says how to continue."""
     try:
         yield
     except Exception as error:
@@ -41,9 +41,9 @@ def in_one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]
 
 
 def outside_reason(error: Exception, run: Path) -> str | None:
-    """The line that says what outside the program raised the error; None if nothing did."""
-    # The death of a loader process is raised wherever the main thread happens to stand, so that
-    # any library's `except` may have made another error of it.
+    """The line that names the external cause of the error; None if it has none."""
+    # The death of a loader process is raised wherever the main thread is, so any library's `except`
+    # may have converted it to another error.
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, RuntimeError) and "DataLoader worker" in str(cause):

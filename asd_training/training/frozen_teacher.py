@@ -16,14 +16,14 @@ from asd_training.data.samples import TrainingSample
 from asd_training.models import teacher
 from asd_training.models.teacher import Teacher, TeacherOutput, run_teacher
 
-HANDED_OVER = ("bev_encoder", "head")
-"""Parts of the network that a student can begin with as the teacher has them."""
+SHARED_MODULES = ("bev_encoder", "head")
+"""Modules that teacher and student share; a student can be initialised with the teacher's."""
 
 
 class FrozenTeacher:
-    """A teacher that answers and never changes: no gradient, no batch statistics of its own.
+    """A teacher that never changes: no gradient, no update of batch statistics.
 
-    It is no module, so that one which holds it neither trains nor saves it.
+    It is not an nn.Module, so a module that holds it neither trains nor saves it.
     """
 
     def __init__(self, network: Teacher) -> None:
@@ -35,8 +35,8 @@ class FrozenTeacher:
         return run_teacher(self.network.to(batch.images.device), batch)
 
     def initialise(self, student: nn.Module) -> None:
-        """Give the student the weights of the parts in HANDED_OVER."""
-        for name in HANDED_OVER:
+        """Copy the weights of SHARED_MODULES to the student."""
+        for name in SHARED_MODULES:
             weights = getattr(self.network, name).state_dict()
             getattr(student, name).load_state_dict(weights)
 
@@ -54,16 +54,16 @@ def load_teacher(config: DistillConfig, student: StudentConfig) -> FrozenTeacher
 
 
 def misfits(teacher: TeacherConfig, student: StudentConfig, config: DistillConfig) -> list[str]:
-    """What keeps this teacher from teaching this student in this way; nothing if it can."""
+    """Why this teacher does not fit this student and configuration; empty if it does."""
     theirs = teacher.network
     compared = ["bev"]
     if teacher.modality == "lidar_camera":
         compared.append("image_size")  # one augmented sample feeds both
-    handed_over = ["bev_channels", "encoder_channels", "encoder_blocks", "head_channels"]
+    shared = ["bev_channels", "encoder_channels", "encoder_blocks", "head_channels"]
     faults = [
         f"its {name} is {getattr(theirs, name)}, the student's {getattr(student, name)}"
-        + (" (or set distillation.initialise=false)" if name in handed_over else "")
-        for name in compared + handed_over * config.initialise
+        + (" (or set distillation.initialise=false)" if name in shared else "")
+        for name in compared + shared * config.initialise
         if getattr(theirs, name) != getattr(student, name)
     ]
     if config.cross_modal != "none" and student.fusion == "camera_only":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop that teacher and student share, on one process or many.
 
-What sample j of a run is depends on the seed and on j alone, and every random number of batch t on
-the seed and on t: a run that was killed and resumed ends as if it had not been.
+Sample j of a run depends on the seed and j alone, and the random numbers of batch t on the seed and
+t: a run that was killed and resumed gives the same result as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class DetectorTraining(LightningModule):
         contents: SampleContents,
     ) -> None:
         """network_config: of the images, the BEV grid and the head. contents: of a sample; without
-        images, `pretrained` and `recompute_images` mean nothing."""
+        images, `pretrained` and `recompute_images` have no effect."""
         super().__init__()
         self.config = config
         self.network = network
@@ -83,7 +83,7 @@ class DetectorTraining(LightningModule):
 
     @abstractmethod
     def heads(self, network: nn.Module, batch: TrainingSample) -> HeadOutput:
-        """What `network` says of a batch."""
+        """The head's output of `network` for a batch."""
 
     @cached_property
     def _tables(self) -> NuScenes:
@@ -104,7 +104,7 @@ class DetectorTraining(LightningModule):
                 "lower learning_rate or gradient_clip in a new run"
             )
         self.log("loss", loss, prog_bar=True)
-        for name, value in terms.items():  # a bar with all of them fills a terminal
+        for name, value in terms.items():  # all of them would fill the terminal
             self.log(f"loss/{name}", value, prog_bar=name in ("heatmap", "boxes"))
         return loss
 
@@ -132,10 +132,10 @@ class DetectorTraining(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip, log, and stop at a gradient that would spoil the weights."""
+        """Clip and log the gradient; stop at one that is not finite."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
-        # Mixed float16 looks for the scale of its gradients by trying, and skips such a step.
+        # Mixed float16 finds its gradient scale by trial, and skips such a step.
         if self.config.precision != "16-mixed" and not torch.isfinite(norm):
             raise UserError(
                 f"the gradient is not finite at step {self.global_step} (norm {float(norm)}), "
@@ -174,7 +174,7 @@ class DetectorTraining(LightningModule):
         }
 
     def train_dataloader(self) -> DataLoader[TrainingSample]:
-        """The samples from the run's present step on."""
+        """The samples from the run's current step on."""
         config = self.config
         keyframes = self.index.split(config.train_split)
         weights = None

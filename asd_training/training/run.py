@@ -41,7 +41,7 @@ def run_training(
 ) -> None:
     """A whole run: train what `build` makes, validate it, and write its model and its metrics.
 
-    folder: of the run. resume: go on from its last checkpoint, if it has one. method: for the
+    folder: of the run. resume: continue from its last checkpoint, if it has one. method: for the
     provenance. Raises UserError.
     """
     module = prepare(config, index, build)
@@ -61,7 +61,7 @@ def run_training(
 
 
 def check_splits(config: TrainingConfig, index: KeyframeIndex) -> None:
-    """Raise UserError unless there are keyframes to train on and, where asked, to validate on."""
+    """Raise UserError unless there are keyframes to train on and, if configured, to validate on."""
     if not len(index.split(config.train_split)):
         raise UserError(f"{index.root}: the split {config.train_split} holds no keyframe")
     validated = index.split(config.val_split)
@@ -75,7 +75,7 @@ def check_splits(config: TrainingConfig, index: KeyframeIndex) -> None:
 def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
     """Train `module` to its last step in the folder `run`, then validate on the whole split.
 
-    resume: go on from the folder's last checkpoint, if it has one. Returns the time, the machine
+    resume: continue from the folder's last checkpoint, if it has one. Returns the time, the machine
     and the metrics for the provenance; also on a process that is not the first of many.
     """
     config = module.config
@@ -99,7 +99,7 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         accumulate_grad_batches=config.accumulate,
         check_val_every_n_epoch=None,
         val_check_interval=(config.validate_every or config.steps + 1) * config.accumulate,
-        # What would stop the first validation, hours later, stops the run before its first step.
+        # An error in validation stops the run before its first step, not hours later.
         num_sanity_val_steps=1 if config.validate_every else 0,
         logger=[csv, TensorBoardLogger(run, name="log", version=csv.version)],
         callbacks=[timer, checkpoints],
@@ -144,11 +144,10 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
 def prepare(
     config: Run, index: KeyframeIndex, build: Callable[[Run, KeyframeIndex], DetectorTraining]
 ) -> DetectorTraining:
-    """What `build` makes, after a look at the splits, from the run's seed, with quiet libraries.
+    """The module that `build` makes from the run's seed, after a check of the splits.
 
-    Lightning's progress bar stays, without its advertisements and warnings about its own insides.
-    Raises UserError where nothing can be built, and where several processes were started that do
-    not know of each other.
+    Silences Lightning's hints and internal warnings, but not its progress bar. Raises UserError if
+    the network cannot be built, or if several processes were started that would train separately.
     """
     check_splits(config, index)
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "RANK" not in os.environ:

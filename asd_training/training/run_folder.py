@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training run is a folder that holds everything needed to do it again.
+"""A training run is a folder with everything that is needed to repeat it.
 
 `config.yaml` (its configuration), `origin.json` (command, data, versions), `log/` (losses and
 metrics as CSV and for TensorBoard), `last.ckpt` and `best.ckpt`, and at its end `metrics.json` and
@@ -36,10 +36,10 @@ _WRITTEN = ("config.yaml", "origin.json", LAST, BEST, "metrics.json", "model")
 
 
 def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes: list[str]) -> Run:
-    """The configuration of a run, after checking that its folder is fit to begin or go on.
+    """The configuration of a run, after a check that its folder can be started or resumed.
 
-    file, changes: as for `read_config`. Raises UserError. Of many processes only the first looks at
-    the folder, since it fills it.
+    file, changes: as for `read_config`. Raises UserError. Of several processes only the first
+    checks the folder, since it also fills it.
     """
     if (run / "model").exists():
         raise UserError(f"{run} is finished: its model is {run / 'model'}")
@@ -63,15 +63,15 @@ def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes
 
 
 def _is_leftover(file: Path) -> bool:
-    """Whether this is what a process that was killed had been writing (asd_perception.files)."""
+    """Whether this is a temporary file of a killed process (asd_perception.files)."""
     return file.name.startswith(tuple(f".{name}." for name in _WRITTEN))
 
 
 def begin(run: Path, config: TrainingConfig, index: KeyframeIndex) -> dict[str, Any]:
-    """Write the configuration and the origin into the run's folder, before it does anything.
+    """Write the configuration and the origin into the run's folder, before training.
 
-    A resumed run keeps the origin and adds how it was resumed; what a killed process was writing
-    is cleared away. Returns the origin. Raises UserError if the data or the number of processes
+    A resumed run keeps the origin and adds how it was resumed. Temporary files of a killed process
+    are removed. Returns the origin. Raises UserError if the data or the number of processes
     differ, since the order of the samples follows from them.
     """
     found = origin(index, config)
@@ -134,12 +134,12 @@ def origin(index: KeyframeIndex, config: TrainingConfig) -> dict[str, Any]:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process, of many that torchrun may have started, that writes files."""
+    """Whether this is the one process, of those that torchrun started, that writes files."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def synthesis_settings(root: Path) -> dict[str, Any] | None:
-    """What a synthetic dataset says of the command that made it; None for other data."""
+    """The settings with which a synthetic dataset was made; None for other data."""
     path = root / "synthesis.json"
     return json.loads(path.read_text()) if path.is_file() else None
 

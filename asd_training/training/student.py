@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training the student on ground truth, and on what a teacher says."""
+"""Training the student on ground truth and, with distillation, on a teacher's outputs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from asd_training.training.module import DetectorTraining
 class StudentTraining(DetectorTraining):
     """The student and its objective.
 
-    What only training needs is left behind: the teacher; `semantics`, an auxiliary head on the
-    image features; and the adapters of the distillation.
+    Not exported, since only training needs them: the teacher; `semantics`, an auxiliary head on the
+    image features; the adapters of the distillation.
     """
 
     kind = "student"
 
     def __init__(self, config: StudentRun, index: KeyframeIndex) -> None:
         distillation = config.distillation
-        # The student comes first: with the same seed it starts the same, whatever teaches it.
+        # The student comes first, so that a seed gives the same start, whatever the teacher.
         student = Student(config.student)
         semantics = None
         if config.supervision.semantics > 0:

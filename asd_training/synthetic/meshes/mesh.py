@@ -43,8 +43,8 @@ class Mesh:
     def fitted(self, length: float, width: float, height: float) -> Mesh:
         """The mesh stretched to fill a box centred at the origin.
 
-        It stays a finger's breadth (at most 3 cm) inside, as annotated boxes do, so that LiDAR
-        points with range noise still lie in the box.
+        It keeps a margin of at most 3 cm, as annotated boxes do, so that LiDAR points with range
+        noise still lie in the box.
         """
         size = np.array([length, width, height])
         low = self.triangles.min(axis=(0, 1))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ray casting with Embree against the street at one instant.
 
-Standing triangles are built once a scene, moving ones once an instant; a ray is cast against
-both and the nearer hit counts. Triangle numbers run over the standing, then the moving ones.
+Static triangles are built once per scene, moving ones once per instant; a ray is cast against
+both and the nearer hit counts. Triangle numbers run over the static, then the moving ones.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Instant:
         self, origins: np.ndarray, directions: np.ndarray, limit: np.ndarray | float
     ) -> tuple[np.ndarray, np.ndarray]:
         """First hit of rays (N, 3) within `limit`: triangle (N,) or MISS, and distance (N,)."""
-        # embreex wants writable float32 arrays in one piece.
+        # embreex needs writable, contiguous float32 arrays.
         origins = np.array(np.broadcast_to(origins, directions.shape), np.float32, order="C")
         reach = np.array(np.broadcast_to(limit, len(directions)), np.float32)
         triangle, distance = self.standing.cast(origins, directions, reach)

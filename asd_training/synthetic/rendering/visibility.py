@@ -37,8 +37,8 @@ def count_visible(
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each of `actors` (A,): its samples in the image (A,), and those of them seen (A,).
 
-    `samples` (A, SAMPLES, 3) in box frames. A sample is seen where its own object is the first
-    thing that the ray towards it meets, so that the count follows the object's silhouette.
+    `samples` (A, SAMPLES, 3) in box frames. A sample is visible if its own object is the first
+    that the ray towards it hits, so that the count follows the object's silhouette.
     """
     width, height = size
     poses = world.box_poses(time)[actors]

@@ -104,7 +104,7 @@ STILL = SpeedProfile.constant(0.0)
 
 @dataclass(frozen=True)
 class Motion:
-    """A straight course in road coordinates, travelled with a speed profile.
+    """A straight path in road coordinates, travelled with a speed profile.
 
     `course` is the direction of travel, and the way the object faces, relative to the road: 0
     along it, pi against it, pi / 2 across it to the left.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is on the street: the ego vehicle's drive and all objects around it, over time.
 
-Two situations: driving along, with the side streets' traffic waiting; or a red light, with the
-ego's road standing still and the first side street flowing.
+Two situations: driving, with the side streets' traffic waiting; or a red light, with the ego's
+road standing still and the first side street moving.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Road:
 def random_road(rng: np.random.Generator, s_range: tuple[float, float]) -> Road:
     """A road with random curvature, lanes, parking, side streets and plots.
 
-    It lies at positive global coordinates, as nuScenes' map masks ask for.
+    It lies at positive global coordinates, as nuScenes' map masks require.
     """
     curvature = 0.0
     if rng.random() < 0.5:

@@ -147,7 +147,7 @@ def building(
 
 
 class _Stage:
-    """Collects scenery that has been put in its place."""
+    """Collects the scenery that has been placed."""
 
     def __init__(self, road: Road, occupied: np.ndarray):
         self.road, self.occupied = road, occupied

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects on the road that never touch each other: each is checked, over time, when it is added."""
+"""Objects on the road that never collide: each is checked, over time, when it is added."""
 
 from __future__ import annotations
 

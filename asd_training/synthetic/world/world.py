@@ -136,7 +136,7 @@ class World:
         return poses
 
     def at(self, time: float, view: View | None = None) -> Instant:
-        """The street at `time` seconds, as far as `view` has to do with it (None: all around)."""
+        """The street at `time` seconds, as far as it matters for `view` (None: all around)."""
         poses = self.box_poses(time)
         places = poses[:, :2, 3]
         near = np.hypot(*(places - self.ego.poses(time)[:2]).T) < VIEW_OF_MOVERS
