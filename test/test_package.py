@@ -106,3 +106,10 @@ def test_installation_has_the_code_the_model_and_the_commands(installed_files):
 
 def test_interfaces_are_hidden_from_colcon():
     assert (ROOT / "interfaces" / "COLCON_IGNORE").is_file()
+
+
+def test_installation_has_the_definitions_of_messages(installed_files):
+    """A machine without ROS writes bags by them."""
+    for source in (ROOT / "interfaces").glob("*/msg/*.msg"):
+        name = f"asd_training/bags/{source.relative_to(ROOT)}"
+        assert installed_files[name] == source.read_text()
