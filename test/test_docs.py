@@ -30,7 +30,7 @@ def test_links_and_paths_exist(page):
         assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
     for path in re.findall(r"[`\s]((?:asd_\w+|config|docs|test)/[\w/.-]*\w)", text):
         assert (ROOT / path).exists(), path
-    for module in re.findall(r"\b(?:-m|from|import) (asd_[\w.]+)", text):
+    for module in re.findall(r"(?: -m|\bfrom|\bimport) (asd_[\w.]+)", text):
         importlib.import_module(module)
 
 
