@@ -29,7 +29,7 @@ setup(
     packages=find_packages(include=["asd_perception*", "asd_training*"]),
     package_data={
         NAME: ["models/*/*", "models/*/onnx/*"],
-        "asd_training.evaluation.report": ["report.css"],
+        "asd_training.evaluation.report": ["report.html.j2", "report.css"],
         "asd_training.bags": ["fastdds.xml", "interfaces/*/msg/*.msg"],
     },
     data_files=[

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One colour per class, for RViz and Foxglove, pictures and reports."""
+"""The colours of RViz and Foxglove, pictures, charts and reports: RGB on the 0-255 scale."""
 
 from __future__ import annotations
 
 from asd_perception.constants import CLASSES
 
-CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
+Colour = tuple[int, int, int]
+
+CLASS_COLOURS: tuple[Colour, ...] = (
     (255, 158, 0),
     (255, 99, 71),
     (255, 69, 150),
@@ -17,9 +19,27 @@ CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
     (0, 220, 230),
     (150, 150, 170),
 )
-"""RGB on the 0-255 scale, in the order of CLASSES."""
+"""In the order of CLASSES."""
+
+# The scene from above
+BACKGROUND: Colour = (24, 26, 30)
+RINGS: Colour = (48, 52, 60)
+LIDAR: Colour = (110, 116, 128)
+TRUTH: Colour = (60, 200, 90)
+
+# Charts on white paper
+INK: Colour = (51, 51, 51)
+GRID: Colour = (228, 228, 228)
+SERIES: tuple[Colour, ...] = ((31, 111, 139), (209, 96, 61), (106, 153, 78), (123, 94, 167))
+PALE_SERIES: Colour = (159, 184, 196)
+"""The first of SERIES, for single values behind their mean."""
 
 
-def hex_colour(name: str) -> str:
+def hex_colour(colour: Colour) -> str:
+    """A colour as CSS and matplotlib write it, e.g. "#ff9e00"."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def class_colour(name: str) -> str:
     """The colour of a class, as CSS and matplotlib write it."""
-    return "#{:02x}{:02x}{:02x}".format(*CLASS_COLOURS[CLASSES.index(name)])
+    return hex_colour(CLASS_COLOURS[CLASSES.index(name)])

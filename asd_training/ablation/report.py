@@ -21,6 +21,7 @@ from scipy import stats
 from asd_perception.configuration import from_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
+from asd_perception.palette import GRID, INK, PALE_SERIES, SERIES, hex_colour
 from asd_training.ablation.robustness_report import robustness_figure, robustness_table
 from asd_training.config.ablation import Ablation
 
@@ -29,8 +30,6 @@ DEFINITION = "ablation.json"
 
 Results = dict[str, dict[int, dict[str, Any]]]
 """By row and seed."""
-
-_ACCENT, _PALE, _INK = "#1f6f8b", "#9fb8c4", "#333333"
 
 
 @dataclass(frozen=True)
@@ -218,33 +217,37 @@ def rows_figure(ablation: Ablation, runs: Results) -> Figure:
     for axes, key, label in ((left, "mean_ap", "mAP"), (middle, "nds", "NDS")):
         for place, row in enumerate(rows):
             values = list(points(runs[row.name], key).values())
-            _dots(axes, place, values, _ACCENT)
+            _dots(axes, place, values)
         axes.set_xlabel(f"{label} (points)")
     for place, row in enumerate(rows):
         ours, theirs = (points(runs[name], "mean_ap") for name in (row.name, ablation.control))
         values = [ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()]
         if row.name != ablation.control and values:
-            _dots(right, place, values, _ACCENT)
-    right.axvline(0, color=_INK, linewidth=0.8)
+            _dots(right, place, values)
+    right.axvline(0, color=hex_colour(INK), linewidth=0.8)
     right.set_xlabel("ΔmAP to the control, 95 % interval")
     left.set_yticks(range(len(rows)), [row.title for row in rows])
     left.invert_yaxis()
     for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", color="#e4e4e4", linewidth=0.8)
+        axes.grid(axis="x", color=hex_colour(GRID), linewidth=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=9)
     return figure
 
 
-def _dots(axes: Any, place: int, values: list[float], colour: str) -> None:
+def _dots(axes: Any, place: int, values: list[float]) -> None:
     """A dot a seed, their mean as a bar, and its 95 % interval (Student's t)."""
-    axes.plot(values, [place] * len(values), "o", color=_PALE, markersize=6, zorder=2)
+    axes.plot(
+        values, [place] * len(values), "o", color=hex_colour(PALE_SERIES), markersize=6, zorder=2
+    )
     reach = 0.0
     if len(values) > 1:
         reach = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
     mean = float(np.mean(values))
-    axes.errorbar(mean, place, xerr=reach, color=colour, marker="|", markersize=14, zorder=3)
+    axes.errorbar(
+        mean, place, xerr=reach, color=hex_colour(SERIES[0]), marker="|", markersize=14, zorder=3
+    )
 
 
 def mean_sd(values: dict[int, float]) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from asd_perception.palette import GRID, SERIES, hex_colour
 from asd_training.ablation.corruption import CORRUPTIONS
-
-_COLOURS = ("#1f6f8b", "#d1603d", "#6a994e", "#7b5ea7")
 
 
 def curve(
@@ -32,7 +31,8 @@ def robustness_figure(results: list[dict[str, Any]], titles: dict[str, str]) -> 
     panels = figure.subplots(1, len(CORRUPTIONS), sharey=True)
     rows = list(dict.fromkeys(result["row"] for result in results))
     for axes, (kind, corruption) in zip(panels, CORRUPTIONS.items(), strict=True):
-        for row, colour in zip(rows, _COLOURS * len(rows), strict=False):
+        for row, series in zip(rows, SERIES * len(rows), strict=False):
+            colour = hex_colour(series)
             levels, found = curve(results, row, kind)
             means = [np.mean(found[level]) for level in levels]
             low, high = ([f(found[level]) for level in levels] for f in (min, max))
@@ -41,7 +41,7 @@ def robustness_figure(results: list[dict[str, Any]], titles: dict[str, str]) -> 
         axes.set_xlabel(corruption.axis)
         axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#e4e4e4", linewidth=0.8)
+        axes.grid(color=hex_colour(GRID), linewidth=0.8)
     panels[0].set_ylabel("mAP (points)")
     panels[0].legend(frameon=False, fontsize=9)
     return figure

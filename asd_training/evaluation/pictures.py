@@ -14,14 +14,12 @@ from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import Array, box_corners, inverse, project, transform_points
-from asd_perception.palette import CLASS_COLOURS
+from asd_perception.palette import BACKGROUND, CLASS_COLOURS, LIDAR, RINGS, TRUTH, Colour
 from asd_perception.rig import CameraRig
 from asd_perception.runtime.detections import Detections
 
 Image = NDArray[np.uint8]
 
-_TRUTH_COLOUR = (60, 200, 90)
-_BACKGROUND = (24, 26, 30)
 _NEAR = 0.2  # m; edges are cut where they come closer to the image plane
 
 # Corner indices of box_corners: both end faces, the edges between them, a cross on the front.
@@ -59,7 +57,7 @@ def cameras_picture(
     labels: NDArray[np.int64],
     camera_width: int = 480,
 ) -> Image:
-    """Six cameras, three a row, with the wire frames of base_link boxes (M, 7) in class colours."""
+    """Six cameras, three per row, with the wire frames of base_link boxes (M, 7) in class colours."""
     tiles = []
     for index, name in enumerate(rig.names):
         tile = _draw_boxes(images[index], rig, index, boxes, labels)
@@ -84,7 +82,7 @@ def bev_picture(
 ) -> Image:
     """The scene from above, forward up: LiDAR, truth (green) and detections (class colours)."""
     scale = side / (2 * extent)
-    canvas = np.full((side, side, 3), _BACKGROUND, dtype=np.uint8)
+    canvas = np.full((side, side, 3), BACKGROUND, dtype=np.uint8)
 
     def to_pixels(points: NDArray[np.floating]) -> NDArray[np.int32]:
         u = side / 2 - points[..., 1] * scale
@@ -92,13 +90,13 @@ def bev_picture(
         return np.stack([u, v], axis=-1).round().astype(np.int32, order="C")
 
     for ring in (10, 20, 30, 40, 50):
-        cv2.circle(canvas, (side // 2, side // 2), round(ring * scale), (48, 52, 60), 1)
+        cv2.circle(canvas, (side // 2, side // 2), round(ring * scale), RINGS, 1)
     pixels = to_pixels(lidar[:, :2])
     inside = np.all((pixels >= 0) & (pixels < side), axis=1)
-    canvas[pixels[inside, 1], pixels[inside, 0]] = (110, 116, 128)
+    canvas[pixels[inside, 1], pixels[inside, 0]] = LIDAR
 
     for corners in to_pixels(box_corners(truth)[:, [0, 1, 5, 4], :2]):
-        cv2.polylines(canvas, [corners], True, _TRUTH_COLOUR, 1, cv2.LINE_AA)
+        cv2.polylines(canvas, [corners], True, TRUTH, 1, cv2.LINE_AA)
     for box, label, corners in zip(
         boxes, labels, to_pixels(box_corners(boxes)[:, [0, 1, 5, 4], :2]), strict=True
     ):
@@ -138,7 +136,7 @@ def encode_picture(image: Image, suffix: str) -> bytes:
 
 
 def save_video(images: Iterable[Image], path: Path, rate: float) -> None:
-    """Write RGB images of one size as a WebM (VP8) video, `rate` frames a second, atomically."""
+    """Write RGB images of one size as a WebM (VP8) video, `rate` frames per second, atomically."""
     writer = None
     with atomic_file(path) as temporary:
         try:
@@ -189,7 +187,7 @@ def _cut(front: Array, behind: Array) -> Array:
 
 
 def _text(
-    image: Image, text: str, origin: tuple[int, int], colour: tuple[int, int, int] = (255, 255, 255)
+    image: Image, text: str, origin: tuple[int, int], colour: Colour = (255, 255, 255)
 ) -> None:
     font = cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(image, text, origin, font, 0.42, (0, 0, 0), 3, cv2.LINE_AA)

@@ -19,9 +19,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from asd_perception.bev_grid import BevGrid
-from asd_perception.constants import CLASSES
 from asd_perception.geometry import Array, box_corners
-from asd_perception.palette import hex_colour
+from asd_perception.palette import BACKGROUND, CLASS_COLOURS, LIDAR, TRUTH, hex_colour
 from asd_training.explain.explanation import SHOWN_SCORE, Explanation
 
 SHOWN_REACH = 42.0
@@ -42,7 +41,7 @@ def draw(shown: Explanation, cameras: Any, grid: BevGrid, levels: tuple[float, .
     points = shown.student.simulated_points[0].numpy()
     lidar = shown.batch.points.numpy()
     axes = panel.empty(rows[0, 3], "simulated points (confidence) over LiDAR (grey)")
-    axes.scatter(lidar[:, 1], lidar[:, 0], s=1, c="#a4a9b3", linewidths=0)
+    axes.scatter(lidar[:, 1], lidar[:, 0], s=1, color=hex_colour(LIDAR), linewidths=0)
     drawn = axes.scatter(
         *(points[:, 1], points[:, 0]), s=4, c=points[:, 3], cmap="plasma", vmin=0, vmax=1,
         linewidths=0,
@@ -93,7 +92,7 @@ def draw(shown: Explanation, cameras: Any, grid: BevGrid, levels: tuple[float, .
         rows[3, 3], peaks, "student's heatmap, detections (colours), truth", "Greys_r", 1.0
     )
     for box, label in zip(shown.found.boxes, shown.found.labels, strict=True):
-        _outline(axes, box[None].astype(float), hex_colour(CLASSES[label]), 1.4)
+        _outline(axes, box[None].astype(float), hex_colour(CLASS_COLOURS[label]), 1.4)
     return figure
 
 
@@ -121,11 +120,11 @@ class _Panels:
     def empty(self, place: Any, title: str, truth: bool = True) -> Axes:
         axes = self.figure.add_subplot(place)
         axes.set(xlim=(SHOWN_REACH, -SHOWN_REACH), ylim=(-SHOWN_REACH, SHOWN_REACH), aspect="equal")
-        axes.set_facecolor("#18191c")
+        axes.set_facecolor(hex_colour(BACKGROUND))
         axes.set(xticks=[], yticks=[])
         axes.set_title(title, fontsize=11)
         if truth:
-            _outline(axes, self.boxes, "#3cc85a", 0.9)
+            _outline(axes, self.boxes, hex_colour(TRUTH), 0.9)
         axes.plot([0, 0], [-1, 3], color="white", linewidth=2)  # the vehicle, heading up
         return axes
 

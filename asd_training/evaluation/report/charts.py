@@ -6,16 +6,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from nuscenes.eval.detection.data_classes import DetectionMetricData
 
-from asd_perception.palette import hex_colour
+from asd_perception.palette import class_colour
 
 _DASHES = {0.5: (0, (1, 1.5)), 1.0: (0, (4, 2)), 2.0: "solid", 4.0: (0, (6, 2, 1, 2))}
 _INK = "#010203"  # stands for the colour of the page's text, which is not known here
@@ -23,7 +23,7 @@ _INK = "#010203"  # stands for the colour of the page's text, which is not known
 
 def precision_recall_chart(
     curves: Mapping[float, DetectionMetricData], name: str, label: str
-) -> str:
+) -> Markup:
     """Precision over recall of one class at each match distance, up to the recall reached."""
     figure, axes = _axes("recall", "precision")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
@@ -32,14 +32,14 @@ def precision_recall_chart(
         axes.plot(
             curve.recall[:end] if end > 1 else [],
             curve.precision[:end] if end > 1 else [],
-            color=hex_colour(name),
+            color=class_colour(name),
             linestyle=_DASHES[distance],
             linewidth=2.0 if distance == 2.0 else 1.3,
         )
     return _svg(figure, f"pr-{name}", label)
 
 
-def line_key() -> str:
+def line_key() -> Markup:
     """What the line styles of the precision-recall charts stand for."""
     figure = Figure(figsize=(4.2, 0.3))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -56,12 +56,12 @@ def distance_chart(
     objects: NDArray[np.int64],
     name: str,
     label: str,
-) -> str:
+) -> Markup:
     """Recall of one class in bins of distance, each bar marked found/objects."""
     figure, axes = _axes("distance in m", "recall")
     axes.set(xlim=(0, edges[-1]), ylim=(0, 1.12), xticks=edges, yticks=(0, 0.5, 1))
     recall = found / np.maximum(objects, 1)
-    axes.bar(edges[:-1], recall, np.diff(edges) - 1.0, align="edge", color=hex_colour(name))
+    axes.bar(edges[:-1], recall, np.diff(edges) - 1.0, align="edge", color=class_colour(name))
     middles = np.add(edges[:-1], edges[1:]) / 2 - 0.5
     for middle, height, hits, count in zip(middles, recall, found, objects, strict=True):
         text = f"{hits}/{count}" if count else "–"
@@ -81,7 +81,7 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, key: str, label: str) -> str:
+def _svg(figure: Figure, key: str, label: str) -> Markup:
     """A figure as inline SVG: text stays text, ids are unique in the page, ink follows the page."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": key, "font.family": "sans-serif"}):
@@ -94,4 +94,5 @@ def _svg(figure: Figure, key: str, label: str) -> str:
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", text)
     text = text.replace(_INK, "currentColor")
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
+    named = f'<svg role="img" aria-label="{escape(label)}"'
+    return Markup(text.replace("<svg", named, 1))
