@@ -238,16 +238,13 @@ def rows_figure(ablation: Ablation, runs: Results) -> Figure:
 
 def _dots(axes: Any, place: int, values: list[float]) -> None:
     """A dot a seed, their mean as a bar, and its 95 % interval (Student's t)."""
-    axes.plot(
-        values, [place] * len(values), "o", color=hex_colour(PALE_SERIES), markersize=6, zorder=2
-    )
+    pale, strong = hex_colour(PALE_SERIES), hex_colour(SERIES[0])
+    axes.plot(values, [place] * len(values), "o", color=pale, markersize=6, zorder=2)
     reach = 0.0
     if len(values) > 1:
         reach = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
     mean = float(np.mean(values))
-    axes.errorbar(
-        mean, place, xerr=reach, color=hex_colour(SERIES[0]), marker="|", markersize=14, zorder=3
-    )
+    axes.errorbar(mean, place, xerr=reach, color=strong, marker="|", markersize=14, zorder=3)
 
 
 def mean_sd(values: dict[int, float]) -> str:

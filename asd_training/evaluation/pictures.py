@@ -57,7 +57,7 @@ def cameras_picture(
     labels: NDArray[np.int64],
     camera_width: int = 480,
 ) -> Image:
-    """Six cameras, three per row, with the wire frames of base_link boxes (M, 7) in class colours."""
+    """Six cameras in rows of three, with base_link boxes (M, 7) as wire frames in class colours."""
     tiles = []
     for index, name in enumerate(rig.names):
         tile = _draw_boxes(images[index], rig, index, boxes, labels)
