@@ -11,6 +11,10 @@ class UserError(Exception):
     """A wrong file, argument or setting, told in one line that names the thing and the mend."""
 
 
+class OutOfMemoryError(UserError):
+    """A device without the memory that a model needs."""
+
+
 def describe_os_error(error: OSError) -> str:
     """One line for an operating system error: what could not be done to which file."""
     subject = f"{error.filename}: " if error.filename else ""

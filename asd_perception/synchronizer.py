@@ -31,7 +31,7 @@ T = TypeVar("T")
 CLOCK_JUMP_NS = 1_000_000_000
 """A frame this much older than the last one means that the clock jumped back (a bag loop)."""
 
-DEPTH = 4
+QUEUE_SIZE = 4
 """Images kept a camera: as many of its periods may an image wait for those of other cameras."""
 
 SILENT = 1.0
@@ -80,11 +80,11 @@ class FrameSynchronizer(Generic[T]):
     images (one that was silent for `silent` s is not live) and while their stamps fit the others'.
     A frame has at least `min_cameras`, and more than half of the live ones, so that a few cameras
     with wrong clocks lead nobody. What a sweep is, is known from the first complete one, or from
-    DEPTH incomplete ones; before that there are no frames.
+    QUEUE_SIZE incomplete ones; before that there are no frames.
 
     A frame is emitted at most once, and reference stamps rise strictly, except when every camera
     goes back: by more than CLOCK_JUMP_NS at once, by less after STALE_RUN images. Images older
-    than an emitted frame are dropped. Memory is bounded by DEPTH images a camera, whatever
+    than an emitted frame are dropped. Memory is bounded by QUEUE_SIZE images a camera, whatever
     arrives: a stamp that lies wildly in the past or in the future finds no partners and is pushed
     out by the images that follow it.
 
@@ -108,18 +108,20 @@ class FrameSynchronizer(Generic[T]):
             raise ValueError(f"tolerance of {tolerance_ns} ns is not in (0, {CLOCK_JUMP_NS // 2}]")
         self.max_wait = max_wait
         self.min_cameras = min_cameras
-        self._widest = tolerance_ns
+        self._tolerance_limit = tolerance_ns
         self._waiting: dict[str, deque[_Image[T]]] = {
-            camera: deque(maxlen=DEPTH) for camera in cameras
+            camera: deque(maxlen=QUEUE_SIZE) for camera in cameras
         }
         self._seen: dict[str, deque[_Sighting]] = {
-            camera: deque(maxlen=DEPTH) for camera in self._waiting
+            camera: deque(maxlen=QUEUE_SIZE) for camera in self._waiting
         }
         self._phases: dict[str, int] = {}  # stamp less that of the sweep's last image
         self._settled = False  # whether a complete set has taught the phases
         self._known = False  # whether they are good enough for frames
         self._tolerance = tolerance_ns  # greatest difference of two stamps in one frame
-        self._slack = tolerance_ns // 2  # greatest difference of two sweep times in one frame
+        self._sweep_tolerance = (
+            tolerance_ns // 2
+        )  # greatest difference of two sweep times in one frame
         self.period: float | None = None
         self.silent = SILENT
         self._last: SyncedFrame[T] | None = None
@@ -151,7 +153,7 @@ class FrameSynchronizer(Generic[T]):
                 self._forget()
             return
         self._stale_run[camera] = 0
-        self.unmatched[camera] += len(images) == DEPTH
+        self.unmatched[camera] += len(images) == QUEUE_SIZE
         images.append(_Image(stamp_ns, item, now))
 
     def poll(self, now: float) -> SyncedFrame[T] | None:
@@ -233,7 +235,7 @@ class FrameSynchronizer(Generic[T]):
         self._settled = len(sets[0]) == len(self._waiting) or (
             self._settled and self._fits(sets[0])
         )
-        self._known = self._settled or all(len(self._seen[c]) == DEPTH for c in sets[0])
+        self._known = self._settled or all(len(self._seen[c]) == QUEUE_SIZE for c in sets[0])
         phases: dict[str, int] = {}
         for stamps in sets:  # each adds the cameras that the better ones lack
             shared = sorted(stamp - phases[c] for c, stamp in stamps.items() if c in phases)
@@ -255,8 +257,8 @@ class FrameSynchronizer(Generic[T]):
             period = gaps[len(gaps) // 2]
             self.period = period * 1e-9
             self.silent = min(max(SILENT, 2.5 * self.period), 5 * SILENT)
-            self._tolerance = min(self._widest, period * 9 // 10)  # it may be too large
-            self._slack = min(self._widest, period // 2)
+            self._tolerance = min(self._tolerance_limit, period * 9 // 10)  # it may be too large
+            self._sweep_tolerance = min(self._tolerance_limit, period // 2)
 
     def _rank(self, stamps: Mapping[str, int]) -> tuple[bool, bool, int, int]:
         """The lower, the better a set: complete ones first, then what fits phases that one taught.
@@ -266,13 +268,13 @@ class FrameSynchronizer(Generic[T]):
         """
         fits = self._fits(stamps)
         whole = len(stamps) == len(self._waiting)
-        spread = _spread(stamps) - self._slack * (self._settled and fits)
+        spread = _spread(stamps) - self._sweep_tolerance * (self._settled and fits)
         return not whole, self._settled and not fits, -len(stamps), spread
 
     def _fits(self, stamps: Mapping[str, int]) -> bool:
         """Whether a set is of one sweep, by the phases that are known."""
         times = [stamp - self._phases[c] for c, stamp in stamps.items() if c in self._phases]
-        return bool(times) and max(times) - min(times) <= self._slack
+        return bool(times) and max(times) - min(times) <= self._sweep_tolerance
 
     def _sweep_time(self, stamps: Mapping[str, int]) -> int | None:
         """The stamp of the sweep's last image: what most of these stamps say."""
@@ -300,12 +302,12 @@ class FrameSynchronizer(Generic[T]):
             # Beside them may lie images with wrong stamps: a sweep is the largest and tightest set.
             sweeps = []
             for start, *_ in images:
-                if start > images[0][0] + self._slack:
+                if start > images[0][0] + self._sweep_tolerance:
                     break
                 found: dict[str, _Image[T]] = {}
                 end = start
                 for time, camera, image in images:
-                    if start <= time <= start + self._slack and camera not in found:
+                    if start <= time <= start + self._sweep_tolerance and camera not in found:
                         found[camera], end = image, time
                 sweeps.append((found, start, end))
             found, _, end = min(sweeps, key=lambda sweep: (-len(sweep[0]), sweep[2] - sweep[1]))
@@ -336,7 +338,9 @@ class FrameSynchronizer(Generic[T]):
         assert sweep is not None
         missing = [c for c in self.live(now) if c in self._phases and c not in images]
         return all(
-            0 < self._seen[c][-1].stamp - self._phases[c] - sweep - self._slack <= CLOCK_JUMP_NS
+            0
+            < self._seen[c][-1].stamp - self._phases[c] - sweep - self._sweep_tolerance
+            <= CLOCK_JUMP_NS
             for c in missing
             if self._seen[c]
         )
@@ -373,7 +377,7 @@ class FrameSynchronizer(Generic[T]):
         if camera in stamps:
             last = stamps[camera]
         elif camera in self._phases and sweep is not None:
-            last = sweep + self._phases[camera] + self._slack
+            last = sweep + self._phases[camera] + self._sweep_tolerance
         else:
             last = self._last.reference
         return last - CLOCK_JUMP_NS <= stamp <= last

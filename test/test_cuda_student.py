@@ -24,7 +24,7 @@ from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops import bev_pool
 from asd_perception.runtime import cuda as cuda_student
-from asd_perception.runtime.cuda import halved
+from asd_perception.runtime.cuda import to_half
 from asd_perception.runtime.cuda_graphs import RecordedCall
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.folding import folded
@@ -70,7 +70,7 @@ def test_what_is_recorded_stays_on_its_device_and_reads_no_value(backbone, fusio
         matrices = (torch.empty(1, len(CAMERAS), n, n, device="meta") for n in (3, 4))
         geometry = frame_geometry(*matrices, config.image_size, config)
         six = torch.empty(1, len(CAMERAS), *features.shape[1:], device="meta")
-        found = decode(student.look(six, geometry).head, config.bev, config.max_objects)
+        found = decode(student.forward_bev(six, geometry).head, config.bev, config.max_objects)
     assert found.boxes.shape == (1, config.max_objects, 7)
 
 
@@ -99,7 +99,7 @@ def test_halved_weights_under_autocast_answer_as_the_plain_network():
     student = load(TINY)
     detector = Detector(student)
     images, *matrices = detector.inputs(example_images(), example_rig())
-    half = halved(folded(student), torch.bfloat16)
+    half = to_half(folded(student), torch.bfloat16)
     with torch.inference_mode():
         expected = student(images, *matrices).head.heatmap.sigmoid()
         with torch.autocast("cpu", torch.bfloat16):
@@ -121,9 +121,9 @@ def detectors():
 
 
 def all_recorded(gpu):
-    network = gpu.network
-    calls = *network.lanes, network.all_at_once, network._geometry, network._find
-    return all(call.recorded for call in calls)
+    backend = gpu.backend
+    calls = [stream.call for stream in (*backend.streams, backend.frame_stream)]
+    return all(call.failure is None for call in (*calls, backend._geometry, backend._detection))
 
 
 def assert_same_objects(found, expected):
@@ -254,7 +254,7 @@ def test_every_student_is_recorded(backbone, fusion, monkeypatch):
 
 
 def test_only_convolutions_and_linear_maps_are_halved():
-    student = halved(folded(Student(StudentConfig(backbone=BACKBONES["swin_t"]))))
+    student = to_half(folded(Student(StudentConfig(backbone=BACKBONES["swin_t"]))))
     for name, module in student.named_modules():
         if parameters := list(module.parameters(recurse=False)):
             half = isinstance(module, (nn.Conv2d, nn.Linear))

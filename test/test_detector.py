@@ -2,6 +2,10 @@
 """Promise: the detector finds valid objects in base_link, and names a fault of its input."""
 
 import dataclasses
+import importlib.util
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from asd_perception.constants import (
 )
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
+from asd_perception.network import model_directory
 from asd_perception.network.center_head import decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
@@ -138,3 +143,51 @@ def test_devices_are_checked():
         with pytest.raises(UserError, match="cuda is not available"):
             Detector(student, "cuda")
     assert Detector(student, "auto").device.type in ("cpu", "cuda")
+
+
+def test_what_really_runs_is_said(tmp_path, monkeypatch):
+    shipped = Detector.from_pretrained().describe()
+    assert shipped["device"] == "cpu"
+    assert shipped["convolutions"].startswith("ONNX Runtime 1.")
+
+    model_directory.save(tmp_path / "model", Student(StudentConfig()), {})
+    plain = Detector.from_pretrained(tmp_path / "model").describe()
+    assert re.fullmatch(
+        r"PyTorch .* \(the model has no ONNX graphs; .*export.*\)", plain["convolutions"]
+    )
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "asd_perception.runtime.onnx.find_spec",
+        lambda name: None if name == "onnxruntime" else found(name),
+    )
+    assert "onnxruntime is not installed" in Detector.from_pretrained().describe()["convolutions"]
+
+
+def test_out_of_memory_is_called_that():
+    """A process that may not allocate what a frame needs; others of its errors stay as they are."""
+    program = """
+import resource, numpy as np, torch
+from asd_perception.errors import OutOfMemoryError
+from asd_perception.runtime.backend import memory_checked
+from asd_perception.runtime.detector import Detector
+detector = Detector.from_pretrained()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+huge = detector.backend.student.image_encoder = torch.nn.Upsample(scale_factor=4000)
+try:
+    detector.encode(np.zeros((96, 256, 3), np.uint8), (256, 96), np.eye(3), np.zeros(8))
+except OutOfMemoryError as error:
+    print(error)
+try:
+    with memory_checked(torch.device("cpu")):
+        torch.zeros(2) + torch.zeros(3)
+except RuntimeError as error:
+    print(type(error).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    told, other = done.stdout.splitlines()
+    assert told.startswith("out of memory on cpu; use a smaller model or another device")
+    assert other == "RuntimeError"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from asd_perception.network.model_directory import TINY, load
-from asd_perception.runtime.cpu import CpuStudent
+from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.folding import fold_batch_norms
 
 
@@ -42,17 +42,19 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("graphs", [None, TINY])
 def test_answers_are_the_plain_networks_also_after_a_change_of_calibration(student, graphs):
     """The tolerance is that of float32 sums taken in another order."""
-    inference = CpuStudent(student, graphs)
+    inference = CpuBackend(student, graphs)
     with torch.inference_mode():
         for seed, height in ((0, 1.5), (1, 1.5), (2, 1.6), (3, 1.5)):
             images, *calibration = frame(seed, height)
             arrays = images[0].permute(0, 2, 3, 1).numpy()
             one_by_one = torch.stack([inference.encode(image) for image in arrays])[None]
-            assert_same(inference.look(one_by_one, *calibration), student(images, *calibration))
+            assert_same(
+                inference.forward_bev(one_by_one, *calibration), student(images, *calibration)
+            )
 
 
 def test_geometry_is_kept_as_long_as_the_calibration_stays(student):
-    inference = CpuStudent(student)
+    inference = CpuBackend(student)
     _, intrinsics, poses = frame(0)
     first = inference.geometry(intrinsics, poses)
     assert inference.geometry(intrinsics.clone(), poses.clone()) is first
@@ -63,7 +65,7 @@ def test_geometry_is_kept_as_long_as_the_calibration_stays(student):
 
 def test_the_student_it_is_made_from_stays_trainable(student):
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in student.modules())
-    folded = CpuStudent(student).student
+    folded = CpuBackend(student).student
     assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == 1
     assert sum(isinstance(module, nn.BatchNorm2d) for module in student.modules()) == norms > 1
     assert all(parameter.requires_grad for parameter in student.parameters())

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from asd_perception.errors import UserError
-from asd_perception.network import model_directory
-from asd_perception.network.model_directory import TINY, WEIGHTS
+from asd_perception.backend import model_directory
+from asd_perception.backend.model_directory import TINY, WEIGHTS
 from asd_perception.runtime.detector import Detector
-from asd_perception.runtime.onnx import FOLDER, PARTS, OnnxPart, available
+from asd_perception.runtime.onnx import FOLDER, PARTS, OnnxPart, why_unavailable
 from asd_training.data.example import example_images, example_rig
 
 
@@ -27,14 +27,14 @@ def model(tmp_path):
 
 def test_the_shipped_model_has_the_graphs_of_all_its_parts():
     assert {file.stem for file in (TINY / FOLDER).iterdir()} == set(PARTS)
-    student = Detector.from_pretrained().network.student
+    student = Detector.from_pretrained().backend.student
     assert all(isinstance(getattr(student, name), OnnxPart) for name in PARTS)
 
 
 def test_graphs_and_pytorch_find_the_same_objects(model):
     rig, images = example_rig(), example_images()
     shutil.rmtree(model / FOLDER)
-    assert not available(model)
+    assert why_unavailable(model)
     plain = Detector.from_pretrained(model).detect(images, rig, 0.0)
     fast = Detector.from_pretrained().detect(images, rig, 0.0)
     np.testing.assert_allclose(fast.scores, plain.scores, atol=1e-5)
@@ -44,7 +44,7 @@ def test_graphs_and_pytorch_find_the_same_objects(model):
 
 
 def test_threads_that_encode_at_once_do_not_disturb_each_other():
-    network = Detector.from_pretrained().network
+    network = Detector.from_pretrained().backend
     size = network.student.config.image_size
     images = np.random.default_rng(0).integers(0, 256, (8, *size, 3), dtype=np.uint8)
     alone = [network.encode(image) for image in images]

@@ -115,7 +115,7 @@ def test_all_is_well(node):
 
 
 def test_a_detector_that_hangs_is_an_error_and_does_not_hang_the_node(node, monkeypatch):
-    monkeypatch.setattr(diagnostics, "STUCK", 0.2)
+    monkeypatch.setattr(diagnostics, "HANG_TIMEOUT", 0.2)
     monkeypatch.setattr(pipeline, "CLOSE_WAIT", 0.2)
     node = node()
     node.calibrate()
@@ -234,7 +234,7 @@ def test_a_node_that_has_just_begun_is_not_at_fault(node):
 
 
 def test_an_encoder_that_hangs_is_an_error(node, monkeypatch):
-    monkeypatch.setattr(diagnostics, "STUCK", 0.2)
+    monkeypatch.setattr(diagnostics, "HANG_TIMEOUT", 0.2)
     node = node()
     node.calibrate()
     device = threading.Event()

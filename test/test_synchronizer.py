@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd_perception.constants import CAMERAS
-from asd_perception.synchronizer import CLOCK_JUMP_NS, DEPTH, SILENT, FrameSynchronizer
+from asd_perception.synchronizer import CLOCK_JUMP_NS, QUEUE_SIZE, SILENT, FrameSynchronizer
 
 MS = 1_000_000
 PERIOD = 1000 * MS // 12
@@ -143,7 +143,7 @@ def test_memory_is_bounded_whatever_comes(images):
     for i, (camera, stamp) in enumerate(images):
         synchronizer.add(camera, stamp, None, i * 0.01)
         synchronizer.poll(i * 0.01)
-    assert all(len(waiting) <= DEPTH for waiting in synchronizer._waiting.values())
+    assert all(len(waiting) <= QUEUE_SIZE for waiting in synchronizer._waiting.values())
 
 
 def test_a_sweep_is_ready_when_each_missing_camera_has_sent_a_newer_image():
@@ -308,12 +308,12 @@ def test_one_camera_with_a_wrong_clock_costs_no_frame(wrong, ahead, begin):
         for shift in [ahead if camera == wrong and sweep >= begin else 0.0]
     ]
     frames = [frame for frame, _ in play(new(), arrivals)]
-    settled = [frame for frame in frames if max(frame.items) >= begin + DEPTH]
+    settled = [frame for frame in frames if max(frame.items) >= begin + QUEUE_SIZE]
     others = tuple(camera for camera in CAMERAS if camera != wrong)
     assert all(frame.cameras == others for frame in settled)
     emitted = sweeps_of(settled)
     assert emitted == [*range(emitted[0], 60)]
-    assert emitted[0] <= begin + DEPTH
+    assert emitted[0] <= begin + QUEUE_SIZE
 
 
 @pytest.mark.parametrize("dead", [*itertools.combinations(CAMERAS, 2)])
@@ -360,7 +360,7 @@ def test_a_slightly_wrong_clock_costs_few_frames(odd, by, begin):
     frames = [frame for frame, _ in play(new(), arrivals)]
     most = [max(set(frame.items), key=frame.items.count) for frame in frames]
     assert most == sorted(set(most))
-    assert len(set(most) & set(range(begin, 60))) >= 60 - begin - DEPTH
+    assert len(set(most) & set(range(begin, 60))) >= 60 - begin - QUEUE_SIZE
 
 
 @pytest.mark.parametrize("stays", [*CAMERAS, None])

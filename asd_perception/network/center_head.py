@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
-from asd_perception.network.layers import ConstantStart, ConvNormReLU
+from asd_perception.network.layers import ConstantInitConv2d, ConvNormReLU
 from asd_perception.network.view_transform import grid_position
 
 PRIOR = 0.1
@@ -67,7 +67,7 @@ class CenterHead(nn.Module):
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
         self.shared = ConvNormReLU(inputs, channels)
-        self.heatmap = ConstantStart(channels, len(CLASSES), value=-math.log(1 / PRIOR - 1))
+        self.heatmap = ConstantInitConv2d(channels, len(CLASSES), value=-math.log(1 / PRIOR - 1))
         self.boxes = nn.Conv2d(channels, 8, 1)
         self.velocity = nn.Conv2d(channels, 2, 1)
         self.attribute = nn.Conv2d(channels, len(ATTRIBUTES), 1)

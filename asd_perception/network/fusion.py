@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asd_perception.network.layers import ConstantStart, ConvNormReLU
+from asd_perception.network.layers import ConstantInitConv2d, ConvNormReLU
 
 INITIAL_GATE = -2.0
 """The gate's logit before training: 12 % open."""
@@ -29,7 +29,8 @@ class HeterogeneousFusion(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.camera = nn.Sequential(
-            ConvNormReLU(channels, channels, kernel=1), ConstantStart(channels, channels, value=0.0)
+            ConvNormReLU(channels, channels, kernel=1),
+            ConstantInitConv2d(channels, channels, value=0.0),
         )
         self.cell = nn.Conv2d(channels, channels, 1, bias=False)
         self.window = nn.Sequential(  # at half resolution, where a wide window is cheap
@@ -43,7 +44,7 @@ class HeterogeneousFusion(nn.Module):
         self.gate = nn.Sequential(
             nn.Conv2d(2 * channels + 1, 16, 1),
             nn.ReLU(),
-            ConstantStart(16, 1, value=INITIAL_GATE),
+            ConstantInitConv2d(16, 1, value=INITIAL_GATE),
         )
 
     def forward(self, camera: Tensor, points: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:

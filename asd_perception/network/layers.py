@@ -38,7 +38,7 @@ class ResidualBlock(nn.Module):
         return F.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
-class ConstantStart(nn.Conv2d):
+class ConstantInitConv2d(nn.Conv2d):
     """A convolution whose output is `value` everywhere until it is trained."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, *, value: float) -> None:

@@ -3,7 +3,7 @@
 
 Neither file can execute code: safetensors holds only tensors, and the YAML is read by the safe
 loader into typed configuration. An exported one also has `onnx/`, its convolutional parts as graphs
-for the CPU (`onnx_parts`), which are data as well.
+for the CPU (`runtime/onnx.py`), which are data as well.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from asd_perception.bev_grid import BevGrid
 from asd_perception.network.config import DepthConfig, StudentConfig
-from asd_perception.network.layers import ConstantStart, ConvNormReLU
+from asd_perception.network.layers import ConstantInitConv2d, ConvNormReLU
 from asd_perception.network.view_transform import (
     DepthContext,
     FrameGeometry,
@@ -128,7 +128,7 @@ class GeometryCompensation(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.hidden = ConvNormReLU(2 * channels + 1, 16, stride=2)
-        self.offset = ConstantStart(16, 2, kernel=3, value=0.0)
+        self.offset = ConstantInitConv2d(16, 2, kernel=3, value=0.0)
 
     def forward(self, bev: Tensor, camera_bev: Tensor) -> Tensor:
         """bev (B, C + 1, Y, X) with evidence as its last channel, camera_bev (B, C, Y, X); the

@@ -68,9 +68,9 @@ class Student(nn.Module):
         """
         size = (images.shape[-2], images.shape[-1])
         geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config)
-        return self.look(self.image_encoder(images), geometry)
+        return self.forward_bev(self.image_encoder(images), geometry)
 
-    def look(self, features: Tensor, geometry: FrameGeometry) -> StudentOutput:
+    def forward_bev(self, features: Tensor, geometry: FrameGeometry) -> StudentOutput:
         """All behind the image encoder, from its features (B, N, F, h, w) and the geometry."""
         camera_bev, camera_depth = self.lift_splat(features, geometry)
         if self.config.fusion == "camera_only":

@@ -89,15 +89,15 @@ class Calibration:
         model = self.models[camera]
         if model is None:
             return f"no valid camera_info on {camera}/camera_info; start or mend its publisher"
-        twins = [
+        duplicates = [
             name
             for name, other in self.models.items()
             if name != camera and other is not None and other.frame_id == model.frame_id
         ]
-        if twins:
+        if duplicates:
             return (
-                f"its camera_info has the same frame_id {model.frame_id!r} as that of {twins[0]}; "
-                "give each camera an optical frame of its own"
+                f"its camera_info has the same frame_id {model.frame_id!r} as that of "
+                f"{duplicates[0]}; give each camera an optical frame of its own"
             )
         try:
             self.mounting(model)

@@ -14,7 +14,7 @@ from asd_perception.ros.statistics import STAGES, Statistics
 if TYPE_CHECKING:
     from asd_perception.ros.pipeline import Pipeline
 
-STUCK = 5.0  # s that a frame or an image may take before the detector is taken to hang
+HANG_TIMEOUT = 5.0  # s that a frame or an image may take before the detector is taken to hang
 OLD = 1.0  # s of age at which detections are of no use to a robot that moves
 CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
 MISSED_RUN = 10  # so many frames without a camera that sends images: it is not bad luck
@@ -138,7 +138,7 @@ def _no_detections(pipeline: Pipeline, alive: int) -> str | None:
     quiet = _quiet(pipeline)
     unusable = sum(camera.bad.recent for camera in statistics.cameras.values())
     uncalibrated = sum(model is None for model in pipeline.calibration.models.values())
-    if pipeline.busy_for > STUCK:
+    if pipeline.busy_for > HANG_TIMEOUT:
         return (
             f"the detector has been at its work for {pipeline.busy_for:.0f} s; look after the "
             "device (nvidia-smi, dmesg), and start the node again"

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
+from asd_perception.machine import available_cores
 from asd_perception.synchronizer import CLOCK_JUMP_NS
 
 WAITING = 2  # images a camera that may wait for a thread
@@ -60,7 +60,7 @@ class Intake(Generic[T]):
         self._closed = False
         self._changed = threading.Condition()
         self.dropped = dict.fromkeys(cameras, 0)
-        threads = min(len(self.dropped), os.cpu_count() or 1)
+        threads = min(len(self.dropped), available_cores())
         self._threads = [
             threading.Thread(target=self._run, name=f"intake {i}", daemon=True)
             for i in range(threads)

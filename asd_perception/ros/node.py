@@ -35,6 +35,7 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from asd_perception.errors import UserError, run_cli
+from asd_perception.machine import available_cores
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.conversions import (
@@ -73,6 +74,7 @@ class DetectorNode(LifecycleNode):
         super().__init__("detector")
         declare_parameters(self)
         self._pipeline: Pipeline | None = None
+        self._running: dict[str, str] = {}  # the model and what runs it, in words
         self._fault = ""  # why the last transition failed
         self._warned: dict[str, tuple[float, int]] = {}  # kind: time of the last, hidden since
         self._topics: list[Any] = []  # subscriptions
@@ -106,7 +108,8 @@ class DetectorNode(LifecycleNode):
             self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
             self._fault = "cannot configure; the node's log says why"
             return TransitionCallbackReturn.ERROR
-        self.get_logger().info(f"configured: {self._model_name}")
+        running = ", ".join(f"{name} {value}" for name, value in self._running.items())
+        self.get_logger().info(f"configured: {running}")
         return super().on_configure(state)
 
     def _load(self, settings: Settings) -> Pipeline:
@@ -120,7 +123,7 @@ class DetectorNode(LifecycleNode):
             self.get_logger().info("compiling the model for the GPU: up to a minute the first time")
         detector = Detector.from_pretrained(model, device=settings.device)
         detector.warm_up()
-        self._model_name = f"model {model} on {detector.device}"
+        self._running = {"model": str(model), **detector.describe()}
         return Pipeline(
             settings,
             detector,
@@ -282,7 +285,7 @@ class DetectorNode(LifecycleNode):
             level = DiagnosticStatus.ERROR if self._fault else DiagnosticStatus.OK
             message.status = [status("state", level, self._fault or "not configured")]
         else:
-            values = {"model": self._model_name, "score_threshold": self._threshold()}
+            values = {**self._running, "score_threshold": self._threshold()}
             state = "active" if pipeline.active else "not active"
             message.status = [status("state", DiagnosticStatus.OK, state, values)]
             if pipeline.active:
@@ -379,7 +382,7 @@ def _share_cores() -> None:
     Images, messages and the cameras' drivers need the others, and threads that take turns on a core
     lose more than they gain. Torch reads it when it is imported.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // 2)))
     cv2.setNumThreads(1)  # the intake has threads of its own
 
 

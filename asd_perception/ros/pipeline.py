@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.constants import CAMERAS
-from asd_perception.errors import UserError
+from asd_perception.errors import OutOfMemoryError, UserError
 from asd_perception.geometry import Array
 from asd_perception.preprocessing import wrong_size
 from asd_perception.rig import compensate
@@ -280,9 +280,11 @@ class Pipeline:
                 self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
                 if self._take_frames(arrival.now):
                     self._serve()
+        except OutOfMemoryError as error:  # no fault of the message, and the next one may succeed
+            self._failed(error)
         except UserError as error:
             self._bad_message(arrival.camera, error)
-        except Exception as error:  # out of memory: the next image may succeed
+        except Exception as error:
             self._failed(error)
 
     def _encode(self, msg: Image | CompressedImage, model: CameraModel) -> EncodedImage:
@@ -368,7 +370,7 @@ class Pipeline:
             took("stamp", (self.ros_time() - job.frame.reference) * 1e-9)
             self._show(detections, job.frame.reference)
             took("show", time.monotonic() - published)
-        except Exception as error:  # out of memory, a broken driver: the next frame may succeed
+        except Exception as error:  # whatever it is: the next frame may succeed
             self._failed(error)
         else:
             self.statistics.detected += 1

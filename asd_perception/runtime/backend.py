@@ -3,15 +3,73 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol, TypeVar
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from asd_perception.errors import OutOfMemoryError
 from asd_perception.network.center_head import Decoded
 
+Features = TypeVar("Features")
+"""An encoded image as a backend keeps it; nobody else looks into it."""
 
-class Found(NamedTuple):
+
+class FrameResult(NamedTuple):
     """One frame's objects and simulated points (1, N * h * w, 4) or None, on the CPU."""
 
     objects: Decoded
     points: Tensor | None
+
+
+class Backend(Protocol[Features]):
+    """A student on a device, in two steps without gradients: images one by one, then the frame.
+
+    Cameras trigger one after the other. Each image is encoded when it arrives, so behind the last
+    one only its own encoding and the BEV part remain.
+
+    parallel_images: images that are best prepared and encoded at the same time.
+    """
+
+    parallel_images: int
+
+    def accepts_raw(self, image: NDArray[np.uint8]) -> bool:
+        """Whether `encode` takes an image (height, width, 3) as it is, before preprocessing."""
+
+    def encode(self, image: NDArray[np.uint8]) -> Features:
+        """An image (H, W, 3), uint8 RGB of the configured size, encoded; any thread may call it."""
+
+    def encode_frame(self, images: Sequence[NDArray[np.uint8]]) -> list[Features]:
+        """`encode` for images of one frame that are there together; one frame at a time."""
+
+    def detect(
+        self, encoded: Mapping[str, Features], intrinsics: Tensor, ego_from_camera: Tensor
+    ) -> FrameResult:
+        """The objects of one frame, from its encoded images by camera; one frame at a time.
+
+        intrinsics (1, N, 3, 3) and ego_from_camera (1, N, 4, 4) of all CAMERAS, on the CPU; cameras
+        that are not in `encoded` must be placed where they see nothing (`rig.ABSENT_CAMERA`).
+        """
+
+    def describe(self) -> dict[str, str]:
+        """What really runs, in words: device, libraries, and what could not be used and why."""
+
+
+@contextmanager
+def memory_checked(device: torch.device) -> Iterator[None]:
+    """Raise OutOfMemoryError, with the remedy, where PyTorch runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On a CPU it is a plain RuntimeError, which only its text tells from others.
+        on_cpu = "not enough memory" in str(error) or "can't allocate memory" in str(error)
+        if not (on_cpu or isinstance(error, (MemoryError, torch.OutOfMemoryError))):
+            raise
+        raise OutOfMemoryError(
+            f"out of memory on {device}; use a smaller model or another device, or end what else "
+            f"takes its memory ({' '.join(str(error).split())[:200]})"
+        ) from error

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The student as the robot runs it: the same answers as the plain network, for less work.
+"""The student on a CPU: the same answers as the plain network, for less work.
 
 Three things are done once instead of every frame. A convolution and the batch normalisation behind
 it are one affine map, so they become one convolution. Weights lie channels last, as the images do.
 And what depends on the calibration alone, rays and the order of BEV pooling, is kept until a
 calibration differs in any digit: the next frame then works it out anew, and is only slower.
 
-Cameras trigger one after the other, so each image is encoded by itself, when it comes (`encode`);
-behind the last one only its own encoding and the part in bird's-eye view remain (`find`). Here it
-is done on the CPU, where ONNX Runtime does the convolutions if the model directory has graphs for
-it (`onnx_parts`); `cuda_student.py` does the same on a GPU.
+ONNX Runtime does the convolutions if the model directory has graphs for it (`onnx.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,26 +25,42 @@ from asd_perception.constants import CAMERAS
 from asd_perception.network.center_head import decode
 from asd_perception.network.student import Student, StudentOutput
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
-from asd_perception.runtime.backend import Found
+from asd_perception.runtime.backend import FrameResult
 from asd_perception.runtime.folding import folded
-from asd_perception.runtime.onnx import load_parts
+from asd_perception.runtime.onnx import load_parts, why_unavailable
 
 
-class CpuStudent:
-    """A `Student` on the CPU in two steps, without gradients."""
+class CpuBackend:
+    """A `Student` on the CPU (`runtime.backend.Backend`)."""
 
     def __init__(self, student: Student, model: Path | None = None) -> None:
-        """model: the model directory whose graphs are to be used; None: PyTorch does it all.
+        """model: the model directory whose ONNX graphs are used if they can be; None: PyTorch only.
 
-        Raises UserError for graphs that cannot be used.
+        Raises UserError for graphs that are not the student's.
         """
         self.student = folded(student)
-        if model is not None:
+        self._without_graphs = why_unavailable(model)
+        if model is not None and self._without_graphs is None:
             load_parts(self.student, model)
+        # A graph encodes an image in one thread; PyTorch takes all of them for each.
+        self.parallel_images = 1 if self._without_graphs else torch.get_num_threads()
         self._known: tuple[Tensor, Tensor, FrameGeometry] | None = None
 
-    def takes(self, image: NDArray[np.uint8]) -> bool:
-        """Whether `encode` takes an image (height, width, 3) as it is, before preprocessing."""
+    def describe(self) -> dict[str, str]:
+        pytorch = f"PyTorch {torch.__version__}"
+        if self._without_graphs is None:
+            convolutions, rest = f"ONNX Runtime {version('onnxruntime')}", pytorch
+        else:
+            convolutions, rest = f"{pytorch} ({self._without_graphs})", pytorch
+        return {
+            "device": "cpu",
+            "threads": str(torch.get_num_threads()),
+            "convolutions": convolutions,
+            "geometry and pooling": rest,
+            "precision": "float32",
+        }
+
+    def accepts_raw(self, image: NDArray[np.uint8]) -> bool:
         return False
 
     @torch.inference_mode()
@@ -54,26 +69,29 @@ class CpuStudent:
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         return self.student.image_encoder(pixels[None, None])[0, 0]
 
-    @torch.inference_mode()
-    def find(
-        self, encoded: Mapping[str, Tensor], intrinsics: Tensor, ego_from_camera: Tensor
-    ) -> Found:
-        """The objects of one frame, from its encoded images by camera.
+    def encode_frame(self, images: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
+        if self.parallel_images == 1:
+            return [self.encode(image) for image in images]
+        with ThreadPoolExecutor(self.parallel_images) as threads:
+            return list(threads.map(self.encode, images))
 
-        intrinsics (1, N, 3, 3) and ego_from_camera (1, N, 4, 4) of all CAMERAS; those that are not
-        in `encoded` must be placed where they see nothing (`rig.ABSENT_CAMERA`).
-        """
+    @torch.inference_mode()
+    def detect(
+        self, encoded: Mapping[str, Tensor], intrinsics: Tensor, ego_from_camera: Tensor
+    ) -> FrameResult:
         absent = torch.zeros_like(next(iter(encoded.values())))
         features = torch.stack([encoded.get(name, absent) for name in CAMERAS])[None]
-        output = self.look(features, intrinsics, ego_from_camera)
+        output = self.forward_bev(features, intrinsics, ego_from_camera)
         config = self.student.config
         decoded = decode(output.head, config.bev, config.max_objects)
-        return Found(decoded, output.simulated_points)
+        return FrameResult(decoded, output.simulated_points)
 
     @torch.inference_mode()
-    def look(self, features: Tensor, intrinsics: Tensor, ego_from_camera: Tensor) -> StudentOutput:
+    def forward_bev(
+        self, features: Tensor, intrinsics: Tensor, ego_from_camera: Tensor
+    ) -> StudentOutput:
         """Detect in one frame of encoded images; the rest as `Student.forward`."""
-        return self.student.look(features, self.geometry(intrinsics, ego_from_camera))
+        return self.student.forward_bev(features, self.geometry(intrinsics, ego_from_camera))
 
     @torch.inference_mode()
     def geometry(self, intrinsics: Tensor, ego_from_camera: Tensor) -> FrameGeometry:

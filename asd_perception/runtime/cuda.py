@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The student on a CUDA GPU: half precision, recorded as CUDA graphs, no waiting in between.
 
-`encode` copies an image into pinned memory, sends it off and leaves the rest to the GPU: one kernel
-for channel order, crop, resize and normalisation (`ops/image_input_triton.py`), then the image
-encoder as a recorded graph. One image does not fill a large GPU: there are as many lanes as
-cameras, each a stream with the graph's buffers of its own, so that images that come at about the
-same time are encoded at the same time. Where all of a frame's images are there to begin with, one
-batch of them takes less of the GPU's time (`encode_together`). `find` lets the GPU wait for the
-images of a frame, replays all that is behind them, with the decoding of boxes, as a second graph,
-and waits once, on the CPU, for the objects.
+`encode` copies an image into pinned memory, sends it to the GPU and returns: one kernel for channel
+order, crop, resize and normalisation (`ops/image_input_triton.py`), then the image encoder as a
+recorded graph. One image does not fill a large GPU, so there are as many `EncoderStream`s as
+cameras, and images that arrive at about the same time are encoded at the same time. Where all
+images of a frame are there together, one batch of them takes less of the GPU's time
+(`encode_frame`). `detect` makes the GPU wait for a frame's images, replays the rest of the network
+and the decoding of boxes as a second graph, and waits once, on the CPU, for the objects.
 
-Before it is recorded the network is compiled (`torch.compile`): what lies between convolutions,
-biases and activations above all, becomes few kernels of many.
+The network is compiled before it is recorded (`torch.compile`): everything between convolutions,
+biases and activations above all, becomes a few kernels.
 
-The cameras' geometry and the plan of BEV pooling are a third graph, replayed before the second when
-a matrix differs in any digit from the frame before: with other calibration, with a lost camera, at
-each frame with odometry. It writes where the second one reads, and both run on one stream, so that
-no frame can see another frame's geometry, and nothing is ever recorded anew.
+The geometry of the cameras and the plan of BEV pooling are a third graph. It is replayed before the
+second one when a matrix differs in any digit from the frame before: after a new calibration, when a
+camera is lost, at each frame with odometry. It writes where the second one reads, and both run on
+one stream: no frame can see another frame's geometry, and nothing is recorded twice.
 
-Convolutions and matrix products are in half precision; sums over a grid cell, normalisations, and
-geometry up to where the network takes it in, in single precision.
+Convolutions and matrix products are in half precision. Sums over a grid cell, normalisations, and
+geometry up to the network's input are in single precision.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,16 +41,14 @@ from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
 from asd_perception.preprocessing import crop_height, is_bgr
-from asd_perception.runtime.backend import Found
+from asd_perception.runtime.backend import FrameResult
 from asd_perception.runtime.cuda_graphs import TRITON, RecordedCall, compiled
 from asd_perception.runtime.folding import folded
 
-P = ParamSpec("P")
-Result = TypeVar("Result")
 HALF = torch.float16
 
 
-class OnGpu(NamedTuple):
+class GpuFeatures(NamedTuple):
     """An encoded image: features (F, h, w), there as soon as the event `ready` has happened."""
 
     features: Tensor
@@ -65,7 +62,7 @@ class Pinned(NamedTuple):
     bgr: bool
 
 
-class Lane:
+class EncoderStream:
     """A place where B images at a time are encoded: a stream, the network's input, its features."""
 
     def __init__(
@@ -82,11 +79,7 @@ class Lane:
         with torch.cuda.stream(self.stream), torch.inference_mode():
             pixels = torch.zeros(images, 3, *config.image_size, dtype=HALF, device=device)
             self._pixels = pixels.contiguous(memory_format=torch.channels_last)
-        self._encode = RecordedCall(lambda: features_of(self._pixels), self.stream)
-
-    @property
-    def recorded(self) -> bool:
-        return self._encode.recorded
+        self.call = RecordedCall(lambda: features_of(self._pixels), self.stream)
 
     @torch.inference_mode()
     def take(self, pinned: Pinned, i: int = 0) -> None:
@@ -108,9 +101,9 @@ class Lane:
                 pixels[:, c].copy_((levels[:, c] - mean) / std)
 
     def encode(self) -> Tensor:
-        """The features (B, F, h, w) of the images, on the lane's stream, until the next call."""
+        """The features (B, F, h, w) of the images, on this stream, until the next call."""
         with torch.cuda.stream(self.stream):
-            return self._encode.replay()
+            return self.call.replay()
 
     @torch.inference_mode()
     def encoded(self) -> tuple[Tensor, torch.cuda.Event]:
@@ -123,24 +116,26 @@ class Lane:
         return features, ready
 
 
-class CudaStudent:
-    """A `Student` on a GPU in two steps, without gradients, as `CpuStudent` on the CPU.
+class CudaBackend:
+    """A `Student` on a GPU (`runtime.backend.Backend`).
 
-    `encode` and `encode_together` may be called by any thread, `find` by one at a time. The first
-    call of `encode_together` compiles and records its part, and no other call may run beside it.
+    The first call of `encode_frame` compiles and records its part, and no other call may run
+    beside it.
     """
+
+    parallel_images = 1  # the GPU runs them side by side by itself
 
     def __init__(self, student: Student) -> None:
         """student: on the GPU to run on."""
-        self.student = halved(folded(student))
+        self.student = to_half(folded(student))
         self.config = config = student.config
         self.device = device = next(student.parameters()).device
         if TRITON and config.backbone.model_type == "swin":
             # Compiled with what is around it, plain attention in windows is faster than fused.
             self.student.image_encoder.backbone.set_attn_implementation("eager")
-        self._finding = torch.cuda.Stream(device)
-        self._lock = threading.Lock()  # around all that is put on the lanes' streams
-        self._frame_lock = threading.Lock()  # ... on the stream of `all_at_once`
+        self._detecting = torch.cuda.Stream(device)
+        self._lock = threading.Lock()  # around all that is put on the encoder streams
+        self._frame_lock = threading.Lock()  # ... on the stream of `frame_stream`
         self._frame_encoded: torch.cuda.Event | None = None
         self._under_way: deque[torch.cuda.Event] = deque(maxlen=2 * len(CAMERAS))  # images there
         with torch.inference_mode():
@@ -149,17 +144,17 @@ class CudaStudent:
         torch.cuda.synchronize(device)  # all this was made on another stream
         with torch.cuda.device(device):
             features_of, objects_of = compiled(self._image_features), compiled(self._objects)
-            self.lanes = [Lane(features_of, config, device) for _ in CAMERAS]
-            one = self.lanes[0].encode()  # (1, F, h, w)
+            self.streams = [EncoderStream(features_of, config, device) for _ in CAMERAS]
+            one = self.streams[0].encode()  # (1, F, h, w)
             with torch.inference_mode():
                 six = one.new_zeros(len(CAMERAS), *one.shape[1:])
                 self._features = six.contiguous(memory_format=torch.channels_last)[None]
             torch.cuda.synchronize(device)  # and this
-            self._geometry = RecordedCall(compiled(self._frame_geometry), self._finding)
-            self._find = RecordedCall(
-                lambda: objects_of(self._features, self._geometry.result), self._finding
+            self._geometry = RecordedCall(compiled(self._frame_geometry), self._detecting)
+            self._detection = RecordedCall(
+                lambda: objects_of(self._features, self._geometry.result), self._detecting
             )
-        self._next_lane = itertools.cycle(self.lanes)
+        self._next_stream = itertools.cycle(self.streams)
         self._features_of = features_of
         self._seen: tuple[Tensor, Tensor] | None = None  # matrices of the geometry that stands
 
@@ -174,21 +169,34 @@ class CudaStudent:
 
     def _objects(self, features: Tensor, geometry: FrameGeometry) -> tuple[Decoded, Tensor | None]:
         with half_precision():
-            output = self.student.look(features, geometry)
+            output = self.student.forward_bev(features, geometry)
         decoded = decode(output.head, self.config.bev, self.config.max_objects)
         return decoded, output.simulated_points
 
     # What is called
 
-    def takes(self, image: NDArray[np.uint8]) -> bool:
-        """Whether `encode` takes an image (height, width, 3) as it is, before preprocessing."""
+    def describe(self) -> dict[str, str]:
+        calls = {"image encoder": self.streams[0].call, "geometry": self._geometry}
+        calls["detection"] = self._detection
+        return {
+            "device": f"{self.device} ({torch.cuda.get_device_name(self.device)})",
+            "network": f"PyTorch {torch.__version__}",
+            "torch.compile": "yes" if TRITON else "no (triton is not installed)",
+            "CUDA graphs": "; ".join(
+                f"{name} {'recorded' if call.failure is None else f'not ({call.failure})'}"
+                for name, call in calls.items()
+            ),
+            "precision": "float16",
+        }
+
+    def accepts_raw(self, image: NDArray[np.uint8]) -> bool:
         rows, columns = self.config.image_size
         if image.dtype != np.uint8 or image.shape[2:] != (3,):
             return False
         return image.shape[:2] == (rows, columns) or (TRITON and image.shape[1] >= columns)
 
     @torch.inference_mode()
-    def encode(self, image: NDArray[np.uint8]) -> OnGpu:
+    def encode(self, image: NDArray[np.uint8]) -> GpuFeatures:
         """An image (height, width, 3), uint8 RGB, to features, before the GPU has begun with it.
 
         It waits if the GPU is two sweeps behind: what is too much then waits where it can be left
@@ -198,14 +206,14 @@ class CudaStudent:
         with self._lock:
             if len(self._under_way) == self._under_way.maxlen:
                 self._under_way[0].synchronize()
-            lane = next(self._next_lane)
-            lane.take(pinned)
-            (features,), ready = lane.encoded()
+            stream = next(self._next_stream)
+            stream.take(pinned)
+            (features,), ready = stream.encoded()
             self._under_way.append(ready)
-        return OnGpu(features, ready)
+        return GpuFeatures(features, ready)
 
     @torch.inference_mode()
-    def encode_together(self, images: Sequence[NDArray[np.uint8]]) -> list[OnGpu]:
+    def encode_frame(self, images: Sequence[NDArray[np.uint8]]) -> list[GpuFeatures]:
         """`encode` for a whole frame's images, which are there to begin with; a frame at a time."""
         if len(images) != len(CAMERAS):
             return [self.encode(image) for image in images]
@@ -213,22 +221,21 @@ class CudaStudent:
             if self._frame_encoded is not None:
                 self._frame_encoded.synchronize()
             for i, image in enumerate(images):  # while one goes over, the next one is copied
-                self.all_at_once.take(pin(image, self.config), i)
-            features, self._frame_encoded = self.all_at_once.encoded()
-            return [OnGpu(each, self._frame_encoded) for each in features]
+                self.frame_stream.take(pin(image, self.config), i)
+            features, self._frame_encoded = self.frame_stream.encoded()
+            return [GpuFeatures(each, self._frame_encoded) for each in features]
 
     @functools.cached_property
-    def all_at_once(self) -> Lane:
-        """The lane of a whole frame, recorded when it is first wanted: the node never does."""
+    def frame_stream(self) -> EncoderStream:
+        """The stream of whole frames, recorded at the first one: the node has none."""
         with torch.cuda.device(self.device):
-            return Lane(self._features_of, self.config, self.device, len(CAMERAS))
+            return EncoderStream(self._features_of, self.config, self.device, len(CAMERAS))
 
     @torch.inference_mode()
-    def find(
-        self, encoded: Mapping[str, OnGpu], intrinsics: Tensor, ego_from_camera: Tensor
-    ) -> Found:
-        """As `CpuStudent.find`; intrinsics and ego_from_camera are on the CPU."""
-        with torch.cuda.stream(self._finding):
+    def detect(
+        self, encoded: Mapping[str, GpuFeatures], intrinsics: Tensor, ego_from_camera: Tensor
+    ) -> FrameResult:
+        with torch.cuda.stream(self._detecting):
             if self._seen is None or not (
                 torch.equal(intrinsics, self._seen[0])
                 and torch.equal(ego_from_camera, self._seen[1])
@@ -240,16 +247,16 @@ class CudaStudent:
                 self._seen = intrinsics.clone(), ego_from_camera.clone()
             for i, name in enumerate(CAMERAS):
                 if name in encoded:
-                    self._finding.wait_event(encoded[name].ready)
+                    self._detecting.wait_event(encoded[name].ready)
                     self._features[0, i].copy_(encoded[name].features)
                 else:
                     self._features[0, i].zero_()
-            objects, points = self._find.replay()
-            found = Found(
+            objects, points = self._detection.replay()
+            found = FrameResult(
                 Decoded(*(tensor.to("cpu", non_blocking=True) for tensor in objects)),
                 None if points is None else points.to("cpu", non_blocking=True),
             )
-        self._finding.synchronize()
+        self._detecting.synchronize()
         return found
 
 
@@ -266,7 +273,7 @@ def pin(image: NDArray[np.uint8], config: StudentConfig) -> Pinned:
     return Pinned(pinned, bgr)
 
 
-def halved(network: Student, dtype: torch.dtype = HALF) -> Student:
+def to_half(network: Student, dtype: torch.dtype = HALF) -> Student:
     """Give convolutions and linear maps weights in half precision, in place.
 
     The rest of the network, normalisations above all, stays as it is; autocast brings the inputs of
@@ -279,6 +286,6 @@ def halved(network: Student, dtype: torch.dtype = HALF) -> Student:
 
 
 def half_precision() -> torch.autocast:
-    """The context in which a `halved` network runs."""
+    """The context in which a `to_half` network runs."""
     # Its weights need no cast, and a cache of casts would outlive a recording.
     return torch.autocast("cuda", HALF, cache_enabled=False)

@@ -36,6 +36,7 @@ class RecordedCall(Generic[Result]):
                 self.result = function()
             stream.synchronize()
             self._graph: torch.cuda.CUDAGraph | None = None
+            self.failure: str | None = None  # why it is not recorded
             graph = torch.cuda.CUDAGraph()
             try:
                 # A recording that fails leaves PyTorch's allocator in disorder, so what waits is
@@ -49,19 +50,15 @@ class RecordedCall(Generic[Result]):
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     result = function()
             except RuntimeError as error:
-                reason = " ".join(str(error.__context__ or error).split())
+                self.failure = " ".join(str(error.__context__ or error).split())
                 logging.getLogger(__name__).warning(
                     "a part of the network cannot be recorded as a CUDA graph and runs slower: %s",
-                    reason,
+                    self.failure,
                 )
             else:
                 self._graph, self.result = graph, result
                 self.replay()  # recording computes nothing
             stream.synchronize()
-
-    @property
-    def recorded(self) -> bool:
-        return self._graph is not None
 
     @torch.inference_mode()
     def replay(self) -> Result:

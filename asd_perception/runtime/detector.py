@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -31,23 +31,19 @@ from asd_perception.preprocessing import (
     reduction_of,
 )
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
-from asd_perception.runtime import onnx as onnx_parts
-from asd_perception.runtime.cpu import CpuStudent
-from asd_perception.runtime.cuda import CudaStudent, OnGpu
+from asd_perception.runtime.backend import Backend, Features, memory_checked
+from asd_perception.runtime.cpu import CpuBackend
+from asd_perception.runtime.cuda import CudaBackend
 from asd_perception.runtime.detections import Detections
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class EncodedImage:
-    """One camera's image as the network has encoded it.
+class EncodedImage(Generic[Features]):
+    """One camera's image, encoded. intrinsics: (3, 3) of the network's input."""
 
-    features: (F, h, w); from a GPU with the event of their being there. intrinsics: (3, 3) of the
-    network's input.
-    """
-
-    features: torch.Tensor | OnGpu
+    features: Features
     intrinsics: Array
 
 
@@ -58,20 +54,16 @@ class Detector:
     >>> detections = detector.detect(images, rig)
     """
 
-    def __init__(self, student: Student, device: str = "cpu", graphs: Path | None = None) -> None:
-        """graphs: the model directory whose ONNX graphs run on the CPU; None: PyTorch does it all.
+    def __init__(self, student: Student, device: str = "cpu", model: Path | None = None) -> None:
+        """model: the student's model directory, whose ONNX graphs run on a CPU where it has any.
 
-        Raises UserError for a device that is not there, and graphs that are not the student's.
+        Raises UserError for a device that does not exist or has too little memory, and for graphs
+        that are not the student's.
         """
         self.device = find_device(device)
-        self.student = student.to(self.device).eval()
-        self.network: Any  # both have takes, encode and find, and they alone look into features
-        if self.device.type == "cuda":
-            self.network = CudaStudent(self.student)
-        else:
-            self.network = CpuStudent(self.student, graphs)
-        # A graph encodes an image in one thread; PyTorch takes all of them for each.
-        self._at_once = torch.get_num_threads() if graphs else 1
+        with memory_checked(self.device):
+            self.student = student.to(self.device).eval()
+            self.backend: Backend[Any] = _backend(self.student, self.device, model)
 
     @classmethod
     def from_pretrained(
@@ -80,12 +72,15 @@ class Detector:
         """Load a model directory (default: the tiny student that ships with the package).
 
         device: "cpu", "cuda", "cuda:N", or "auto" (a GPU where there is one).
-        Raises UserError if the folder is no valid model directory or the device is not there.
+        Raises UserError if the folder is no valid model directory, or the device does not exist or
+        has too little memory.
         """
         path = Path(path)
-        student = model_directory.load(path)
-        on_cpu = find_device(device).type == "cpu"
-        return cls(student, device, path if on_cpu and onnx_parts.available(path) else None)
+        return cls(model_directory.load(path), device, path)
+
+    def describe(self) -> dict[str, str]:
+        """What really runs, in words: device, libraries, and what could not be used and why."""
+        return self.backend.describe()
 
     @property
     def config(self) -> StudentConfig:
@@ -114,14 +109,13 @@ class Detector:
         Returns objects of at least `score_threshold`, best first, with the simulated points.
         Raises UserError for a camera of another name, or an image that disagrees with the rig.
         """
-        if isinstance(self.network, CudaStudent):
-            prepared = _by_camera(self._prepare, images, rig)
-            features = self.network.encode_together([image for image, _ in prepared])
-            matrices = [of_input for _, of_input in prepared]
-            found = [EncodedImage(*both) for both in zip(features, matrices, strict=True)]
-        else:
-            found = _by_camera(self.encode, images, rig, self._at_once)
-        encoded = dict(zip(rig.names, found, strict=True))
+        prepared = _by_camera(self._prepare, images, rig, self.backend.parallel_images)
+        with memory_checked(self.device):
+            features = self.backend.encode_frame([image for image, _ in prepared])
+        encoded = {
+            name: EncodedImage(of_image, of_input)
+            for name, of_image, (_, of_input) in zip(rig.names, features, prepared, strict=True)
+        }
         return self.detect_encoded(encoded, _poses(rig), score_threshold)
 
     def encode(
@@ -135,10 +129,11 @@ class Detector:
 
         image (height, width, 3) uint8 RGB, in full or reduced (asd_perception.preprocessing);
         image_size (width, height), intrinsics (3, 3) and distortion (8,) of the camera.
-        Raises UserError for an image of another size.
+        Raises UserError for an image of another size, and OutOfMemoryError.
         """
         image, of_input = self._prepare(image, image_size, intrinsics, distortion)
-        return EncodedImage(self.network.encode(image), of_input)
+        with memory_checked(self.device):
+            return EncodedImage(self.backend.encode(image), of_input)
 
     def _prepare(
         self,
@@ -149,7 +144,7 @@ class Detector:
     ) -> tuple[NDArray[np.uint8], Array]:
         """An image as the network's `encode` takes it, and the intrinsics of its input."""
         of_image, of_input = self._intrinsics(image, image_size, intrinsics)
-        if np.any(distortion) or not self.network.takes(image):
+        if np.any(distortion) or not self.backend.accepts_raw(image):
             image = preprocess(image, self.config.image_size, of_image, distortion)
         return image, of_input
 
@@ -169,10 +164,11 @@ class Detector:
     ) -> Detections:
         """`detect` for images that are encoded already; by camera, as are their poses (4, 4)."""
         intrinsics = {name: image.intrinsics for name, image in encoded.items()}
-        found = self.network.find(
-            {name: image.features for name, image in encoded.items()},
-            *_calibration(intrinsics, ego_from_camera),
-        )
+        with memory_checked(self.device):
+            found = self.backend.detect(
+                {name: image.features for name, image in encoded.items()},
+                *_calibration(intrinsics, ego_from_camera),
+            )
         detections = detections_of(found.objects, 0, score_threshold)
         if found.points is None:  # a camera-only student has none
             return detections
@@ -196,6 +192,11 @@ class Detector:
         for name, (image, _) in found.items():
             pixels[0, CAMERAS.index(name)] = torch.from_numpy(image).permute(2, 0, 1)
         return pixels, *_calibration(intrinsics, _poses(rig))
+
+
+def _backend(student: Student, device: torch.device, model: Path | None) -> Backend[Any]:
+    """What runs a student on its device. model: as for Detector."""
+    return CudaBackend(student) if device.type == "cuda" else CpuBackend(student, model)
 
 
 def _by_camera(

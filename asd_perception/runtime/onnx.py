@@ -59,9 +59,13 @@ class OnnxPart(nn.Module):
         return results if len(results) > 1 else results[0]
 
 
-def available(model: Path) -> bool:
-    """Whether a model directory holds graphs, and ONNX Runtime is there to run them."""
-    return (model / FOLDER).is_dir() and find_spec("onnxruntime") is not None
+def why_unavailable(model: Path | None) -> str | None:
+    """Why ONNX Runtime cannot run a model directory's graphs; None if it can."""
+    if model is None or not (model / FOLDER).is_dir():
+        return "the model has no ONNX graphs; `asd-train export` writes them"
+    if find_spec("onnxruntime") is None:
+        return "onnxruntime is not installed"
+    return None
 
 
 def load_parts(student: Student, model: Path) -> None:

@@ -43,7 +43,7 @@ from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops.bev_pool import bev_pool, plain_ops
 from asd_perception.preprocessing import decode_camera_image
 from asd_perception.rig import CameraRig
-from asd_perception.runtime.cuda import CudaStudent, pin
+from asd_perception.runtime.cuda import CudaBackend, pin
 from asd_perception.runtime.cuda_graphs import RecordedCall, compiled
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector, EncodedImage, detections_of
@@ -96,9 +96,9 @@ def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> d
     with _on(detector.device), torch.inference_mode():
         ceilings = measure_ceilings(detector.device)
         with _mode("ours", detector.device):
-            ours = stages(detector, detector.network.student, rig, images, plain=False)
+            ours = stages(detector, detector.backend.student, rig, images, plain=False)
             if detector.device.type == "cuda":
-                ours = as_on_gpu(ours, detector.network, images)
+                ours = as_on_gpu(ours, detector.backend, images)
         variants = {"ours": ours}
         with _mode("reference", detector.device):
             plain = stages(detector, detector.student, rig, images, plain=True)
@@ -225,7 +225,7 @@ def stages(
 
 
 def as_on_gpu(
-    stages: dict[str, Stage], network: CudaStudent, images: list[Any]
+    stages: dict[str, Stage], network: CudaBackend, images: list[Any]
 ) -> dict[str, Stage]:
     """The network's stages as they run on a GPU: compiled and recorded, from raw images."""
 
@@ -241,7 +241,7 @@ def as_on_gpu(
 
     def take_six() -> None:
         for i, image in enumerate(images):
-            network.all_at_once.take(pin(image, network.config), i)
+            network.frame_stream.take(pin(image, network.config), i)
 
     def encode_one_by_one() -> None:
         for lane in network.lanes:
@@ -253,9 +253,9 @@ def as_on_gpu(
         if name not in (IMAGE_ENCODER, ONE_BY_ONE)
         and (stage.operations or name in (GEOMETRY, BOX_DECODING))
     }
-    runs[IMAGE_ENCODER] = network.all_at_once.encode
+    runs[IMAGE_ENCODER] = network.frame_stream.encode
     runs[ONE_BY_ONE] = encode_one_by_one
-    if network.takes(images[0]):
+    if network.accepts_raw(images[0]):
         runs[PREPROCESSING] = take_six
     return {name: replace(stage, run=runs.get(name, stage.run)) for name, stage in stages.items()}
 

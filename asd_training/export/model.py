@@ -15,7 +15,7 @@ from asd_perception.constants import CAMERAS
 from asd_perception.network import model_directory
 from asd_perception.network.center_head import Decoded
 from asd_perception.network.student import Student
-from asd_perception.runtime.cpu import CpuStudent
+from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.folding import fold_batch_norms
 from asd_perception.runtime.onnx import FOLDER, ORIGIN, PARTS, origin, weights_sum
 from asd_training.export.onnx_file import trace
@@ -36,13 +36,13 @@ def write_model(
 
     def add(folder: Path) -> None:
         write_parts(student, folder, next(iter(frames.values())))
-        network = CpuStudent(student, folder)
+        backend = CpuBackend(student, folder)
 
         def answer(frame: Frame) -> Decoded:
             images, intrinsics, poses = frame
             arrays = images[0].permute(0, 2, 3, 1).numpy()
-            encoded = {name: network.encode(x) for name, x in zip(CAMERAS, arrays, strict=True)}
-            return network.find(encoded, intrinsics, poses).objects
+            encoded = {name: backend.encode(x) for name, x in zip(CAMERAS, arrays, strict=True)}
+            return backend.detect(encoded, intrinsics, poses).objects
 
         check(check_parity(DecodingStudent(student), answer, frames), out, tolerance)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from asd_perception.errors import UserError, describe_os_error
 from asd_perception.files import atomic_file
+from asd_perception.machine import available_cores
 from asd_training.synthetic.nuscenes_writer import VERSION, write_tables
 from asd_training.synthetic.scene import SceneJob, record
 
@@ -65,7 +65,7 @@ def synthesize(
         ]
         missing = [job for job in jobs if not _part(out, job).exists()]
         with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="scene") as bar:
-            for _ in _record_all(out, missing, workers or os.cpu_count() or 1):
+            for _ in _record_all(out, missing, workers or available_cores()):
                 bar.update()
         splits: dict[str, list[str]] = {f"synthetic_{split}": [] for split in counts}
         for job in jobs:

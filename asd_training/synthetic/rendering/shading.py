@@ -59,7 +59,7 @@ def ground_albedo(road: Road, x: np.ndarray, y: np.ndarray, distance: np.ndarray
     carriageway = side < half
     surface[carriageway] = ASPHALT
 
-    # Lane lines along the road.
+    # EncoderStream lines along the road.
     dash = np.mod(s, 7.5) < 3.0
     line = side < 0.08 if road.lanes == 1 else np.abs(side - 0.14) < 0.07
     surface[line & carriageway & (dash | (road.lanes > 1))] = YELLOW if road.lanes > 1 else LINE
