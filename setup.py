@@ -43,6 +43,7 @@ setup(
     entry_points={
         "console_scripts": [
             "detector = asd_perception.ros.node:main",
+            "asd-bench = asd_training.commands.asd_bench:main",
             "asd-bag = asd_training.commands.asd_bag:main",
             "asd-train = asd_training.commands.asd_train:main",
             "asd-demo = asd_training.commands.asd_demo:main",

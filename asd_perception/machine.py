@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a result says of the machine that made it: its processor, its cores, the command.
+"""What a result says of how it was made: the machine, its cores, the command, the commit.
 
 Paths are written without the machine's folders, so that a model or a results file can be published.
 """
@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,18 +23,23 @@ if TYPE_CHECKING:
 _ABSOLUTE_PATH = re.compile(r"""(?<![^\s"'=,\[(])/[^\s"'=,\])]+""")
 
 
-def machine(device: torch.device | None = None) -> str:
-    """The name of a GPU; else the processor's, with the cores that this process may use."""
-    if device is not None and device.type == "cuda":
-        import torch  # takes seconds, and not everybody who asks has it
-
-        return torch.cuda.get_device_name(device)
+def machine() -> str:
+    """The processor's name, and how many of its cores this process may use."""
     try:
         found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     except OSError:
         found = None
     name = found.group(1) if found else platform.machine()
     return f"{name}, {available_cores()} of {os.cpu_count()} cores"
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or "cpu"."""
+    if device.type != "cuda":
+        return device.type
+    import torch  # takes seconds, and not everybody who asks has it
+
+    return torch.cuda.get_device_name(device)
 
 
 def available_cores() -> int:
@@ -49,6 +55,23 @@ def available_cores() -> int:
 def command_line(program: str) -> str:
     """The command that runs, as it would be typed, without the machine's folders."""
     return shlex.join([program, *without_folders(sys.argv[1:])])
+
+
+def commit() -> str | None:
+    """The git commit of this program, "-dirty" if it was changed since; None outside a checkout.
+
+    An environment may lie inside the checkout of another project, which does not track this file.
+    """
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        for command in (
+            ["ls-files", "--error-unmatch", __file__],
+            ["describe", "--always", "--dirty"],
+        ):
+            done = subprocess.run([*git, *command], capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def without_folders(value: Any) -> Any:

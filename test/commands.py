@@ -17,3 +17,7 @@ def run_module(module: str, *arguments: object) -> subprocess.CompletedProcess[s
 
 def asd_train(*arguments: object) -> subprocess.CompletedProcess[str]:
     return run_module("asd_training.commands.asd_train", *arguments)
+
+
+def asd_bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return run_module("asd_training.commands.asd_bench", *arguments)

@@ -5,9 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import run_module
-
-BENCHMARK = "asd_training.node_benchmark"
+from commands import asd_bench
 
 
 @pytest.mark.slow
@@ -17,9 +15,9 @@ def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monke
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
     file = tmp_path / "figures.json"
     options = ("--transport", transport, "--rate", 2, "--seconds", 6, "--json", file)
-    done = run_module(BENCHMARK, "--model", small_model, *options)
+    done = asd_bench("node", "--model", small_model, *options)
     assert done.returncode == 0, done.stderr
-    figures = json.loads(file.read_text())
+    figures = json.loads(file.read_text())["figures"]
     assert figures["sweeps"] == 6  # of 12, half are the warm-up
     assert 1 <= figures["detected"] <= 6
     assert 0 < figures["received_ms"]["p50"] <= figures["received_ms"]["p99"]
@@ -28,7 +26,7 @@ def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monke
 
 
 def test_a_wrong_argument_is_one_line(tmp_path):
-    done = run_module(BENCHMARK, "--rate", 0)
+    done = asd_bench("node", "--rate", 0)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "--rate 0 must be in (0, 100]" in done.stderr

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from robot import START, TRIGGERS, jpeg, resources, scene
 from sensor_msgs.msg import CompressedImage
 
 from asd_perception.constants import CAMERAS
 from asd_perception.ros.messages.conversions import stamp_ns
-from asd_training.benchmarks.results import write_results
+from asd_training.benchmarks.results import results_of
 
 SECONDS = float(os.environ.get("ASD_SOAK_SECONDS", "60"))
 RATE = 12.0
@@ -114,7 +115,8 @@ def test_nothing_grows(start, robot, small_model):
     }
     print(json.dumps(report, indent=1))
     if path := os.environ.get("ASD_SOAK_JSON"):
-        write_results(Path(path), f"ASD_SOAK_SECONDS={SECONDS:g} pytest -m soak", **report)
+        command = f"ASD_SOAK_SECONDS={SECONDS:g} pytest -m soak"
+        results_of("soak", command, torch.device("cpu"), report).write(Path(path))
     assert detected > 0.5 * sweep
     assert unanswered <= 0.01 * len(latencies), report
     assert grown < GROWTH, report

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from asd_perception.errors import OutOfMemoryError
 from asd_perception.network.center_head import Decoded
+from asd_perception.network.student import Student
 
 Features = TypeVar("Features")
 """An encoded image as a backend keeps it; nobody else looks into it."""
@@ -32,9 +33,11 @@ class Backend(Protocol[Features]):
     Cameras trigger one after the other. Each image is encoded when it arrives, so behind the last
     one only its own encoding and the BEV part remain.
 
-    parallel_images: images that are best prepared and encoded at the same time.
+    student: the network as it is run. parallel_images: images that are best prepared and encoded at
+    the same time.
     """
 
+    student: Student
     parallel_images: int
 
     def accepts_raw(self, image: NDArray[np.uint8]) -> bool:

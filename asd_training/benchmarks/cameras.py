@@ -1,34 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """How mAP falls when cameras are missing, and whether the others still find what they did.
 
-    python -m asd_training.missing_cameras DATA --json docs/results/missing_cameras.json
-
 Each frame loses cameras drawn at random, the same at each call; the official evaluator scores all
 annotated objects, those that only a missing camera could see included.
 """
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from nuscenes import NuScenes
 from tqdm import tqdm
 
 from asd_perception.constants import CAMERAS
-from asd_perception.errors import UserError, run_cli
-from asd_perception.network import model_directory
 from asd_perception.rig import CameraRig
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
-from asd_training.benchmarks.results import write_results
 from asd_training.data.nuscenes import (
     camera_frame,
-    open_dataset,
     read_images,
     scene_samples,
     split_scenes,
@@ -41,41 +32,25 @@ SAME = 0.2  # m, how near an object must be found again
 CONFIDENT = 0.3  # score of the objects that are looked for again
 
 
-def main() -> int:
-    """Entry point of `python -m asd_training.missing_cameras`."""
-    parser = argparse.ArgumentParser(description="mAP with none to five cameras missing.")
-    parser.add_argument("data", type=Path, help="nuScenes-format dataset")
-    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
-    parser.add_argument("--frames", type=int, help="so many, evenly spread (default: all)")
-    parser.add_argument("--model", type=Path, default=model_directory.TINY)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    args = parser.parse_args()
-    return run_cli("missing_cameras", lambda: run(args))
+def benchmark(detector: Detector, nusc: NuScenes, split: str, frames: int | None) -> dict[str, Any]:
+    """The curve over a split's keyframes; frames: so many of them, evenly spread; None: all."""
+    samples = [s for name in split_scenes(nusc, split) for s in scene_samples(nusc, name)]
+    if frames is not None and frames < len(samples):
+        samples = [samples[i * len(samples) // frames] for i in range(frames)]
+    return {"frames": len(samples), "curve": missing_camera_curve(detector, nusc, samples)}
 
 
-def run(args: argparse.Namespace) -> None:
-    """Print the curve, and write it if asked to."""
-    nusc = open_dataset(args.data)
-    samples = [s for name in split_scenes(nusc, args.split) for s in scene_samples(nusc, name)]
-    if args.frames is not None and args.frames < 1:
-        raise UserError(f"--frames must be positive, not {args.frames}")
-    if args.frames is not None and args.frames < len(samples):
-        samples = [samples[i * len(samples) // args.frames] for i in range(args.frames)]
-    detector = Detector.from_pretrained(args.model, args.device)
-    curve = missing_camera_curve(detector, nusc, samples)
-    for row in curve:
-        print(
-            f"{row['missing']} missing: mAP (classes present) {row['map_present']:.4f}, "
-            f"NDS {row['nds']:.4f}, found again in the other cameras {row['found_again']:.3f}"
-        )
-    if args.json is not None:
-        command = "python -m asd_training.missing_cameras " + shlex.join(sys.argv[1:])
-        write_results(args.json, command, model=args.model.name, frames=len(samples), curve=curve)
+def table(figures: dict[str, Any]) -> str:
+    """The figures for a terminal."""
+    return "\n".join(
+        f"{row['missing']} missing: mAP (classes present) {row['map_present']:.4f}, "
+        f"NDS {row['nds']:.4f}, found again in the other cameras {row['found_again']:.3f}"
+        for row in figures["curve"]
+    )
 
 
 def missing_camera_curve(
-    detector: Detector, nusc: Any, samples: list[dict[str, Any]]
+    detector: Detector, nusc: NuScenes, samples: list[dict[str, Any]]
 ) -> list[dict[str, float]]:
     """One row for none to five missing cameras.
 
@@ -144,7 +119,3 @@ def _found_again(first: Detections, second: Detections) -> NDArray[np.bool_]:
     offsets = first.boxes[:, None, :2] - second.boxes[None, :, :2]
     same = np.hypot(offsets[..., 0], offsets[..., 1]) < SAME
     return np.any(same & (first.labels[:, None] == second.labels[None]), axis=1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

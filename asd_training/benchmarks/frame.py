@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m asd_perception.benchmark MODEL_DIR`: how long a frame takes, stage by stage.
+"""How long a frame takes, stage by stage, and how far that is from what the machine could do.
 
 A stage's operations are those of its convolutions, matrix products and BEV pooling; its bytes are
 the least it can move: what goes in, its weights and what comes out, once each. With the rates that
@@ -14,16 +14,10 @@ image's arrival on, when the others are encoded.
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
 import resource
-import shlex
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,10 +27,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from asd_perception.errors import UserError, run_cli
-from asd_perception.files import atomic_file, check_output_file
-from asd_perception.machine import machine
-from asd_perception.network import model_directory
 from asd_perception.network.center_head import HeadOutput, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
@@ -47,7 +37,14 @@ from asd_perception.runtime.cuda import CudaBackend, pin
 from asd_perception.runtime.cuda_graphs import RecordedCall, compiled
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector, EncodedImage, detections_of
-from asd_training.benchmarks.measure import Stage, _mode, _on, counted, measure, measure_ceilings
+from asd_training.benchmarks.measure import (
+    Stage,
+    counted,
+    current_device,
+    measure,
+    measure_ceilings,
+    network_mode,
+)
 from asd_training.data.example import HEIGHT, JPEG_QUALITY, WIDTH, example_images, example_rig
 
 PREPROCESSING = "preprocessing"
@@ -60,57 +57,28 @@ FROM_RAW_ONE_BY_ONE = "... encoded image by image"
 END_TO_END = "end to end, from JPEG"
 
 
-def main() -> None:
-    args = _parser().parse_args()
-    if args.repeats < 2:
-        raise UserError(f"--repeats is {args.repeats}; it must be 2 or more")
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads is {args.threads}; it must be 1 or more")
-    if args.json:
-        check_output_file(args.json)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-        cv2.setNumThreads(args.threads)
-    detector = Detector.from_pretrained(args.model, args.device)
-    report = benchmark(detector, args.repeats, against_reference=args.against == "reference")
-    report = {
-        "command": shlex.join(["python", "-m", "asd_perception.benchmark", *sys.argv[1:]]),
-        "date": datetime.date.today().isoformat(),
-        "model": args.model.name,
-        **report,
-    }
-    print(table(report))
-    if args.json:
-        with atomic_file(args.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n")
-
-
 def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> dict[str, Any]:
-    """Measure; the report is made of plain values, times in ms.
+    """Plain values, times in ms, of six synthetic 1600x900 images.
 
     With `against_reference` each stage of the plain eager network with reference ops runs in turns
     with its counterpart, so that whatever else the machine does meets both alike.
     """
     rig, images = example_rig(), example_images()
     memory = peak_memory_mb(detector, rig, images)
-    with _on(detector.device), torch.inference_mode():
+    with current_device(detector.device), torch.inference_mode():
         ceilings = measure_ceilings(detector.device)
-        with _mode("ours", detector.device):
+        with network_mode("ours", detector.device):
             ours = stages(detector, detector.backend.student, rig, images, plain=False)
-            if detector.device.type == "cuda":
+            if isinstance(detector.backend, CudaBackend):
                 ours = as_on_gpu(ours, detector.backend, images)
         variants = {"ours": ours}
-        with _mode("reference", detector.device):
+        with network_mode("reference", detector.device):
             plain = stages(detector, detector.student, rig, images, plain=True)
         if against_reference:
             variants["reference"] = plain
         timings = measure(variants, repeats, detector.device)
         difference = largest_difference(detector, rig, images) if against_reference else None
-    report: dict[str, Any] = {
-        "device": str(detector.device),
-        "machine": machine(detector.device),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
+    figures: dict[str, Any] = {
         "repeats": repeats,
         "ceilings": asdict(ceilings),
         "peak_memory_mb": memory,
@@ -126,8 +94,8 @@ def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> d
         },
     }
     if difference is not None:
-        report["largest_difference"] = difference
-    return report
+        figures["largest_difference"] = difference
+    return figures
 
 
 def stages(
@@ -244,8 +212,8 @@ def as_on_gpu(
             network.frame_stream.take(pin(image, network.config), i)
 
     def encode_one_by_one() -> None:
-        for lane in network.lanes:
-            lane.encode()
+        for stream in network.streams:
+            stream.encode()
 
     runs = {
         name: recorded(stage.run)
@@ -298,21 +266,21 @@ def peak_memory_mb(detector: Detector, rig: CameraRig, images: list[Any]) -> flo
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report for a terminal."""
-    against = "largest_difference" in report
-    ceilings = report["ceilings"]
+def table(figures: dict[str, Any]) -> str:
+    """The figures for a terminal."""
+    against = "largest_difference" in figures
+    ceilings = figures["ceilings"]
     lines = [
-        f"{report['model']} on {report['machine']} ({report['device']}, {report['threads']} threads"
-        f", torch {report['torch']}), {report['repeats']} repeats, ms",
+        f"{figures['repeats']} repeats, ms",
         f"ceilings: {ceilings['operations'] / 1e9:.0f} G operations/s in a matrix product, "
-        f"{ceilings['bytes'] / 1e9:.1f} GB/s copied; peak memory {report['peak_memory_mb']:.0f} MB",
+        f"{ceilings['bytes'] / 1e9:.1f} GB/s copied; "
+        f"peak memory {figures['peak_memory_mb']:.0f} MB",
         "",
         f"{'stage':<28}{'median':>9}{'p95':>9}{'p99':>9}{'CPU':>9}"
         + f"{'M op':>9}{'MB':>8}{'of floor':>10}"
         + (f"{'reference':>11}{'ratio':>7}{'CPU ratio':>11}" if against else ""),
     ]
-    for name, row in report["stages"].items():
+    for name, row in figures["stages"].items():
         ours = row["ours"]
         line = f"{name:<28}" + "".join(
             f"{ours[key]:9.2f}" for key in ("median", "p95", "p99", "cpu")
@@ -328,33 +296,5 @@ def table(report: dict[str, Any]) -> str:
             line += f"{plain['cpu'] / max(ours['cpu'], 1e-6):11.2f}"
         lines.append(line)
     if against:
-        lines.append(f"largest difference of a score: {report['largest_difference']:.1e}")
+        lines.append(f"largest difference of a score: {figures['largest_difference']:.1e}")
     return "\n".join(lines)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m asd_perception.benchmark",
-        description="Time a model stage by stage on six synthetic 1600x900 images.",
-    )
-    parser.add_argument(
-        "model",
-        nargs="?",
-        type=Path,
-        default=model_directory.TINY,
-        help="model directory (default: the tiny student of this package)",
-    )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto")
-    parser.add_argument(
-        "--against",
-        choices=["reference"],
-        help="also run the plain eager network with reference ops, in turns, and print ratios",
-    )
-    parser.add_argument("--repeats", type=int, default=100, help="(default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(run_cli("benchmark", main))

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the keyframe index costs and saves: `python -m asd_training.datasets.index_benchmark ROOT`.
+"""What the keyframe index costs, and what it saves.
 
-Nothing is written to ROOT: the index is built for a temporary folder of links to it.
+Nothing is written to the dataset: the index is built for a temporary folder of links to it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,9 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asd_perception.errors import UserError, run_cli
 from asd_perception.files import atomic_file
-from asd_training.benchmarks.results import write_results
 from asd_training.data.index import KeyframeIndex, index_files
 from asd_training.data.nuscenes import dataset_version, open_dataset
 
@@ -117,41 +111,3 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     start = time.process_time()
     result = call()
     return time.process_time() - start, result
-
-
-def main() -> None:
-    """Entry point of the command."""
-    parser = argparse.ArgumentParser(prog="index_benchmark", description=__doc__.split(":")[0])
-    parser.add_argument(
-        "roots", metavar="ROOT", type=Path, nargs="+", help="nuScenes-format folder"
-    )
-    parser.add_argument("--version", help="version folder, where a root holds more than one")
-    parser.add_argument(
-        "--repeat-to", type=int, default=TRAINVAL_KEYFRAMES, metavar="N",
-        help="keyframes of the projection (default: %(default)s, nuScenes trainval)",
-    )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
-    args = parser.parse_args()
-
-    def run() -> None:
-        if args.repeat_to < 1:
-            raise UserError(f"--repeat-to {args.repeat_to}: must be at least 1")
-        datasets = []
-        for root in args.roots:
-            datasets.append(measure(root, args.version, args.repeat_to))
-            print(json.dumps(datasets[-1], indent=1))
-        if args.json is not None:
-            command = ["python", "-m", "asd_training.datasets.index_benchmark", *sys.argv[1:]]
-            write_results(
-                args.json,
-                shlex.join(command),
-                clock="CPU time of the process",
-                numpy=np.__version__,
-                datasets=datasets,
-            )
-
-    sys.exit(run_cli("index_benchmark", run))
-
-
-if __name__ == "__main__":
-    main()

@@ -78,7 +78,7 @@ def measure(
         samples: dict[str, list[tuple[float, float]]] = {variant: [] for variant in variants}
         for repeat in range(-max(2, repeats // 10), repeats):  # the negative ones warm up
             for variant, parts in variants.items():
-                with _mode(variant, device):
+                with network_mode(variant, device):
                     wait()
                     start, cpu = time.perf_counter(), time.process_time()
                     parts[name].run()
@@ -93,14 +93,14 @@ def measure(
     return result
 
 
-def _mode(variant: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
+def network_mode(variant: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
     """The context in which a variant's network runs."""
     if variant == "reference":
         return plain_ops()
     return half_precision() if device.type == "cuda" else contextlib.nullcontext()
 
 
-def _on(device: torch.device) -> contextlib.AbstractContextManager[None]:
+def current_device(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """The context in which a GPU is the present one."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 

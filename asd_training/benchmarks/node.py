@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How late the node's detections are, and how many frames it loses, over real DDS.
 
-    python -m asd_training.node_benchmark --transport raw --json figures.json
-
 Six cameras of 1600x900, triggered one after the other as nuScenes' are, are played to the detector
 in a process of its own. The stages are the node's own account in /diagnostics; "received" is from
 handing the last image to DDS to hearing the frame's detections: two hops of DDS more.
@@ -10,11 +8,8 @@ handing the last image to DDS to hearing the frame's detections: two hops of DDS
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
-import shlex
-import sys
 import sysconfig
 import tempfile
 import threading
@@ -36,15 +31,12 @@ from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 from vision_msgs.msg import Detection3DArray
 
-from asd_perception.errors import UserError, run_cli
-from asd_perception.files import check_output_file
-from asd_perception.network import model_directory
+from asd_perception.errors import UserError
 from asd_perception.ros.messages.conversions import stamp_ns
 from asd_training.bags.convert import image_topic
 from asd_training.bags.message_types import serialize
 from asd_training.bags.replay import local_ros_environment, running, wait_for_line
 from asd_training.bags.scene_messages import camera_info, compressed_image, header, transforms
-from asd_training.benchmarks.results import write_results
 from asd_training.data.example import HEIGHT, JPEG_QUALITY, WIDTH, example_images, example_rig
 
 TRIGGERS = {
@@ -155,39 +147,25 @@ def raw_image(camera: str, image: NDArray[np.uint8]) -> RawImage:
     )
 
 
-def main() -> int:
-    """Entry point of `python -m asd_training.node_benchmark`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asd_training.node_benchmark",
-        description="Play six 1600x900 cameras to the detector node; time it, count lost frames.",
-        epilog="DDS is configured as usual: FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds.xml",
-    )
-    parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
-    parser.add_argument("--transport", choices=["raw", "compressed"], default="compressed")
-    parser.add_argument("--rate", type=float, default=12.0, help="sweeps a second (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    args = parser.parse_args()
-    return run_cli("node_benchmark", lambda: run(args))
+def benchmark(
+    model: Path, device: str, transport: str, rate: float, seconds: float
+) -> dict[str, Any]:
+    """Start the node, play to it, and return what was measured: counts and ms.
 
-
-def run(args: argparse.Namespace) -> None:
-    """Start the node, play to it, and print what was measured."""
-    if not (0 < args.rate <= 100 and WARM_UP + 1 <= args.seconds <= 3600):
+    transport: "raw" or "compressed"; rate: sweeps per second. Raises UserError if the node fails.
+    """
+    if not (0 < rate <= 100 and WARM_UP + 1 <= seconds <= 3600):
         raise UserError(
-            f"--rate {args.rate:g} must be in (0, 100] and --seconds {args.seconds:g} "
+            f"--rate {rate:g} must be in (0, 100] and --seconds {seconds:g} "
             f"in [{WARM_UP + 1:g}, 3600]"
         )
-    if args.json:
-        check_output_file(args.json)
     environment = local_ros_environment()
     os.environ.update(environment)  # for this process's own cameras
     command = [Path(sysconfig.get_path("scripts")) / "detector", "--ros-args"]
     for name, value in (
-        ("model", args.model.resolve()),
-        ("device", args.device),
-        ("image_transport", args.transport),
+        ("model", model.resolve()),
+        ("device", device),
+        ("image_transport", transport),
     ):
         command += ["-p", f"{name}:={value}"]
     with tempfile.TemporaryDirectory() as folder:
@@ -197,7 +175,7 @@ def run(args: argparse.Namespace) -> None:
             context = rclpy.Context()
             context.init()
             node = rclpy.create_node("benchmark", context=context)
-            cameras = Cameras(node, args.transport)
+            cameras = Cameras(node, transport)
             executor = SingleThreadedExecutor(context=context)
             executor.add_node(node)
             spinning = threading.Thread(target=executor.spin, daemon=True)
@@ -206,7 +184,7 @@ def run(args: argparse.Namespace) -> None:
                 cameras.await_detector()
                 gc.collect()
                 gc.freeze()  # or a full collection holds the cameras for 0.2 s
-                late = cameras.play(args.rate, args.seconds)
+                late = cameras.play(rate, seconds)
                 time.sleep(LAST_FRAME)
             finally:
                 executor.shutdown()
@@ -215,17 +193,10 @@ def run(args: argparse.Namespace) -> None:
                 context.shutdown()
         if detector.returncode:
             raise UserError(f"the detector failed:\n{log.read_text(errors='replace')}")
-    figures = report(cameras, args.rate, late)
-    print(table(figures))
-    if args.json:
-        write_results(
-            args.json,
-            shlex.join(["python", "-m", "asd_training.node_benchmark", *sys.argv[1:]]),
-            **figures,
-        )
+    return figures_of(cameras, rate, late)
 
 
-def report(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
+def figures_of(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
     """Counts and ms, those of the warm-up left out."""
     warm = sorted(cameras.sent)[round(WARM_UP * rate) :]
     received = [
@@ -250,7 +221,7 @@ def report(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The report for a terminal."""
+    """The figures for a terminal."""
     received = figures["received_ms"]
     lines = [
         f"{figures['detected']} of {figures['sweeps']} sweeps detected, "
@@ -267,7 +238,3 @@ def table(figures: dict[str, Any]) -> str:
             "cannot play them that fast, and the rate was lower"
         )
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,29 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """BEV pooling against its plain references, in turns, on the geometry of six real cameras.
 
-    python -m asd_training.bev_pool_benchmark --threads 1 --json docs/results/bev_pool.json
-
 "of bandwidth" is the least that pooling must move (weights, features and places in, cells out, as
 counted in `asd_perception.ops.bev_pool`) over its time, as a share of what a plain copy reaches.
 """
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asd_perception.errors import UserError, run_cli
-from asd_perception.files import check_output_file
 from asd_perception.network.config import BACKBONES, DepthConfig, StudentConfig
 from asd_perception.network.view_transform import camera_rays, cells_of, frustum_points
 from asd_perception.ops.bev_pool import (
@@ -34,9 +26,7 @@ from asd_perception.ops.bev_pool import (
     splat_reference,
 )
 from asd_perception.preprocessing import input_from_image
-from asd_perception.runtime.detector import find_device
 from asd_training.benchmarks.measure import Stage, Timing, measure, measure_ceilings
-from asd_training.benchmarks.results import write_results
 from asd_training.data.example import HEIGHT, WIDTH, example_rig
 
 Pool = Callable[[Tensor, Tensor, SplatPlan], Tensor]
@@ -63,50 +53,35 @@ CASES = {
 """Configuration and batch size."""
 
 
-def main() -> int:
-    """Entry point of `python -m asd_training.bev_pool_benchmark`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asd_training.bev_pool_benchmark",
-        description="Time BEV pooling against index_add_ and the cumulative-sum trick.",
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
-    parser.add_argument("--repeats", type=int, default=30, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    args = parser.parse_args()
-    return run_cli("bev_pool_benchmark", lambda: run(args))
-
-
-def run(args: argparse.Namespace) -> None:
-    """Time all cases, and print them."""
-    for name in ("threads", "repeats"):
-        value = getattr(args, name)
-        if value is not None and value < 2 - (name == "threads"):
-            raise UserError(f"--{name} is {value}; that is too few")
-    if args.json:
-        check_output_file(args.json)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    device = find_device(args.device)
+def benchmark(device: torch.device, repeats: int) -> dict[str, Any]:
+    """The figures of all cases, and the copy bandwidth of the device."""
     bandwidth = measure_ceilings(device).bytes
-    cases = {
-        name: case(config, batch, device, args.repeats, bandwidth)
-        for name, (config, batch) in CASES.items()
+    return {
+        "copied_gb_s": round(bandwidth / 1e9, 1),
+        "cases": {
+            name: case(config, batch, device, repeats, bandwidth)
+            for name, (config, batch) in CASES.items()
+        },
     }
-    for name, figures in cases.items():
-        print(f"{name}: {figures['sizes']}, {figures['least_mb']} MB, ms (median)")
-        for pool, times in figures["ms"].items():
-            print(f"  {pool:16s}" + "".join(f"{key} {ms:9.2f}   " for key, ms in times.items()))
-        print(f"  splat forward: {figures['of_bandwidth']:.0%} of the copy bandwidth")
-    if args.json:
-        write_results(
-            args.json,
-            shlex.join(["python", "-m", "asd_training.bev_pool_benchmark", *sys.argv[1:]]),
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            torch=f"{torch.__version__}, {torch.get_num_threads()} threads",
-            copied_gb_s=round(bandwidth / 1e9, 1),
-            cases=cases,
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for a terminal."""
+    lines = []
+    for name, row in figures["cases"].items():
+        lines.append(f"{name}: {row['sizes']}, {row['least_mb']} MB, ms (median)")
+        for pool, times in row["ms"].items():
+            lines.append(
+                f"  {pool:16s}" + "".join(f"{key} {ms:9.2f}   " for key, ms in times.items())
+            )
+        forward = {pool: times["forward"] for pool, times in row["ms"].items()}
+        ours = forward.pop("splat")
+        slower = ", ".join(f"{pool} {ms / ours:.1f}" for pool, ms in forward.items())
+        lines.append(
+            f"  splat forward: {row['of_bandwidth']:.0%} of the copy bandwidth; "
+            f"times as long as splat: {slower}"
         )
+    return "\n".join(lines)
 
 
 def case(
@@ -175,7 +150,3 @@ def example_cells(config: StudentConfig, batch: int, device: torch.device) -> Te
 def _ms(timing: Timing, device: torch.device) -> float:
     """On a GPU the time on the clock; on a CPU the processor's, in which other programs are not."""
     return timing.median if device.type == "cuda" else timing.cpu
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,26 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark's figures as a JSON file that says how they were taken: those in docs/results/."""
+"""The results file of every benchmark: its figures, and how they were taken."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import platform
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from asd_perception.files import atomic_file
-from asd_perception.machine import machine
+from asd_perception.machine import commit, device_name, machine, without_folders
 
 
-def write_results(path: Path, command: str, **figures: Any) -> None:
-    """Write the command, the machine, the date and the figures, atomically. Raises UserError."""
-    report = {
-        "command": command,
-        "machine": machine(),
-        "python": platform.python_version(),
-        "date": datetime.date.today().isoformat(),
-        **figures,
-    }
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The content of a results file, key by key."""
+
+    benchmark: str
+    command: str
+    commit: str | None  # None outside a git checkout
+    machine: str  # processor and cores
+    device: str  # on which the network ran: "cpu", or the GPU's name
+    threads: int  # of torch, on the CPU
+    torch: str
+    python: str
+    date: str
+    figures: dict[str, Any]  # what the benchmark measured
+
+    def heading(self) -> str:
+        """What a terminal shows above the figures."""
+        return (
+            f"{self.benchmark} on {self.machine}, device {self.device}, {self.threads} threads, "
+            f"torch {self.torch}"
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the file, atomically. Raises UserError."""
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+
+def results_of(
+    benchmark: str, command: str, device: torch.device, figures: dict[str, Any]
+) -> Results:
+    """The results of what this process has just measured, without the machine's folders."""
+    return Results(
+        benchmark=benchmark,
+        command=command,
+        commit=commit(),
+        machine=machine(),
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        torch=str(torch.__version__),
+        python=platform.python_version(),
+        date=datetime.date.today().isoformat(),
+        figures=without_folders(figures),
+    )

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`asd-train benchmark`: what a training's loader and its step can do, alone and together."""
+"""What a training's loader and its step can do, alone and together."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import os
-import shlex
 import statistics
-import sys
 import time
+from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,18 +21,11 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from asd_perception.errors import UserError
-from asd_perception.files import check_output_file
-from asd_training.benchmarks.results import write_results
-from asd_training.commands.run_arguments import add_config_arguments
-from asd_training.config.read import read_config
-from asd_training.config.run import StudentRun, TeacherRun
+from asd_training.config.read import Run
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import TrainingSample
 from asd_training.training.module import DetectorTraining
 from asd_training.training.run import prepare
-from asd_training.training.student import StudentTraining
-from asd_training.training.teacher import TeacherTraining
 
 WARM_UP = 5
 """Batches for each of the loader's processes that do not count: first allocations, and what was
@@ -45,54 +34,29 @@ made before the clock started and lies ready."""
 SAMPLES = 40  # of which the core time of one is taken
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `asd-train benchmark`."""
-    parser.add_argument("kind", choices=("student", "teacher"), help="which training")
-    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
-    add_config_arguments(parser)
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=30,
-        help="steps that are timed, rounded up to as many for each of the loader's processes "
-        "(default: %(default)s)",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure and print; nothing is trained that stays."""
-    if args.steps < 1:
-        raise UserError(f"--steps {args.steps}: must be at least 1")
-    if args.json:
-        check_output_file(args.json)
+def benchmark(
+    config: Run,
+    index: KeyframeIndex,
+    build: Callable[[Run, KeyframeIndex], DetectorTraining],
+    steps: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """The figures of `measure` for a training that `build` makes; nothing is trained that stays."""
     load = os.getloadavg()[0]
-    run: Any
-    run, training = {
-        "student": (StudentRun, StudentTraining),
-        "teacher": (TeacherRun, TeacherTraining),
-    }[args.kind]
-    config = read_config(run, args.config, args.set)
     config = dataclasses.replace(config, accumulate=1, steps=10**6)  # the loader must not end first
-    index = KeyframeIndex.open(args.data, args.version)
-    module = prepare(config, index, training)
-    figures = {
-        "data": str(args.data),
-        "kind": args.kind,
+    module = prepare(config, index, build)
+    return {
+        "kind": module.kind,
         "seed": config.seed,
         "batch_size": config.batch_size,
         "loader_workers": config.loader_workers,
-        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         # Others' programs slow these figures down: about as many cores were busy with them.
         "load_average_before": round(load, 2),
-        **measure(module, args.steps),
+        **measure(module, steps, device),
     }
-    print(json.dumps(figures, indent=1))
-    if args.json:
-        write_results(args.json, shlex.join(["asd-train", *sys.argv[1:]]), **figures)
 
 
-def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
+def measure(module: DetectorTraining, steps: int, device: torch.device) -> dict[str, Any]:
     """Time `steps` batches of the loader alone, of the step alone, and of both together.
 
     `steps` is rounded up to a whole number of batches for each of the loader's processes.
@@ -105,9 +69,8 @@ def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
     workers = max(1, module.config.loader_workers)
     steps = -(-steps // workers) * workers  # batches come in bursts of so many
     warm_up = WARM_UP * workers
-    trainer, _ = _trainer(module, warm_up + steps)
+    trainer, _ = _trainer(module, warm_up + steps, device)
     module.trainer = trainer
-    device = trainer.strategy.root_device
     module.to(device)  # the loader pins its memory for it, as in a run
     loader = module.train_dataloader()
     cores_ms = _core_ms_of_samples(loader.dataset)
@@ -127,9 +90,8 @@ def measure(module: DetectorTraining, steps: int) -> dict[str, Any]:
     with trainer.precision_plugin.train_step_context():
         costs = cost(module, on_device)
     same = DataLoader([on_device] * (warm_up + steps), batch_size=None)
-    alone, together = (_fit(module, data, warm_up + steps) for data in (same, None))
+    alone, together = (_fit(module, data, warm_up + steps, device) for data in (same, None))
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "sample": costs,
         "timed_batches": steps,
         "loader": {
@@ -204,19 +166,24 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _fit(module: LightningModule, loader: DataLoader[TrainingSample] | None, steps: int) -> _Clock:
+def _fit(
+    module: LightningModule,
+    loader: DataLoader[TrainingSample] | None,
+    steps: int,
+    device: torch.device,
+) -> _Clock:
     """Train on a loader's batches; None: the module's own loader's."""
-    trainer, clock = _trainer(module, steps)
+    trainer, clock = _trainer(module, steps, device)
     trainer.fit(module, loader)
     return clock
 
 
-def _trainer(module: LightningModule, steps: int) -> tuple[Trainer, _Clock]:
-    """A trainer of one process like that of `loop.train`, without its files."""
+def _trainer(module: LightningModule, steps: int, device: torch.device) -> tuple[Trainer, _Clock]:
+    """A trainer of one process like that of a run, without its files."""
     clock = _Clock()
     trainer = Trainer(
-        accelerator="auto",
-        devices=1,
+        accelerator=device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
         precision=module.config.precision,
         max_steps=steps,
         limit_val_batches=0,

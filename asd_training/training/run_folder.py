@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from asd_perception import __version__
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
-from asd_perception.machine import command_line, machine, without_folders
+from asd_perception.machine import command_line, commit, machine, without_folders
 from asd_training.config.read import Run, read_config
 from asd_training.config.run import TrainingConfig
 from asd_training.data.index import KeyframeIndex
@@ -124,7 +123,7 @@ def origin(index: KeyframeIndex, config: TrainingConfig) -> dict[str, Any]:
         "machine": f"{machine()}, {torch.get_num_threads()} threads",
         "versions": {
             "asd_perception": __version__,
-            "commit": _commit(),
+            "commit": commit(),
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "lightning": version("lightning"),
@@ -142,20 +141,3 @@ def synthesis_settings(root: Path) -> dict[str, Any] | None:
     """The settings with which a synthetic dataset was made; None for other data."""
     path = root / "synthesis.json"
     return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _commit() -> str | None:
-    """The git commit of this program, "-dirty" if it was changed since; None outside a checkout.
-
-    An environment may lie inside the checkout of another project, which does not track this file.
-    """
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        for command in (
-            ["ls-files", "--error-unmatch", __file__],
-            ["describe", "--always", "--dirty"],
-        ):
-            done = subprocess.run([*git, *command], capture_output=True, check=True, text=True)
-        return done.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of asd-bench."""
+"""The commands of asd-bench, and the arguments and the output that they share."""

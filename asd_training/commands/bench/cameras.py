@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-bench cameras`: how mAP falls when cameras are missing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_perception.runtime.detector import Detector
+from asd_training.benchmarks.cameras import benchmark, table
+from asd_training.commands.bench.shared import (
+    add_device_argument,
+    add_json_argument,
+    add_model_argument,
+    at_least,
+    begin,
+    finish,
+)
+from asd_training.commands.run_arguments import add_version_argument
+from asd_training.data.nuscenes import open_dataset
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-bench cameras`."""
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    add_version_argument(parser)
+    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
+    parser.add_argument("--frames", type=int, help="so many, evenly spread (default: all)")
+    add_model_argument(parser)
+    add_device_argument(parser)
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score the model with none to five cameras missing."""
+    at_least(1, args, "frames")
+    begin(args)
+    nusc = open_dataset(args.data, args.version)
+    detector = Detector.from_pretrained(args.model, args.device)
+    figures = benchmark(detector, nusc, args.split, args.frames)
+    finish(args, "cameras", detector.device, {"model": args.model.name, **figures}, table)

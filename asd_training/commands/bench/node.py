@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-bench node`: how late the node's detections are, and how many frames it loses."""
+
+from __future__ import annotations
+
+import argparse
+
+from asd_perception.runtime.detector import find_device
+from asd_training.commands.bench.shared import (
+    add_device_argument,
+    add_json_argument,
+    add_model_argument,
+    begin,
+    finish,
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-bench node`."""
+    parser.epilog = "DDS is configured as usual: FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds.xml"
+    add_model_argument(parser)
+    add_device_argument(parser)
+    parser.add_argument("--transport", choices=["raw", "compressed"], default="compressed")
+    parser.add_argument(
+        "--rate", type=float, default=12.0, help="sweeps per second (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=30.0, help="(default: %(default)s)")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Start the node, play to it, and count and time what it publishes."""
+    begin(args)
+    from asd_training.benchmarks.node import benchmark, table  # not for --help: it needs ROS
+
+    device = find_device(args.device)
+    figures = benchmark(args.model, args.device, args.transport, args.rate, args.seconds)
+    finish(args, "node", device, {"model": args.model.name, **figures}, table)
