@@ -33,8 +33,9 @@ class Results:
 
     def heading(self) -> str:
         """What a terminal shows above the figures."""
+        model = f" of {self.figures['model']}" if "model" in self.figures else ""
         return (
-            f"{self.benchmark} on {self.machine}, device {self.device}, {self.threads} threads, "
+            f"{self.benchmark}{model} on {self.machine}, device {self.device}, {self.threads} threads, "
             f"torch {self.torch}"
         )
 
