@@ -35,8 +35,8 @@ class Results:
         """What a terminal shows above the figures."""
         model = f" of {self.figures['model']}" if "model" in self.figures else ""
         return (
-            f"{self.benchmark}{model} on {self.machine}, device {self.device}, {self.threads} threads, "
-            f"torch {self.torch}"
+            f"{self.benchmark}{model} on {self.machine}, device {self.device}, "
+            f"{self.threads} threads, torch {self.torch}"
         )
 
     def write(self, path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from asd_perception.runtime.detector import find_device
+from asd_training.bags.live import check_ros
 from asd_training.commands.bench.shared import (
     add_device_argument,
     add_json_argument,
@@ -31,7 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Start the node, play to it, and count and time what it publishes."""
     begin(args)
-    from asd_training.benchmarks.node import benchmark, table  # not for --help: it needs ROS
+    check_ros()
+    from asd_training.benchmarks.node import benchmark, table  # needs ROS, which the help does not
 
     device = find_device(args.device)
     figures = benchmark(args.model, args.device, args.transport, args.rate, args.seconds)
