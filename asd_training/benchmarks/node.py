@@ -209,7 +209,7 @@ def figures_of(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
     return {
         "sweeps": len(warm),
         "detected": len(received),
-        "detected_a_second": round(len(received) / len(warm) * rate, 2),
+        "detected_per_second": round(len(received) / len(warm) * rate, 2),
         "cameras_late_ms": round(1e3 * late, 1),
         "received_ms": {
             name: round(1e3 * float(np.percentile(received, q)), 1)
@@ -225,7 +225,7 @@ def table(figures: dict[str, Any]) -> str:
     received = figures["received_ms"]
     lines = [
         f"{figures['detected']} of {figures['sweeps']} sweeps detected, "
-        f"{figures['detected_a_second']:g} a second",
+        f"{figures['detected_per_second']:g} per second",
         f"last image sent to detections received: p50 {received['p50']:g} ms, "
         f"p99 {received['p99']:g} ms",
         "the node's own account:",
