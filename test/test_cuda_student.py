@@ -195,8 +195,8 @@ def test_images_encoded_by_many_threads_keep_apart(detectors):
 def test_a_frame_is_encoded_together_as_image_by_image(detectors):
     cpu, gpu = detectors
     rig, images = example_rig(), example_images()
-    together = gpu.network.encode_together(images)
-    alone = [gpu.network.encode(image) for image in images]
+    together = gpu.backend.encode_frame(images)
+    alone = [gpu.backend.encode(image) for image in images]
     torch.cuda.synchronize()
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one.features, other.features, rtol=0.02, atol=0.02)
@@ -210,12 +210,12 @@ def test_encoding_waits_for_nothing(detectors):
     rig, images = example_rig(), example_images()
     calibration = (1600, 900), rig.intrinsics[0], rig.distortion[0]
     gpu.encode(images[0], *calibration)
-    gpu.network.encode_together(images)
+    gpu.backend.encode_frame(images)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         gpu.encode(images[0], *calibration)
-        gpu.network.encode_together(images)
+        gpu.backend.encode_frame(images)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -178,10 +178,6 @@ def _has_result(job: Job) -> bool:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
     wanted = {"set": job.labels["changes"], **without_folders(to_dict(job.config))}
-    # By way of JSON, as the result: lists instead of tuples
-    wanted = json.loads(
-        json.dumps({"set": job.labels["changes"], **without_folders(to_dict(job.config))})
-    )
     del wanted["student"], wanted["distillation"]["teacher"]
     if made != wanted:
         raise UserError(

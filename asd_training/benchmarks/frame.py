@@ -8,7 +8,7 @@ the stage's floor, and "of floor" is how much of the best possible speed it reac
 
 The reference does what one writes first: it waits for all six images, decodes them in full and runs
 the plain network on them. Ours decodes no more than is needed. A node's images are encoded each
-when it comes (on a GPU in lanes, side by side), so that is timed too, and also from the last
+when it comes (on a GPU on streams side by side), so that is timed too, and also from the last
 image's arrival on, when the others are encoded.
 """
 
