@@ -5,12 +5,14 @@ import json
 
 import numpy as np
 import pytest
+from nuscenes.eval.detection.data_classes import DetectionBox
 
 from asd_perception.errors import UserError
 from asd_perception.runtime.detections import Detections
 from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,
+    ego_boxes,
     open_dataset,
     submission_boxes,
 )
@@ -104,3 +106,18 @@ def test_a_file_that_is_no_submission_is_refused(nusc, tmp_path, text):
     (tmp_path / "submission.json").write_text(text)
     with pytest.raises(UserError, match="is not a nuScenes submission"):
         evaluate_submission(nusc, tmp_path / "submission.json", [])
+
+
+def test_boxes_come_back_from_a_submission(synthetic_root):
+    """The pictures show the boxes where the detector put them."""
+    nusc = open_dataset(synthetic_root)
+    frame = camera_frame(nusc, nusc.sample[0])
+    random = np.random.default_rng(2)
+    boxes = np.column_stack(
+        [random.uniform(-40, 40, (9, 3)), random.uniform(1, 5, (9, 3)), random.uniform(-3, 3, 9)]
+    )
+    zeros = np.zeros(9, dtype=np.int64)
+    detections = Detections(boxes, np.ones(9), zeros, np.zeros((9, 2)), zeros)
+    records = submission_boxes(detections, frame.sample_token, frame.global_from_ego)
+    back = ego_boxes(map(DetectionBox.deserialize, records), frame.global_from_ego)
+    np.testing.assert_allclose(back, boxes, atol=1e-6)

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 ROSDEP_KEY = {
     "cv2": "python3-opencv",
     "embreex": None,
+    "jinja2": "python3-jinja2",
     "lightning": None,
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
@@ -95,7 +96,7 @@ def test_installation_has_what_ros_looks_for(installed_files):
 def test_installation_has_the_code_the_model_and_the_commands(installed_files):
     for package in ("asd_perception", "asd_training"):
         for file in (ROOT / package).rglob("*"):
-            if file.suffix in (".py", ".safetensors", ".yaml", ".md"):
+            if file.suffix in (".py", ".safetensors", ".yaml", ".md", ".css", ".j2"):
                 assert str(file.relative_to(ROOT)) in installed_files
     commands = installed_files["asd_perception-0.1.0.dist-info/entry_points.txt"]
     for command in ("detector", "asd-bag", "asd-train", "asd-demo"):

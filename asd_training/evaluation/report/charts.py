@@ -6,9 +6,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
-from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ _INK = "#010203"  # stands for the colour of the page's text, which is not known
 
 def precision_recall_chart(
     curves: Mapping[float, DetectionMetricData], name: str, label: str
-) -> Markup:
+) -> str:
     """Precision over recall of one class at each match distance, up to the recall reached."""
     figure, axes = _axes("recall", "precision")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
@@ -39,7 +39,7 @@ def precision_recall_chart(
     return _svg(figure, f"pr-{name}", label)
 
 
-def line_key() -> Markup:
+def line_key() -> str:
     """What the line styles of the precision-recall charts stand for."""
     figure = Figure(figsize=(4.2, 0.3))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -56,7 +56,7 @@ def distance_chart(
     objects: NDArray[np.int64],
     name: str,
     label: str,
-) -> Markup:
+) -> str:
     """Recall of one class in bins of distance, each bar marked found/objects."""
     figure, axes = _axes("distance in m", "recall")
     axes.set(xlim=(0, edges[-1]), ylim=(0, 1.12), xticks=edges, yticks=(0, 0.5, 1))
@@ -81,7 +81,7 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, key: str, label: str) -> Markup:
+def _svg(figure: Figure, key: str, label: str) -> str:
     """A figure as inline SVG: text stays text, ids are unique in the page, ink follows the page."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": key, "font.family": "sans-serif"}):
@@ -94,5 +94,4 @@ def _svg(figure: Figure, key: str, label: str) -> Markup:
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", text)
     text = text.replace(_INK, "currentColor")
-    named = f'<svg role="img" aria-label="{escape(label)}"'
-    return Markup(text.replace("<svg", named, 1))
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

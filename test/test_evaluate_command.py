@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: `asd-train evaluate` scores models and submissions, and writes what it is told to."""
+
+import json
+
+import pytest
+from commands import asd_train
+from html_page import Page
+from submissions import noisy_truth, validation_samples
+from test_network import SMALL
+
+from asd_perception.network import model_directory
+from asd_training.config.teacher import TeacherConfig
+from asd_training.data.nuscenes import open_dataset
+from asd_training.evaluation.scoring import write_submission
+from asd_training.models.teacher import Teacher
+
+
+@pytest.fixture(scope="module")
+def nusc(synthetic_root):
+    return open_dataset(synthetic_root)
+
+
+@pytest.fixture(scope="module")
+def samples(nusc):
+    return validation_samples(nusc)
+
+
+def test_the_command_writes_report_and_metrics_of_a_submission(
+    nusc, samples, synthetic_root, tmp_path
+):
+    write_submission(noisy_truth(nusc, samples), tmp_path / "found.json")
+    done = asd_train(
+        "evaluate",
+        tmp_path / "found.json", synthetic_root,
+        "--report", tmp_path / "new" / "r.html", "--metrics", tmp_path / "m.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "m.json").read_text())
+    assert f"NDS {numbers['nds']:.4f}" in done.stdout
+    assert numbers["command"].startswith("asd-train evaluate ")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["found.json", "m.json", "new"]
+    assert Page((tmp_path / "new" / "r.html").read_text()).open == []
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root, tmp_path):
+    (tmp_path / "file").touch()
+    done = asd_train(
+        "evaluate", tmp_path / "no-model", synthetic_root, "--report", tmp_path / "file" / "r.html"
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "file is a file" in done.stderr
+
+
+def test_the_command_scores_a_teacher_with_its_own_sweeps(samples, synthetic_root, tmp_path):
+    teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
+    model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
+    done = asd_train(
+        "evaluate",
+        tmp_path / "t", synthetic_root, "--output", tmp_path / "s.json",
+        "--report", tmp_path / "r.html", "--metrics", tmp_path / "m.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    submission = json.loads((tmp_path / "s.json").read_text())
+    assert set(submission["results"]) == {sample["token"] for sample in samples}
+    assert submission["meta"]["use_lidar"] and not submission["meta"]["use_camera"]
+    assert json.loads((tmp_path / "m.json").read_text())["samples"] == len(samples)
+    assert Page((tmp_path / "r.html").read_text()).open == []
