@@ -26,16 +26,16 @@ from asd_training.ablation.robustness_report import robustness_figure, robustnes
 from asd_training.config.ablation import Ablation
 
 DEFINITION = "ablation.json"
-"""What was compared; beside one JSON file a run."""
+"""Name of the file that says what was compared; one JSON file per run lies beside it."""
 
 Results = dict[str, dict[int, dict[str, Any]]]
-"""By row and seed."""
+"""A run's result per row and seed."""
 
 
 @dataclass(frozen=True)
 class Paired:
     """Differences of two rows over their common seeds: mean, standard deviation (NaN for one
-    seed), two-sided p of the paired t-test (NaN where it says nothing), number of seeds."""
+    seed), two-sided p of the paired t-test (NaN where it is not defined), number of seeds."""
 
     mean: float
     sd: float
@@ -120,18 +120,18 @@ def paired(ours: dict[int, float], theirs: dict[int, float]) -> Paired | None:
     if len(seeds) == 1:
         return Paired(float(difference[0]), np.nan, np.nan, 1)
     spread = float(difference.std(ddof=1))
-    # Differences that are all alike, as a row's with itself, leave the test nothing to judge by.
+    # Without spread, as between a row and itself, the t-test is not defined.
     p = float(stats.ttest_1samp(difference, 0.0).pvalue) if spread > 1e-9 else np.nan
     return Paired(float(difference.mean()), spread, p, len(seeds))
 
 
 def points(runs: dict[int, dict[str, Any]], key: str) -> dict[int, float]:
-    """By seed, "mean_ap" or "nds" in points (0 ... 100)."""
+    """Per seed, "mean_ap" or "nds" in points (0 to 100)."""
     return {seed: 100 * result["validation"][key] for seed, result in runs.items()}
 
 
 def rows_table(ablation: Ablation, runs: Results) -> str:
-    """A line a row: its figures, and its differences to baseline and control."""
+    """One line per row: its figures, and its differences from baseline and control."""
     lines = [
         "| row | mAP | NDS | mATE (m) | ΔmAP to baseline | ΔNDS to baseline | ΔmAP to control "
         "| parameters | seeds |",
@@ -156,7 +156,7 @@ def rows_table(ablation: Ablation, runs: Results) -> str:
 
 
 def pairs_table(ablation: Ablation, runs: Results) -> str:
-    """A line for each further pair of rows."""
+    """One line per further pair of rows."""
     if not ablation.compare:
         return ""
     titles = {row.name: row.title for row in ablation.rows}
@@ -172,13 +172,13 @@ def pairs_table(ablation: Ablation, runs: Results) -> str:
 
 
 def missing_text(ablation: Ablation, runs: Results) -> str:
-    """The rows that are in no table, since none of their runs has finished."""
+    """Names the rows that are in no table because none of their runs has finished."""
     missing = [row.title for row in ablation.rows if not runs[row.name]]
     return f"No runs here: {'; '.join(missing)}." if missing else ""
 
 
 def setting_text(ablation: Ablation, runs: Results, teachers: list[dict[str, Any]]) -> str:
-    """Data, length, machine and versions of the runs; each thing said once, or as a list."""
+    """Data, length, machine and versions of the runs; where runs differ, all values as a list."""
     results = [result for row in runs.values() for result in row.values()]
 
     def distinct(value: Callable[[dict[str, Any]], Any]) -> str:
@@ -210,7 +210,7 @@ def setting_text(ablation: Ablation, runs: Results, teachers: list[dict[str, Any
 
 
 def rows_figure(ablation: Ablation, runs: Results) -> Figure:
-    """mAP and NDS of each row, and how much its mAP differs from the control's."""
+    """mAP and NDS per row, and the difference of its mAP from the control's."""
     rows = [row for row in ablation.rows if runs[row.name]]
     figure = Figure(figsize=(11, 0.9 + 0.42 * len(rows)), layout="constrained")
     left, middle, right = figure.subplots(1, 3, sharey=True)
@@ -237,7 +237,7 @@ def rows_figure(ablation: Ablation, runs: Results) -> Figure:
 
 
 def _dots(axes: Any, place: int, values: list[float]) -> None:
-    """A dot a seed, their mean as a bar, and its 95 % interval (Student's t)."""
+    """One dot per seed, their mean as a bar, and its 95 % interval (Student's t)."""
     pale, strong = hex_colour(PALE_SERIES), hex_colour(SERIES[0])
     axes.plot(values, [place] * len(values), "o", color=pale, markersize=6, zorder=2)
     reach = 0.0
@@ -248,7 +248,7 @@ def _dots(axes: Any, place: int, values: list[float]) -> None:
 
 
 def mean_sd(values: dict[int, float]) -> str:
-    """Mean ± sample standard deviation, the latter from two seeds on."""
+    """Mean ± sample standard deviation; without the latter for a single seed."""
     numbers = list(values.values())
     spread = f" ± {np.std(numbers, ddof=1):.1f}" if len(numbers) > 1 else ""
     return f"{np.mean(numbers):.1f}{spread}"
@@ -275,7 +275,7 @@ def _picture(path: Path, file: Path, label: str) -> str:
 
 
 def _replace_block(file: Path, name: str, text: str) -> None:
-    """Put the text between this ablation's marks, which are added at the end if not there."""
+    """Replace the text between this ablation's marks; a file without them gets both at its end."""
     begin, end = (
         f"<!-- ablation {name}: begin, written by asd-train -->",
         f"<!-- ablation {name}: end -->",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a teacher finds in keyframes."""
+"""Detections of a teacher or a student in keyframes, as a submission."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ def detect_samples(
 def submission_of(
     output: HeadOutput, keyframes: Sequence[int], index: KeyframeIndex, config: StudentConfig
 ) -> Submission:
-    """What a head says of a batch of an index's keyframes. config: of the grid and the decoding."""
+    """The decoded boxes of a head's output for keyframes of an index, one per item of the batch.
+
+    config: grid and number of boxes.
+    """
     decoded = decode(HeadOutput(*(m.float() for m in output)), config.bev, config.max_objects)
     submission = {}
     for i, keyframe in enumerate(keyframes):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the detections of an evaluation are wrong: by distance, by class, by frame.
+"""Where the detections of an evaluation are wrong: by distance, by class and by frame.
 
-Everything here rests on one matching, the devkit's own at 2 m, and on two kinds of score threshold:
-the one a class at which that class's F1 is best, and the one for all classes at which their common
-F1 is best. The latter is what the node, which has a single threshold, can be set to.
+Detections are matched to objects once, by the devkit's own rule at 2 m. Two kinds of score
+threshold are applied: one per class, at which the F1 of that class is best, and one for all classes
+together, at which their common F1 is best. The node has a single threshold; set it to the latter.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from asd_perception.geometry import Array
 from asd_training.evaluation.scoring import Evaluation
 
 MATCH_DISTANCE = 2.0
-"""Centre distance on the ground (m) under which a detection finds an object: the devkit's
-threshold for its true positive errors."""
+"""A detection closer to an object than this (m, between centres on the ground) matches it: the
+threshold at which the devkit computes true positive errors."""
 
 RANGES = (0, 10, 20, 30, 40, 50)
 """Edges of the distance bins, in m from the ego origin on the ground."""
@@ -61,8 +61,8 @@ class Boxes:
 
 @dataclass(frozen=True)
 class FrameScore:
-    """One keyframe: its objects, the detections at or above the common threshold, and how many
-    of these are right."""
+    """Counts of one keyframe: annotated objects, detections at or above the common threshold, and
+    those of the detections that match an object (right)."""
 
     token: str
     objects: int
@@ -71,13 +71,13 @@ class FrameScore:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall. The frame has an object or a detection."""
+        """Harmonic mean of precision and recall; defined if there is an object or a detection."""
         return 2 * self.right / (self.objects + self.detections)
 
 
 @dataclass(frozen=True)
 class FoundErrors:
-    """How far off the boxes of the found objects of one class are; NaN where unknown.
+    """Errors of the detections that match an object of one class; NaN where unknown.
 
     bias: median of the signed radial error (m), positive where detections are too far away.
     radial, tangential (m), yaw (rad), velocity (m/s): median and 90th percentile.
@@ -93,17 +93,17 @@ class FoundErrors:
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """Arrays run over CLASSES.
+    """Error counts of an evaluation; the first axis of each array is CLASSES.
 
-    class_f1, class_threshold (10,): the best F1 of a class, and the score at which it is reached
-    (NaN where nothing is found). f1, threshold: the same over all classes together.
-    found, objects (10, 5): annotated objects by distance, and how many of them are found by the
-    detections at or above class_threshold.
-    confusion (11, 11): a row for each annotated class and one for "no object within 2 m"; a column
-    for the class of the nearest detection within 2 m and one for "no detection". Counts detections
-    at or above `threshold`.
-    errors: of the objects counted in `found`.
-    frames: those that have an object or a detection, in the order of the samples.
+    class_f1, class_threshold (10,): best F1 per class, and the score at which it is reached (NaN
+    where no detection is right). f1, threshold: the same over all classes together.
+    objects (10, 5): annotated objects per distance bin. found (10, 5): those of them that match a
+    detection at or above class_threshold.
+    confusion (11, 11): one row per annotated class and a last one for "no object within 2 m"; one
+    column per class of the nearest detection within 2 m and a last one for "no detection". Only
+    detections at or above `threshold` count.
+    errors: one item per class, over the objects counted in `found`.
+    frames: in the order of the samples, those that have an object or a detection.
     """
 
     class_f1: Array
@@ -118,7 +118,7 @@ class ErrorAnalysis:
 
 
 def analyse(evaluation: Evaluation) -> ErrorAnalysis:
-    """Match all detections once, and count the errors."""
+    """Match all detections with the objects, and count the errors."""
     tokens = evaluation.truth.sample_tokens
     truth = Boxes.of(evaluation.truth, tokens)
     detections = Boxes.of(evaluation.detections, tokens)
@@ -153,11 +153,11 @@ def analyse(evaluation: Evaluation) -> ErrorAnalysis:
 
 
 def match(truth: Boxes, detections: Boxes) -> Ints:
-    """The devkit's greedy matching: for each detection the index of the object it finds, or -1.
+    """The devkit's greedy matching: per detection the index of the object it matches, or -1.
 
-    In each frame and class, from the best score down, a detection takes the nearest object that
-    is still free, if its centre is less than 2 m away. Of equal scores the devkit takes the later
-    first. What is found above a score does not depend on the detections below it.
+    Within a frame and class, detections are taken in descending order of score, of equal scores the
+    later one first, as in the devkit. Each takes the nearest free object whose centre is less than
+    2 m away. Matches above a score are therefore independent of the detections below it.
     """
     matches = np.full(len(detections.items), -1)
     objects = _groups(truth.frames * len(CLASSES) + truth.labels)
@@ -176,14 +176,17 @@ def match(truth: Boxes, detections: Boxes) -> Ints:
 
 
 def best_threshold(scores: Array, right: Bools, objects: int) -> tuple[float, float]:
-    """The best F1 = 2 right / (detections + objects) over all thresholds, and the highest score
-    that reaches it; (0, NaN) if no detection is right."""
+    """The best F1 = 2 right / (detections + objects) over all score thresholds, and the highest
+    threshold that reaches it; (0, NaN) if no detection is right.
+
+    scores, right (M,): of the detections. objects: number of annotated objects.
+    """
     if not right.any():
         return 0.0, float("nan")
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     f1 = 2 * np.cumsum(right[order]) / (np.arange(1, len(ranked) + 1) + objects)
-    f1[:-1][ranked[:-1] == ranked[1:]] = 0.0  # a threshold cannot part equal scores
+    f1[:-1][ranked[:-1] == ranked[1:]] = 0.0  # a threshold cannot separate equal scores
     best = int(np.argmax(f1))
     return float(f1[best]), float(ranked[best])
 
@@ -191,7 +194,7 @@ def best_threshold(scores: Array, right: Bools, objects: int) -> tuple[float, fl
 def extreme_frames(
     frames: tuple[FrameScore, ...], count: int
 ) -> tuple[list[FrameScore], list[FrameScore]]:
-    """Up to `count` worst and `count` best frames, none in both; among equals the fullest first."""
+    """Up to `count` worst and `count` best frames, none in both; of equal F1 the fullest first."""
     worst = sorted(frames, key=lambda frame: (frame.f1, -frame.objects - frame.detections))
     worst = worst[: min(count, (len(frames) + 1) // 2)]
     rest = [frame for frame in frames if frame not in worst]
@@ -199,7 +202,7 @@ def extreme_frames(
 
 
 def _groups(keys: Ints) -> dict[int, Ints]:
-    """The indices of each key, in ascending order."""
+    """Per key, its indices in ascending order."""
     order = np.argsort(keys, kind="stable")
     edges = np.flatnonzero(np.diff(keys[order])) + 1
     return {int(keys[group[0]]): group for group in np.split(order, edges) if len(group)}

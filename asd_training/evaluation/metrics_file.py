@@ -36,16 +36,16 @@ class Setting:
 def write_metrics(
     path: str | Path, setting: Setting, evaluation: Evaluation, analysis: ErrorAnalysis
 ) -> None:
-    """Write the numbers as strict JSON (null where unknown), atomically."""
+    """Write the numbers as strict JSON (null for unknown values), atomically."""
     document = _without_nan(_document(setting, evaluation, analysis))
     with atomic_file(path) as temporary:
-        # A provenance written by hand may hold a date, which YAML reads as one: as text.
+        # YAML reads a date in a hand-written provenance as a date object: written as text.
         text = json.dumps(document, indent=2, allow_nan=False, default=str)
         temporary.write_text(text + "\n")
 
 
 def class_numbers(evaluation: Evaluation, name: str) -> dict[str, Any]:
-    """What the official evaluator says of one class, as plain values."""
+    """The official metrics of one class, as plain values; "ap" per match distance."""
     details = evaluation.details
     return {
         "ground_truth": evaluation.metrics.ground_truth[name],
@@ -57,7 +57,7 @@ def class_numbers(evaluation: Evaluation, name: str) -> dict[str, Any]:
 
 
 def _document(setting: Setting, evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, Any]:
-    """All numbers as plain values."""
+    """The whole file as plain values; unknown numbers are NaN."""
     classes = {}
     for label, name in enumerate(CLASSES):
         classes[name] = {
@@ -82,7 +82,7 @@ def _document(setting: Setting, evaluation: Evaluation, analysis: ErrorAnalysis)
 
 
 def _without_nan(value: Any) -> Any:
-    """The same plain value with None for each NaN, of which strict JSON knows nothing."""
+    """The same plain value with None for each NaN, which strict JSON cannot express."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

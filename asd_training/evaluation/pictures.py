@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of one frame: six cameras with projected boxes, and a BEV plot beside them."""
+"""Pictures of one frame: six cameras with projected boxes, and a BEV plot; and videos of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from asd_perception.runtime.detections import Detections
 
 Image = NDArray[np.uint8]
 
-_NEAR = 0.2  # m; edges are cut where they come closer to the image plane
+_NEAR = 0.2  # m in front of the camera; the part of an edge that is closer is not drawn
 
 # Corner indices of box_corners: both end faces, the edges between them, a cross on the front.
 _EDGES = np.array(
@@ -80,7 +80,12 @@ def bev_picture(
     side: int,
     extent: float = 50.0,
 ) -> Image:
-    """The scene from above, forward up: LiDAR, truth (green) and detections (class colours)."""
+    """The scene from above, forward up: LiDAR, truth (green) and detections (class colours).
+
+    boxes (M, 7), labels (M,) and truth (T, 7) in base_link; lidar (P, 3 or more).
+    side: of the square picture in pixels; extent: half of it in m.
+    Returns (side, side, 3) uint8 RGB.
+    """
     scale = side / (2 * extent)
     canvas = np.full((side, side, 3), BACKGROUND, dtype=np.uint8)
 
@@ -120,14 +125,14 @@ def bev_picture(
 
 
 def save_picture(image: Image, path: Path) -> None:
-    """Write an RGB image as PNG or JPEG, by its suffix, atomically."""
+    """Write an RGB image atomically, as PNG or JPEG by the suffix of the path."""
     data = encode_picture(image, path.suffix)
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def encode_picture(image: Image, suffix: str) -> bytes:
-    """The bytes of an RGB image as a file of the given suffix (".png", ".jpg")."""
+    """An RGB image as the bytes of a PNG or JPEG file, by suffix (".png", ".jpg")."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
     encoded, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     if not encoded:
@@ -181,7 +186,7 @@ def _draw_boxes(
 
 
 def _cut(front: Array, behind: Array) -> Array:
-    """The point of an edge where it meets the near plane."""
+    """The point (3,) at which an edge meets the near plane; points in the camera's frame."""
     fraction = (_NEAR - front[2]) / (behind[2] - front[2])
     return front + fraction * (behind - front)
 

@@ -53,8 +53,8 @@ class Metrics:
 
     mean_ap, nds: over the ten classes. class_ap: AP averaged over the four distance thresholds.
     tp_errors: mean ATE, ASE, AOE, AVE, AAE under the devkit's names ("trans_err", ...).
-    ground_truth: number of annotated boxes a class that the evaluator kept; a class that has none
-    scores 0 and pulls the mean down, so look at `mean_ap_present` on small sets.
+    ground_truth: annotated boxes per class that the evaluator kept; a class without any scores 0
+    and lowers the mean, so read `mean_ap_present` on small sets.
     """
 
     samples: int
@@ -75,9 +75,9 @@ class Metrics:
 class Evaluation:
     """One submission as the official evaluator saw it.
 
-    details: AP and errors a class; curves: precision, recall and confidence a class and distance
-    threshold; truth and detections: the boxes that counted, by sample token (in range of their
-    class, annotations with at least one LiDAR or radar point, no cycles in bicycle racks).
+    details: AP and errors per class; curves: precision, recall and confidence per class and
+    distance threshold; truth and detections: the boxes that counted, by sample token (in range of
+    their class, annotations with at least one LiDAR or radar point, no cycles in bicycle racks).
     """
 
     metrics: Metrics
@@ -188,7 +188,7 @@ def write_submission(
 
 
 def format_metrics(metrics: Metrics) -> str:
-    """A table for the terminal: AP a class, then the means."""
+    """A table for the terminal: AP per class, then the means."""
     lines = [f"{'class':<22}{'AP':>7}{'objects':>10}"]
     for name, ap in metrics.class_ap.items():
         count = metrics.ground_truth[name]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One picture of what the method does in one keyframe.
 
-Features are shown in the colours of the teacher's three main components: where teacher and student
-have the same colour, the adapted student says what the teacher says.
+The teacher's first three principal components of the features are shown as red, green and blue:
+where teacher and student have the same colour, their features agree in these components.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class _Panels:
     def scale(self, drawn: Any, axes: Axes, ticks: dict[int, str] | None = None) -> None:
         """What the colours of a panel stand for."""
         bar = self.figure.colorbar(drawn, ax=axes, orientation="horizontal", pad=0.02, aspect=40)
-        outline: Any = bar.outline  # matplotlib's stubs take it for something else
+        outline: Any = bar.outline  # matplotlib's stubs give it another type
         outline.set_visible(False)
         bar.ax.tick_params(labelsize=8)
         if ticks:

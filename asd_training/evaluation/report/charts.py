@@ -18,7 +18,7 @@ from nuscenes.eval.detection.data_classes import DetectionMetricData
 from asd_perception.palette import class_colour
 
 _DASHES = {0.5: (0, (1, 1.5)), 1.0: (0, (4, 2)), 2.0: "solid", 4.0: (0, (6, 2, 1, 2))}
-_INK = "#010203"  # stands for the colour of the page's text, which is not known here
+_INK = "#010203"  # a placeholder: replaced by the text colour of the page
 
 
 def precision_recall_chart(
@@ -57,7 +57,10 @@ def distance_chart(
     name: str,
     label: str,
 ) -> str:
-    """Recall of one class in bins of distance, each bar marked found/objects."""
+    """Recall of one class per distance bin, each bar labelled found/objects.
+
+    edges (B + 1,) in m; found, objects (B,).
+    """
     figure, axes = _axes("distance in m", "recall")
     axes.set(xlim=(0, edges[-1]), ylim=(0, 1.12), xticks=edges, yticks=(0, 0.5, 1))
     recall = found / np.maximum(objects, 1)
