@@ -3,7 +3,7 @@
 
 A transform is a 4x4 float64 matrix named after its frames, `target_from_source`, so that
 `p_target = target_from_source @ p_source`. Quaternions are (w, x, y, z) as in nuScenes;
-`ros/conversions.py` is where ROS's (x, y, z, w) appears.
+`ros/messages/geometry.py` is where ROS's (x, y, z, w) appears.
 """
 
 from __future__ import annotations

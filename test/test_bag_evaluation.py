@@ -11,11 +11,8 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
 from asd_perception.errors import UserError
-from asd_perception.ros.messages.conversions import (
-    detections_to_msg,
-    objects_to_cloud,
-    time_from_ns,
-)
+from asd_perception.ros.messages.detections import detections_to_msg, objects_to_cloud
+from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import create_bag
 from asd_training.bags.evaluate import Coverage, evaluate_bag, submission_of_bag

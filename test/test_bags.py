@@ -22,7 +22,7 @@ from vision_msgs.msg import Detection3DArray
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from, wrap_angle
-from asd_perception.ros.messages.conversions import matrix_from_transform, stamp_ns
+from asd_perception.ros.messages.geometry import matrix_from_transform, stamp_ns
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.convert import convert_scene, image_topic
 from asd_training.bags.evaluate import submission_of_bag

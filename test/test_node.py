@@ -13,6 +13,7 @@ import rclpy
 from lifecycle_msgs.msg import Transition
 from robot import (
     MOUNTINGS,
+    PATIENCE,
     RIG,
     START,
     TRIGGERS,
@@ -25,11 +26,19 @@ from robot import (
     wait_for_exit,
 )
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection3DArray
 
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import transform_from
 from asd_perception.rig import CameraRig, compensate
+from asd_perception.ros import node as node_module
+from asd_perception.ros.messages import cdr_check
+from asd_perception.ros.messages.cdr import detections_to_cdr
+from asd_perception.ros.messages.detections import detections_to_msg
+from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.node import DetectorNode
+from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
 
 
@@ -187,6 +196,40 @@ def test_no_garbage_collection_goes_through_what_an_active_node_has_loaded(small
         node.destroy_node()
     finally:
         rclpy.shutdown()
+
+
+def test_where_ros_reads_the_fast_message_otherwise_the_node_publishes_the_plain_one(
+    small_model, monkeypatch, capfd
+):
+    def of_another_version(detections, header):
+        return detections_to_cdr(detections, header, ["another"] * len(detections))
+
+    monkeypatch.setattr(cdr_check, "detections_to_cdr", of_another_version)
+    monkeypatch.setattr(node_module, "detections_to_cdr", of_another_version)
+    found = Detections(
+        boxes=np.ones((1, 7), np.float32),
+        scores=np.ones(1, np.float32),
+        labels=np.zeros(1, np.int64),
+        velocities=np.zeros((1, 2), np.float32),
+        attributes=np.zeros(1, np.int64),
+    )
+    heard = []
+    rclpy.init(args=["--ros-args", "-p", f"model:={small_model}", "-p", "device:=cpu"])
+    try:
+        node = DetectorNode()
+        node.create_subscription(Detection3DArray, "~/detections", heard.append, 10)
+        assert node.start()
+        node._publish("base_link", found, START)
+        deadline = time.monotonic() + PATIENCE
+        while not heard and time.monotonic() < deadline:
+            rclpy.spin_once(node, timeout_sec=0.1)
+        node.trigger_shutdown()
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
+    header = Header(stamp=time_from_ns(START), frame_id="base_link")
+    assert heard == [detections_to_msg(found, header)]
+    assert capfd.readouterr().err.count("serializes vision_msgs/Detection3DArray") == 1
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import transform_from
 from asd_perception.rig import CameraRig
-from asd_perception.ros.messages.conversions import time_from_ns
+from asd_perception.ros.messages.geometry import time_from_ns
 
 BACK = CAMERAS.index("CAM_BACK")
 RECOVERY = 2.0  # s of good input after which a node is back to normal

@@ -12,7 +12,7 @@ from robot import MS, START, TRIGGERS, jpeg, scene
 from sensor_msgs.msg import CompressedImage
 
 from asd_perception.constants import CAMERAS
-from asd_perception.ros.messages.conversions import stamp_ns
+from asd_perception.ros.messages.geometry import stamp_ns
 
 RATE = 12
 SWEEPS = 5 * RATE

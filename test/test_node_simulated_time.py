@@ -10,7 +10,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
 from asd_perception.constants import CAMERAS
-from asd_perception.ros.messages.conversions import stamp_ns, time_from_ns
+from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.constants import CAMERAS
 from asd_perception.ros import diagnostics, pipeline
 from asd_perception.ros.diagnostics import pipeline_statuses
-from asd_perception.ros.messages.conversions import time_from_ns
+from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.parameters import Settings
 from asd_perception.ros.pipeline import Pipeline
 from asd_perception.runtime.detector import Detector

@@ -18,7 +18,7 @@ from robot import START, TRIGGERS, jpeg, resources, scene
 from sensor_msgs.msg import CompressedImage
 
 from asd_perception.constants import CAMERAS
-from asd_perception.ros.messages.conversions import stamp_ns
+from asd_perception.ros.messages.geometry import stamp_ns
 from asd_training.benchmarks.results import results_of
 
 SECONDS = float(os.environ.get("ASD_SOAK_SECONDS", "60"))

@@ -10,7 +10,8 @@ from geometry_msgs.msg import TransformStamped
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse
-from asd_perception.ros.messages.conversions import CameraModel, matrix_from_transform
+from asd_perception.ros.messages.geometry import matrix_from_transform
+from asd_perception.ros.messages.images import CameraModel
 
 MAX_FRAMES = 10_000  # in one graph: more come from a publisher that has gone wrong
 

@@ -38,11 +38,13 @@ from asd_perception.errors import UserError, run_cli
 from asd_perception.machine import available_cores
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
-from asd_perception.ros.messages.conversions import (
+from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
+from asd_perception.ros.messages.detections import (
+    detections_to_msg,
     objects_to_cloud,
     simulated_points_to_cloud,
-    time_from_ns,
 )
+from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import markers_from_detections
 from asd_perception.ros.parameters import PARAMETERS, Settings, declare_parameters
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
@@ -218,6 +220,12 @@ class DetectorNode(LifecycleNode):
         self._objects = publisher(PointCloud2, "~/objects")
         self._markers = publisher(MarkerArray, "~/markers")
         self._simulated_points = publisher(PointCloud2, "~/simulated_points")
+        self._serializes = cdr_matches_rclpy()
+        if not self._serializes:
+            self.get_logger().warning(
+                "this installation serializes vision_msgs/Detection3DArray in another way than "
+                "asd_perception: ~/detections goes through rclpy's message objects, some ms slower"
+            )
 
     def _create_subscriptions(self, settings: Settings, pipeline: Pipeline) -> None:
         def subscribe(
@@ -263,7 +271,8 @@ class DetectorNode(LifecycleNode):
 
     def _publish(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
         header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
-        self._detections.publish(detections_to_cdr(detections, header))
+        write = detections_to_cdr if self._serializes else detections_to_msg
+        self._detections.publish(write(detections, header))
         self._objects.publish(objects_to_cloud(detections, header))
 
     def _show(self, base_frame: str, detections: Detections, reference_ns: int) -> None:

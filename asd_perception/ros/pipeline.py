@@ -29,14 +29,13 @@ from asd_perception.preprocessing import wrong_size
 from asd_perception.rig import compensate
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.intake import Intake
-from asd_perception.ros.messages.conversions import (
+from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
+from asd_perception.ros.messages.images import (
     CameraModel,
     camera_model_from_msg,
     check_image,
     image_from_compressed,
     image_from_msg,
-    matrix_from_pose,
-    stamp_ns,
 )
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters import Settings

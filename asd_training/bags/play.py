@@ -23,7 +23,7 @@ from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
 from asd_perception.errors import UserError
-from asd_perception.ros.messages.conversions import time_from_ns
+from asd_perception.ros.messages.geometry import time_from_ns
 from asd_training.bags.bag_files import is_latched, offered_qos, open_bag, read_messages
 from asd_training.bags.live import message_class
 

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from vision_msgs.msg import Detection3DArray
 
 from asd_perception.errors import UserError
-from asd_perception.ros.messages.conversions import stamp_ns
+from asd_perception.ros.messages.geometry import stamp_ns
 from asd_training.bags.convert import image_topic
 from asd_training.bags.message_types import serialize
 from asd_training.bags.replay import local_ros_environment, running, wait_for_line

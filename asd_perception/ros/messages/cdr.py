@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection3DArray as the bytes that go over the wire, without a Python object for each field.
 
-`conversions.detections_to_msg` is the plain way, and what this is tested against. A message of 200
-objects has 12 000 fields, each of which rclpy would check and copy on its own: 6 ms. Here they are
-a few assignments of arrays: 0.3 ms.
+`detections.detections_to_msg` is the plain way, and what this is tested against; `cdr_check.py`
+asks whether an installation's ROS agrees. A message of 200 objects has 12 000 fields, each of which
+rclpy would check and copy on its own: 6 ms. Here they are a few assignments of arrays: 0.3 ms.
 
 The layout is that of CDR, little-endian, as all ROS 2 middlewares speak it: four bytes that say so,
 then the fields one after the other, each number aligned to its own size, counted from behind these

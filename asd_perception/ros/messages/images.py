@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS messages to arrays and back: pure functions, and the place where bad messages are found.
+"""Images and calibrations as arrays, and the place where bad ones are found.
 
-Every function that reads a message raises UserError with a one-line reason if the message does
-not hold what its type promises.
+Every function here raises UserError with a one-line reason if the message does not hold what its
+type promises.
 """
 
 from __future__ import annotations
@@ -11,55 +11,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Pose, Transform
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
-from std_msgs.msg import Header
-from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
-from asd_perception.geometry import Array, transform_from
+from asd_perception.geometry import Array
 from asd_perception.preprocessing import check_encoded, decode_camera_image
-from asd_perception.ros.messages.objects import objects_to_points, point_fields
-from asd_perception.runtime.detections import Detections
-
-# -- stamps and poses --------------------------------------------------------------------------
-
-
-def stamp_ns(stamp: Time) -> int:
-    """A message's stamp in ns."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-def time_from_ns(nanoseconds: int) -> Time:
-    """The stamp of a time in ns."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return Time(sec=seconds, nanosec=rest)
-
-
-def matrix_from_transform(transform: Transform) -> Array:
-    """The 4x4 parent_from_child of a transform."""
-    return _matrix(transform.rotation, transform.translation)
-
-
-def matrix_from_pose(pose: Pose) -> Array:
-    """The 4x4 frame_from_body of a pose."""
-    return _matrix(pose.orientation, pose.position)
-
-
-def _matrix(q: object, p: object) -> Array:
-    rotation = np.array([q.w, q.x, q.y, q.z])  # type: ignore[attr-defined]
-    translation = np.array([p.x, p.y, p.z])  # type: ignore[attr-defined]
-    if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
-        raise UserError("the pose has a value that is not finite")
-    if abs(np.linalg.norm(rotation) - 1) > 0.01:
-        raise UserError(f"the rotation {rotation.tolist()} (w x y z) is no unit quaternion")
-    return transform_from(rotation, translation)
-
-
-# -- images ------------------------------------------------------------------------------------
 
 # Encodings that need no debayering or scaling: channels, and OpenCV's way to RGB.
 _PLAIN_ENCODINGS = {
@@ -120,9 +77,6 @@ def image_from_compressed(
     return decode_camera_image(np.frombuffer(msg.data, np.uint8), size, input_size)
 
 
-# -- calibration -------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class CameraModel:
     """One camera's calibration: its optical frame, K (3, 3), D (8,), and image size in pixels."""
@@ -180,69 +134,3 @@ def camera_model_from_msg(msg: CameraInfo) -> CameraModel:
     if not frame_id:
         raise UserError("camera_info has no frame_id; set it to the camera's optical frame")
     return CameraModel(frame_id, intrinsics, distortion, int(msg.width), int(msg.height))
-
-
-# -- detections --------------------------------------------------------------------------------
-
-
-def detections_to_msg(detections: Detections, header: Header) -> Detection3DArray:
-    """The objects, best first; velocities and attributes travel in `objects_to_cloud`.
-
-    The plain way: the node publishes the same message by `cdr.detections_to_cdr`.
-    """
-    message = Detection3DArray(header=header)
-    yaws = detections.boxes[:, 6].astype(np.float64)
-    sines, cosines = np.sin(yaws / 2).tolist(), np.cos(yaws / 2).tolist()
-    rows = zip(
-        detections.boxes.tolist(),
-        detections.labels.tolist(),
-        detections.scores.tolist(),
-        sines,
-        cosines,
-        strict=True,
-    )
-    for (x, y, z, length, width, height, _), label, score, sine, cosine in rows:
-        detection = Detection3D(header=header)
-        center = detection.bbox.center
-        center.position.x, center.position.y, center.position.z = x, y, z
-        center.orientation.z, center.orientation.w = sine, cosine
-        size = detection.bbox.size
-        size.x, size.y, size.z = length, width, height
-        result = ObjectHypothesisWithPose()
-        result.hypothesis.class_id = CLASSES[label]
-        result.hypothesis.score = score
-        result.pose.pose = center
-        detection.results = [result]
-        message.detections.append(detection)
-    return message
-
-
-# -- point clouds ------------------------------------------------------------------------------
-
-_SIMULATED_POINT = np.dtype([(name, "<f4") for name in ("x", "y", "z", "confidence")])
-
-
-def objects_to_cloud(detections: Detections, header: Header) -> PointCloud2:
-    """The objects as points: `objects_to_points`, in the order of `detections_to_msg`."""
-    return _cloud_to_msg(objects_to_points(detections), header)
-
-
-def simulated_points_to_cloud(points: NDArray[np.float32], header: Header) -> PointCloud2:
-    """The student's simulated points (P, 4): x, y, z in m and confidence."""
-    packed = np.ascontiguousarray(points, dtype="<f4").view(_SIMULATED_POINT)
-    return _cloud_to_msg(packed.reshape(len(points)), header)
-
-
-def _cloud_to_msg(cloud: NDArray[np.void], header: Header) -> PointCloud2:
-    """A packed PointCloud2 of a structured array (P,)."""
-    message = PointCloud2(
-        header=header,
-        height=1,
-        width=len(cloud),
-        fields=[PointField(**field) for field in point_fields(cloud.dtype)],
-        point_step=cloud.dtype.itemsize,
-        row_step=cloud.nbytes,
-        is_dense=True,
-    )
-    message.data.frombytes(cloud.tobytes())
-    return message
