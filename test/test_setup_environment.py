@@ -24,9 +24,9 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project as it is before set-up."""
-    for name in ("tools", "interfaces"):
+    for name in ("tools", "interfaces", "constraints"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("constraints.txt", "setup.py"):
+    for name in ("constraints.txt", "pyproject.toml", "setup.cfg", "setup.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the virtual environment .venv; `make setup` runs this with the Python that it shall have.
+"""Make the virtual environment .venv: `make setup` runs this with the Python that it is made with.
+
+    setup_environment.py [DISTRIBUTION]     jazzy or kilted; without one, that of .venv, or else jazzy
 
 Five steps, each done once, and again only when what it is made from has changed:
 
     environment   an empty virtual environment
-    packages      every package of constraints.txt, at its one version
+    packages      every package of constraints.txt and constraints/ros-DISTRIBUTION.txt, as pinned
     messages      vision_msgs and tf2_msgs, generated from interfaces/ and compiled
     package       asd_perception itself, editable, with its commands
     check         a first import of the large libraries: it shows that they load, and leaves the
                   bytecode that makes every later start some ten seconds quicker
 
-A finished step leaves a stamp in .venv/setup: a digest of what it was made from. A step that was
-cut short has none and runs again. Where the packages were cut short, nothing in .venv can be
-trusted: it is made anew.
+A finished step leaves a stamp in .venv/setup: what it was made from. A step that was cut short has
+none and runs again. Where the packages were cut short, or where another Python or ROS distribution
+is asked for, .venv is made anew.
 
 Standard library only, and only syntax that Python 2 can parse, because an old Python must get as
 far as the line that says it is too old.
@@ -33,45 +35,40 @@ CONSTRAINTS = os.path.join(ROOT, "constraints.txt")
 INTERFACES = os.path.join(ROOT, "interfaces")
 VENV = os.path.join(ROOT, ".venv")
 VENV_MARK = os.path.join(VENV, "pyvenv.cfg")
-PYTHON = os.path.join(VENV, "bin", "python")
-PIP_INSTALL = [
-    PYTHON,
-    "-m",
-    "pip",
-    "install",
-    "--no-compile",
-    "--no-input",
-    "--progress-bar",
-    "off",
-]
+BIN = os.path.join(VENV, "bin")
+PYTHON = os.path.join(BIN, "python")
 STAMPS = os.path.join(VENV, "setup")
 LOG = os.path.join(STAMPS, "log.txt")
 
+DISTRIBUTIONS = ["jazzy", "kilted"]  # the first is the default
 DISK_GB = 3.0  # .venv takes 2 GB; compiling the messages needs room beside it
 TEMPORARY_GB = 1.0  # pip downloads everything before it installs anything
+IMPORTS = (
+    "import cv2, embreex, lightning.pytorch, nuscenes.eval.detection.evaluate, rclpy, "
+    "rosbags.rosbag2, scipy.spatial.transform, tf2_msgs.msg, transformers, vision_msgs.msg"
+)
 
 
 class SetupError(Exception):
     """One line that says what is wrong and what to do."""
 
 
-def main():
+def main(asked):
     check_python()
     lock = lock_project()
-    steps = [
-        ("environment", digest([VENV, "{}.{}".format(*sys.version_info)]), make_environment),
-        ("packages", digest_files([CONSTRAINTS]), install_packages),
-        ("messages", digest_messages(), build_messages),
-        ("package", digest_files([os.path.join(ROOT, "setup.py")]), install_package),
-        ("check", digest_files([CONSTRAINTS, __file__]), check_imports),
-    ]
+    distribution = choose_distribution(asked)
+    steps = make_steps(distribution)
     usable = is_done(*steps[0]) and os.path.exists(stamp("packages")) and os.path.exists(PYTHON)
     if usable and all(is_done(*step) for step in steps):
-        say("Set-up: up to date")
+        say("Set-up: up to date (ROS 2 {})".format(distribution.capitalize()))
         return
     check_machine()
     start = time.time()
-    say("Set-up of .venv with Python {} (details: .venv/setup/log.txt)".format(python_version()))
+    say(
+        "Set-up of .venv: Python {}, ROS 2 {} (details: .venv/setup/log.txt)".format(
+            python_version(), distribution.capitalize()
+        )
+    )
     if not usable:
         remove_environment()
         check_disk()
@@ -81,8 +78,8 @@ def main():
     say("Set-up: done in {}".format(since(start)))
 
 
-def say(line):
-    sys.stdout.write(line + "\n")
+def say(line, end="\n"):
+    sys.stdout.write(line + end)
     sys.stdout.flush()
 
 
@@ -101,6 +98,19 @@ def check_python():
         )
     if not sys.platform.startswith("linux") or os.uname()[4] != "x86_64":
         raise SetupError("the ROS 2 packages are made for x86-64 Linux only: use such a machine")
+
+
+def choose_distribution(asked):
+    if not asked and os.path.exists(stamp("environment")):
+        asked = read(stamp("environment")).split()[-1]
+        return asked if asked in DISTRIBUTIONS else DISTRIBUTIONS[0]
+    if asked and asked not in DISTRIBUTIONS:
+        raise SetupError(
+            "there are no packages of ROS 2 `{}`: choose one of {}, as in `make setup ROS={}`".format(
+                asked, ", ".join(DISTRIBUTIONS), DISTRIBUTIONS[0]
+            )
+        )
+    return asked or DISTRIBUTIONS[0]
 
 
 def check_machine():
@@ -158,63 +168,60 @@ def lock_project():
     return lock
 
 
-# --- the steps: each gets a function that runs a command ------------------------------------------
+# --- the steps: (name, what it is made from, commands) --------------------------------------------
 
 
-def make_environment(run):
-    # Not sys.executable: in an activated .venv that is a link in the folder just removed.
-    run([os.path.realpath(sys.executable), "-m", "venv", VENV])
+def make_steps(distribution):
+    ros = os.path.join(ROOT, "constraints", "ros-{}.txt".format(distribution))
+    packaging = [os.path.join(ROOT, name) for name in ("pyproject.toml", "setup.cfg", "setup.py")]
+    pip = [PYTHON, "-m", "pip", "install", "--no-compile", "--no-input", "--progress-bar", "off"]
+    return [
+        (
+            "environment",
+            "{} Python {} ROS {}".format(VENV, python_version(), distribution),
+            # Not sys.executable: in an activated .venv that is a link in the folder just removed.
+            [[os.path.realpath(sys.executable), "-m", "venv", VENV]],
+        ),
+        (
+            "packages",
+            digest([CONSTRAINTS, ros]),
+            [
+                pip + ["--no-deps", "--requirement", CONSTRAINTS, "--requirement", ros],
+                # A CUDA build of torch needs packages that a CPU build does not, and pins them.
+                pip + ["--constraint", CONSTRAINTS, "torch"],
+            ],
+        ),
+        (
+            "messages",
+            # The definitions, and the versions of what they are compiled against.
+            digest(files_in(INTERFACES) + [CONSTRAINTS, ros]),
+            build_messages("tf2_msgs") + build_messages("vision_msgs"),
+        ),
+        (
+            "package",
+            digest(packaging),
+            [pip + ["--no-deps", "--no-build-isolation", "--editable", ROOT]],
+        ),
+        ("check", digest([CONSTRAINTS, ros, __file__]), [[PYTHON, "-c", IMPORTS]]),
+    ]
 
 
-def install_packages(run):
-    run(PIP_INSTALL + ["--no-deps", "--requirement", CONSTRAINTS])
-    # A CUDA build of torch needs packages that a CPU build does not, and pins them itself.
-    run(PIP_INSTALL + ["--constraint", CONSTRAINTS, "torch"])
-
-
-def build_messages(run):
-    tools = os.path.dirname(PYTHON)
-    environment = dict(
-        os.environ,
-        PATH=tools + os.pathsep + os.environ["PATH"],
-        AMENT_PREFIX_PATH=VENV,
-        CMAKE_PREFIX_PATH=VENV,
-    )
+def build_messages(name):
+    cmake = os.path.join(BIN, "cmake")
+    build = os.path.join(STAMPS, name)
     options = [
         "-DCMAKE_BUILD_TYPE=Release",
         "-DCMAKE_INSTALL_PREFIX=" + VENV,
         "-DPython3_EXECUTABLE=" + PYTHON,
         "-DBUILD_TESTING=OFF",
     ]
-    cmake = os.path.join(tools, "cmake")
-    for name in ("tf2_msgs", "vision_msgs"):
-        build = os.path.join(STAMPS, name)
-        shutil.rmtree(build, ignore_errors=True)
-        source = os.path.join(INTERFACES, name)
-        run([cmake, "-S", source, "-B", build, "-G", "Ninja"] + options, environment)
-        run([cmake, "--build", build], environment)
-        run([cmake, "--install", build], environment)
-        shutil.rmtree(build)
-
-
-def install_package(run):
-    run(PIP_INSTALL + ["--no-deps", "--no-build-isolation", "--editable", ROOT])
-
-
-def check_imports(run):
-    modules = [
-        "cv2",
-        "embreex",
-        "lightning.pytorch",
-        "nuscenes.eval.detection.evaluate",
-        "rclpy",
-        "rosbags.rosbag2",
-        "scipy.spatial.transform",
-        "tf2_msgs.msg",
-        "transformers",
-        "vision_msgs.msg",
+    source = ["-S", os.path.join(INTERFACES, name), "-B", build, "-G", "Ninja"]
+    return [
+        [cmake, "--fresh"] + source + options,
+        [cmake, "--build", build],
+        [cmake, "--install", build],
+        [cmake, "-E", "rm", "-r", build],
     ]
-    run([PYTHON, "-c", "import " + ", ".join(modules)])
 
 
 def remove_environment():
@@ -226,64 +233,55 @@ def remove_environment():
     os.makedirs(STAMPS)
 
 
-# --- running a step -------------------------------------------------------------------------------
-
-
 def do(step, lock):
-    name, inputs, action = step
+    name, inputs, commands = step
     start = time.time()
+    say("  {:<12}  ".format(name), end="")
     if os.path.exists(stamp(name)):
         os.remove(stamp(name))
-    with open(LOG, "a") as log:
-
-        def run(command, environment=None):
-            log.write("\n$ {}\n".format(" ".join(command)))
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[lock],
-                universal_newlines=True,
-                errors="replace",
-            )
-            lines = []
-            for line in process.stdout:
-                log.write(line)
-                log.flush()
-                lines.append(line.strip())
-                show("{}  {}".format(since(start), lines[-1]))
-            if process.wait() != 0:
-                raise SetupError(explain(name, lines))
-
-        def show(text, end="\r"):
-            if sys.stdout.isatty():
-                width = shutil.get_terminal_size().columns - 18
-                text = "\033[K" + text[:width]
-            elif end == "\r":
-                return
-            sys.stdout.write("  {:<12}  {}{}".format(name, text, end))
-            sys.stdout.flush()
-
-        show("")
-        action(run)
-        show(since(start), end="\n")
+    for command in commands:
+        run(name, command, lock)
     with open(stamp(name) + ".new", "w") as file:
         file.write(inputs)
     os.rename(stamp(name) + ".new", stamp(name))
+    say(since(start))
 
 
-def explain(name, lines):
+def run(name, command, lock):
+    environment = dict(
+        os.environ,
+        PATH=BIN + os.pathsep + os.environ.get("PATH", os.defpath),
+        AMENT_PREFIX_PATH=VENV,
+        CMAKE_PREFIX_PATH=VENV,
+    )
+    with open(LOG, "a+", errors="replace") as log:
+        log.write("\n$ {}\n".format(" ".join(command)))
+        log.flush()
+        printed = log.tell()
+        status = subprocess.call(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock],
+        )
+        if status != 0:
+            say("failed")
+            log.seek(printed)
+            raise SetupError(explain(name, log.read()))
+
+
+def explain(name, text):
     """The one line for a command that failed, from what it printed."""
-    text = "\n".join(lines)
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return "the disk is full: make room at {} and {}, and run it again".format(
             ROOT, tempfile.gettempdir()
         )
     if "Retrying (Retry(" in text or "Could not fetch URL" in text:
         return "the package index cannot be reached: check the network (and `pip config list`)"
-    errors = [line for line in lines if "error" in line.lower()]
+    lines = text.strip().splitlines()
+    errors = [line.strip() for line in lines if "error" in line.lower()]
     reason = (errors or lines[-1:] or ["it ended without a word"])[0]
     return "the step `{}` failed: {} (details: {})".format(name, reason, LOG)
 
@@ -300,38 +298,27 @@ def stamp(name):
     return os.path.join(STAMPS, name)
 
 
-def is_done(name, inputs, action):
-    if not os.path.exists(stamp(name)):
-        return False
-    with open(stamp(name)) as file:
-        return file.read() == inputs
+def is_done(name, inputs, commands):
+    return os.path.exists(stamp(name)) and read(stamp(name)) == inputs
 
 
-def digest(parts):
+def digest(paths):
+    parts = [part for path in paths for part in (os.path.relpath(path, ROOT), read(path))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def digest_files(paths):
-    parts = []
-    for path in paths:
-        with open(path) as file:
-            parts += [os.path.relpath(path, ROOT), file.read()]
-    return digest(parts)
+def files_in(root):
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names)
 
 
-def digest_messages():
-    """The definitions, and the versions of what they are compiled against."""
-    files = [
-        os.path.join(folder, name) for folder, _, names in os.walk(INTERFACES) for name in names
-    ]
-    with open(CONSTRAINTS) as file:
-        versions = [line for line in file if line.startswith(("ros-", "numpy"))]
-    return digest([digest_files(sorted(files))] + versions)
+def read(path):
+    with open(path) as file:
+        return file.read()
 
 
 if __name__ == "__main__":
     try:
-        main()
+        main(sys.argv[1] if len(sys.argv) > 1 else "")
     except (SetupError, OSError) as error:
         sys.exit("set-up: error: {}".format(error))
     except KeyboardInterrupt:
