@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What colcon needs besides pyproject.toml: the files of a ROS package's share/ folder."""
+"""What colcon needs besides pyproject.toml: the files of a ROS package's share/ folder.
+
+The Python version stands here, because colcon can read it from here only.
+"""
 
 from glob import glob
 from os.path import dirname
@@ -16,6 +19,7 @@ SHARED = [
 ]
 
 setup(
+    python_requires=">=3.10",
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

@@ -364,7 +364,7 @@ def test_an_absent_camera_does_no_harm_to_training():
 
 def test_the_exported_student_gives_the_same_numbers(student):
     with torch.no_grad():
-        exported = torch.export.export(student, frame(SMALL, 1)).module()
+        exported = torch.export.export(student, frame(SMALL, 1), strict=False).module()
         inputs = frame(SMALL, 2)
         for a, b in zip(leaves(exported(*inputs)), leaves(student(*inputs)), strict=True):
             torch.testing.assert_close(a, b)

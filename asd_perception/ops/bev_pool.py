@@ -46,6 +46,7 @@ from torch import Tensor
 _plain = False  # inside `plain_ops`
 _COMPILING_IS_EXPORTING = torch.__version__ < "2.13"
 """Before, `torch.compiler.is_exporting()` is true within `torch.compile`, too."""
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # since 2.7
 _TRITON = find_spec("triton") is not None  # it comes with the CUDA builds of torch for Linux
 
 
@@ -83,7 +84,7 @@ def _plain_form() -> bool:
 
 
 def _exporting() -> bool:
-    return torch.compiler.is_exporting() and not (
+    return _is_exporting() and not (
         _COMPILING_IS_EXPORTING and torch.compiler.is_dynamo_compiling()
     )
 
