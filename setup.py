@@ -22,7 +22,9 @@ setup(
     python_requires=">=3.10",
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
-        (f"share/{NAME}", ["package.xml"]),
+        # `colcon build --symlink-install` builds from links to these files: without
+        # pyproject.toml among them it would know neither name nor commands.
+        (f"share/{NAME}", ["package.xml", "pyproject.toml"]),
         *((f"share/{NAME}/{dirname(file)}", [file]) for file in SHARED),
     ],
 )
