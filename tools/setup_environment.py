@@ -91,9 +91,9 @@ def python_version():
 
 
 def check_python():
-    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+    if not (3, 10) <= sys.version_info[:2] <= (3, 14):
         raise SetupError(
-            "Python 3.10 to 3.13 is needed and {} is {}: name another one, as in "
+            "Python 3.10 to 3.14 is needed and {} is {}: name another one, as in "
             "`make setup PYTHON=python3.12`".format(sys.executable, python_version())
         )
     if not sys.platform.startswith("linux") or os.uname()[4] != "x86_64":
