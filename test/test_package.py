@@ -6,74 +6,154 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from asd_perception import __version__
+from asd_perception.errors import UserError
+from asd_perception.requirements import check_requirements
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
+IN_SOURCE_TREE = (ROOT / "package.xml").is_file()
 pytestmark = pytest.mark.skipif(
-    not (ROOT / "package.xml").is_file(), reason="the package is tested in the source tree only"
+    not IN_SOURCE_TREE, reason="the package is tested in the source tree only"
 )
 
-# Where the rosdep key of a Python module is not the module's name. None: package.xml says why.
-ROSDEP_KEY = {
-    "cv2": "python3-opencv",
-    "embreex": None,
-    "jinja2": "python3-jinja2",
-    "lightning": None,
-    "matplotlib": "python3-matplotlib",
-    "numpy": "python3-numpy",
-    "nuscenes": "python3-nuscenes-devkit-pip",
-    "onnxruntime": "python3-onnxruntime-pip",
-    "PIL": "python3-pil",
-    "pyquaternion": "python3-nuscenes-devkit-pip",
-    "rosbags": "python3-rosbags-pip",
-    "safetensors": "python3-transformers-pip",
-    "scipy": "python3-scipy",
-    "simplejpeg": None,
-    "threadpoolctl": "python3-nuscenes-devkit-pip",  # through scikit-learn
-    "torch": "python3-torch",
-    "tqdm": "python3-tqdm",
-    "transformers": "python3-transformers-pip",
-    "triton": None,
-    "yaml": "python3-yaml",
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"] if IN_SOURCE_TREE else {}
+PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot() if IN_SOURCE_TREE else None
+
+# Where the package that a module comes in is not called as the module.
+DISTRIBUTION = {
+    "cv2": "opencv-python-headless",
+    "nuscenes": "nuscenes-devkit",
+    "pydantic_core": "pydantic",
+    "yaml": "pyyaml",
 }
+ROSDEP_KEY = {"opencv-python-headless": "python3-opencv", "pyyaml": "python3-yaml"}
 
-STARTED = {"rviz2"}
-"""By the launch files, as programs."""
+WITH_TORCH = {"triton"}
+"""Comes with the builds of torch that need it."""
+
+UNDER_ANOTHER = {"onnx", "onnxscript", "tensorboardx"}
+"""torch.onnx needs the first two, lightning's logger the last."""
 
 
-def imported_modules() -> set[str]:
-    """Top-level names of what the installed code imports, without our own and Python's."""
+def imported(*folders: str) -> set[str]:
+    """The packages that the code in these folders imports, without our own and Python's."""
     names = set()
-    for folder in ("asd_perception", "asd_training", "launch"):
-        for file in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Import):
-                    names |= {alias.name.split(".")[0] for alias in node.names}
-                elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                    names.add(str(node.module).split(".")[0])
-    return names - {"asd_perception", "asd_training"} - set(sys.stdlib_module_names)
+    for file in (file for folder in folders for file in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(str(node.module).split(".")[0])
+    own = {"asd_perception", "asd_training"} | WITH_TORCH | set(sys.stdlib_module_names)
+    return {DISTRIBUTION.get(name, name).replace("_", "-") for name in names - own}
 
 
-def test_package_xml_names_every_dependency():
-    package = ElementTree.parse(ROOT / "package.xml").getroot()
-    assert package.get("format") == "3"
-    assert package.findtext("export/build_type") == "ament_python"
-    declared = {element.text for element in package.findall("exec_depend")}
-    needed = {ROSDEP_KEY.get(module, module) for module in imported_modules()} - {None}
-    assert {"rclpy", "vision_msgs", "python3-torch"} <= needed
-    assert needed - declared == set(), "imported, but not in package.xml"
-    assert declared - needed == STARTED, "in package.xml, but not imported"
+def requirements(*extras: str) -> dict[str, Requirement]:
+    """What pyproject.toml asks for, by name: the robot's own needs, and those of the extras."""
+    optional = PROJECT["optional-dependencies"]
+    lines = PROJECT["dependencies"] + [line for extra in extras for line in optional[extra]]
+    return {require.name.lower(): require for require in map(Requirement, lines)}
+
+
+def ros_packages() -> set[str]:
+    names = {str(element.text) for element in PACKAGE.findall("exec_depend")}
+    return {name.replace("_", "-") for name in names if not name.startswith("python3-")}
+
+
+def pins(name: str) -> list[Requirement]:
+    lines = (ROOT / name).read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def test_what_the_robot_imports_is_among_its_needs():
+    needed = imported("asd_perception", "launch")
+    declared = set(requirements()) | ros_packages()
+    assert needed - declared == {"onnxruntime"}, "the node does without it, but nothing else"
+    assert set(requirements()) - needed == set(), "needed, but not imported"
+
+
+def test_what_the_workstation_imports_is_in_an_extra():
+    needed = imported("asd_perception", "launch", "asd_training")
+    declared = requirements("train", "synthetic", "onnx")
+    assert needed - set(declared) - ros_packages() == set()
+    assert set(declared) - needed == UNDER_ANOTHER, "in an extra, but not imported"
+    assert ros_packages() - needed == set(), "in package.xml, but not imported"
+
+
+def test_what_the_tests_import_is_in_an_extra():
+    own = {file.stem for file in (ROOT / "test").glob("*.py")} | {"commands"}
+    needed = imported("test") - {name.replace("_", "-") for name in own} - ros_packages()
+    assert needed - set(requirements("train", "synthetic", "onnx", "test")) == set()
+
+
+def test_package_xml_agrees_with_pyproject():
+    assert PACKAGE.get("format") == "3"
+    assert PACKAGE.findtext("export/build_type") == "ament_python"
+    assert PACKAGE.findtext("version") == __version__
+    assert str(PACKAGE.findtext("description")).rstrip(".") == PROJECT["description"]
+    keys = {str(element.text) for element in PACKAGE.findall("exec_depend")}
+    known = {ROSDEP_KEY.get(name, f"python3-{name}") for name in requirements()}
+    assert {key for key in keys if key.startswith("python3-")} <= known
+
+
+def test_every_requirement_is_pinned_to_a_version_that_it_allows():
+    versions = {}
+    for pin in pins("constraints.txt"):
+        (specifier,) = pin.specifier
+        versions.setdefault(pin.name.lower(), []).append(specifier.version)
+    for name, requirement in requirements(*PROJECT["optional-dependencies"]).items():
+        assert all(map(requirement.specifier.contains, versions[name])), name
+
+
+def test_the_oldest_versions_are_those_that_pyproject_allows():
+    oldest = {pin.name.lower(): str(pin.specifier) for pin in pins("constraints/oldest.txt")}
+    for name, requirement in requirements().items():
+        for lowest in requirement.specifier:
+            pinned = Version(oldest[name].removeprefix("=="))
+            assert pinned.release[: len(Version(lowest.version).release)] == (
+                Version(lowest.version).release
+            )
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+@pytest.mark.parametrize(("found", "said"), [("1.13.1", "1.13.1"), (None, "none")])
+def test_a_package_that_is_too_old_or_missing_is_named(monkeypatch, package, found, said):
+    def version(name):
+        if name != package:
+            return metadata.version(name)
+        if found is None:
+            raise metadata.PackageNotFoundError(name)
+        return found
+
+    check_requirements()
+    monkeypatch.setattr("asd_perception.requirements.version", version)
+    needed = requirements()[package].specifier
+    with pytest.raises(UserError, match=f"{package} {needed} .*{said} .*pip install") as caught:
+        check_requirements()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
 def installed_files(tmp_path_factory) -> dict[str, str]:
     """What an installation puts where: path in the wheel -> text (empty for binary files)."""
     tree, wheels = tmp_path_factory.mktemp("source") / "tree", tmp_path_factory.mktemp("wheels")
-    ignored = shutil.ignore_patterns(".*", "build", "demo", "data", "runs", "*.egg-info")
-    shutil.copytree(ROOT, tree, ignore=ignored)
+    for name in ("asd_perception", "asd_training", "config", "interfaces", "launch", "resource"):
+        shutil.copytree(ROOT / name, tree / name)
+    for name in ("LICENSE", "package.xml", "pyproject.toml", "setup.cfg", "setup.py"):
+        shutil.copy(ROOT / name, tree)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--wheel-dir", wheels, tree], check=True, timeout=120)
     (wheel,) = wheels.glob("*.whl")
@@ -82,7 +162,7 @@ def installed_files(tmp_path_factory) -> dict[str, str]:
 
 
 def test_installation_has_what_ros_looks_for(installed_files):
-    data = "asd_perception-0.1.0.data/data/share"
+    data = f"asd_perception-{__version__}.data/data/share"
     assert f"{data}/ament_index/resource_index/packages/asd_perception" in installed_files
     for source in [
         ROOT / "package.xml",
@@ -98,8 +178,8 @@ def test_installation_has_the_code_the_model_and_the_commands(installed_files):
         for file in (ROOT / package).rglob("*"):
             if file.suffix in (".py", ".safetensors", ".yaml", ".md", ".css", ".j2"):
                 assert str(file.relative_to(ROOT)) in installed_files
-    commands = installed_files["asd_perception-0.1.0.dist-info/entry_points.txt"]
-    for command in ("detector", "asd-bag", "asd-train", "asd-demo"):
+    commands = installed_files[f"asd_perception-{__version__}.dist-info/entry_points.txt"]
+    for command in PROJECT["scripts"]:
         assert f"{command} = asd_" in commands
     strangers = {name.split("/")[0].split("-")[0] for name in installed_files}
     assert strangers == {"asd_perception", "asd_training"}

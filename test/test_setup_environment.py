@@ -31,11 +31,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(project: Path, python: str = sys.executable, **variables: str) -> subprocess.Popen:
+def start(
+    project: Path, *arguments: str, python: str = sys.executable, **variables: str
+) -> subprocess.Popen:
     """Set-up in a process of its own, where pip knows no index but the one in `variables`."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.Popen(
-        [python, str(project / "tools" / "setup_environment.py")],
+        [python, str(project / "tools" / "setup_environment.py"), *arguments],
         env={**inherited, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1", **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -58,9 +60,13 @@ def test_unsupported_python(project: Path, version: str):
     candidates += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     for python in filter(None, candidates):
         if subprocess.run([python, "--version"], capture_output=True).returncode == 0:
-            assert_fails_with_one_line(start(project, python), "3.10 to 3.14", "PYTHON=")
+            assert_fails_with_one_line(start(project, python=python), "3.10 to 3.14", "PYTHON=")
             return
     pytest.skip(f"no Python {version} on this machine")
+
+
+def test_unknown_ros_distribution(project: Path):
+    assert_fails_with_one_line(start(project, "humble"), "humble", "jazzy or kilted", "ROS=jazzy")
 
 
 @pytest.mark.parametrize(("missing", "language"), [("CC", "no C compiler"), ("CXX", "no C++ ")])

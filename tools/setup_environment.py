@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the virtual environment .venv: `make setup` runs this with the Python that it is made with.
 
-    setup_environment.py [DISTRIBUTION]     jazzy or kilted; without one, that of .venv, or else jazzy
+    setup_environment.py [jazzy|kilted]    without a name that of .venv, or else the first
 
 Five steps, each done once, and again only when what it is made from has changed:
 
@@ -106,9 +106,8 @@ def choose_distribution(asked):
         return asked if asked in DISTRIBUTIONS else DISTRIBUTIONS[0]
     if asked and asked not in DISTRIBUTIONS:
         raise SetupError(
-            "there are no packages of ROS 2 `{}`: choose one of {}, as in `make setup ROS={}`".format(
-                asked, ", ".join(DISTRIBUTIONS), DISTRIBUTIONS[0]
-            )
+            "no packages of ROS 2 `{}` are listed in constraints/: choose {}, as in "
+            "`make setup ROS={}`".format(asked, " or ".join(DISTRIBUTIONS), DISTRIBUTIONS[0])
         )
     return asked or DISTRIBUTIONS[0]
 
@@ -308,7 +307,9 @@ def digest(paths):
 
 
 def files_in(root):
-    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names)
+    return sorted(
+        os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names
+    )
 
 
 def read(path):

@@ -36,6 +36,7 @@ from visualization_msgs.msg import MarkerArray
 
 from asd_perception.errors import UserError, run_cli
 from asd_perception.machine import available_cores
+from asd_perception.requirements import check_requirements
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
@@ -116,6 +117,7 @@ class DetectorNode(LifecycleNode):
 
     def _load(self, settings: Settings) -> Pipeline:
         """The pipeline with its model. Raises UserError."""
+        check_requirements()
         # Torch takes seconds to import: before that, --help answers and the node is in the graph.
         from asd_perception.network import model_directory
         from asd_perception.runtime.detector import Detector, find_device
