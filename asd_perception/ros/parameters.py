@@ -151,7 +151,7 @@ def declare_parameters(node: Node) -> None:
     """
     checks = {entry.name: entry.check for entry in PARAMETERS if entry.check is not None}
 
-    def refuse_wrong_values(parameters: list[Parameter[Any]]) -> SetParametersResult:
+    def refuse_wrong_values(parameters: list[Any]) -> SetParametersResult:  # Parameter
         for parameter in parameters:
             check = checks.get(parameter.name)
             if check is None or parameter.type_ == Parameter.Type.NOT_SET:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +125,10 @@ class _Recorder:
             self._last_time = time.monotonic()
             self._progress.update()
 
+        callback: Callable[..., None] = write  # Jazzy's rclpy does not declare the second argument
         self._subscriptions.append(
             self._node.create_subscription(
-                message_class(type_name), topic, write, _requested(offered), raw=True
+                message_class(type_name), topic, callback, _requested(offered), raw=True
             )
         )
         self._progress.write(f"recording {topic} ({type_name})", file=sys.stderr)
