@@ -19,7 +19,11 @@ def check_requirements() -> None:
     To be called before either is imported: an old torch lets transformers say only "Could not
     import module 'AutoBackbone'".
     """
-    for requirement in map(Requirement, requires("asd_perception") or []):
+    try:
+        needed = requires("asd_perception") or []
+    except PackageNotFoundError:  # run from its sources: nothing tells
+        return
+    for requirement in map(Requirement, needed):
         if requirement.name not in CHECKED:
             continue
         try:

@@ -15,7 +15,7 @@ import platform
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -27,7 +27,9 @@ from asd_perception.files import atomic_file
 from asd_perception.machine import command_line, commit, machine, without_folders
 from asd_training.config.read import Run, read_config
 from asd_training.config.run import TrainingConfig
-from asd_training.data.index import KeyframeIndex
+
+if TYPE_CHECKING:  # an export reads run folders, and does so without the nuScenes devkit
+    from asd_training.data.index import KeyframeIndex
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
