@@ -3,8 +3,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# PyTorch, CUDA and its libraries, ONNX Runtime, OpenCV, the operating system: each in its own words
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|(not enough|insufficient|(can't|cannot|failed to) allocate) memory"
+    r"|bad[ _]alloc|ALLOC(ATION)?_FAILED",
+    re.IGNORECASE,
+)
 
 
 class UserError(Exception):
@@ -13,6 +22,28 @@ class UserError(Exception):
 
 class OutOfMemoryError(UserError):
     """A device without the memory that a model needs."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library ran out of memory. Most raise an error of no special type for it."""
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+@contextmanager
+def memory_checked(device: object) -> Iterator[None]:
+    """Where the body runs out of memory, raise OutOfMemoryError that names device and remedy."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise OutOfMemoryError(
+            f"out of memory on {device}; use a smaller model or another device, or end what else "
+            f"takes its memory ({reason})"
+        ) from error
 
 
 def describe_os_error(error: OSError) -> str:

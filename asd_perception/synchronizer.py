@@ -119,9 +119,7 @@ class FrameSynchronizer(Generic[T]):
         self._settled = False  # whether a complete set has taught the phases
         self._known = False  # whether they are good enough for frames
         self._tolerance = tolerance_ns  # greatest difference of two stamps in one frame
-        self._sweep_tolerance = (
-            tolerance_ns // 2
-        )  # greatest difference of two sweep times in one frame
+        self._sweep_tolerance = tolerance_ns // 2  # ... of two sweep times in one frame
         self.period: float | None = None
         self.silent = SILENT
         self._last: SyncedFrame[T] | None = None

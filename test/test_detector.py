@@ -2,12 +2,14 @@
 """Promise: the detector finds valid objects in base_link, and names a fault of its input."""
 
 import dataclasses
+import errno
 import importlib.util
+import os
 import re
-import subprocess
-import sys
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -18,14 +20,16 @@ from asd_perception.constants import (
     CLASSES,
     NO_ATTRIBUTE,
 )
-from asd_perception.errors import UserError
+from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import transform_from
+from asd_perception.machine import machine
 from asd_perception.network import model_directory
 from asd_perception.network.center_head import decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 from asd_perception.rig import CameraRig
 from asd_perception.runtime.detector import Detector, detections_of
+from asd_perception.runtime.onnx import OnnxPart
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +151,9 @@ def test_devices_are_checked():
 
 def test_what_really_runs_is_said(tmp_path, monkeypatch):
     shipped = Detector.from_pretrained().describe()
-    assert shipped["device"] == "cpu"
-    assert shipped["convolutions"].startswith("ONNX Runtime 1.")
+    assert shipped["device"] == f"cpu ({machine()})"
+    assert shipped["threads"] == str(torch.get_num_threads())
+    assert shipped["convolutions"] == f"ONNX Runtime {onnxruntime.__version__}"
 
     model_directory.save(tmp_path / "model", Student(StudentConfig()), {})
     plain = Detector.from_pretrained(tmp_path / "model").describe()
@@ -164,30 +169,62 @@ def test_what_really_runs_is_said(tmp_path, monkeypatch):
     assert "onnxruntime is not installed" in Detector.from_pretrained().describe()["convolutions"]
 
 
-def test_out_of_memory_is_called_that():
-    """A process that may not allocate what a frame needs; others of its errors stay as they are."""
-    program = """
-import resource, numpy as np, torch
-from asd_perception.errors import OutOfMemoryError
-from asd_perception.runtime.backend import memory_checked
-from asd_perception.runtime.detector import Detector
-detector = Detector.from_pretrained()
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
-huge = detector.backend.student.image_encoder = torch.nn.Upsample(scale_factor=4000)
-try:
-    detector.encode(np.zeros((96, 256, 3), np.uint8), (256, 96), np.eye(3), np.zeros(8))
-except OutOfMemoryError as error:
-    print(error)
-try:
-    with memory_checked(torch.device("cpu")):
-        torch.zeros(2) + torch.zeros(3)
-except RuntimeError as error:
-    print(type(error).__name__)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+class TooLarge(torch.nn.Module):
+    """A part of the network that asks for 1 PiB."""
+
+    def forward(self, *tensors):
+        return torch.empty(1 << 50, dtype=torch.uint8)
+
+
+def too_large_for_onnx_runtime(file):
+    """The same for ONNX Runtime, which has errors of its own."""
+    size = onnx.helper.make_tensor("size", onnx.TensorProto.INT64, [5], [1 << 40, 1, 1, 1, 1])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Expand", ["images", "size"], ["features"])],
+        "too_large",
+        [onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, [1, 1, 3, 96, 256])],
+        [onnx.helper.make_tensor_value_info("features", onnx.TensorProto.UINT8, None)],
+        [size],
     )
-    told, other = done.stdout.splitlines()
-    assert told.startswith("out of memory on cpu; use a smaller model or another device")
-    assert other == "RuntimeError"
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), file)
+    return OnnxPart(file, threads=1)
+
+
+@pytest.mark.parametrize("part", ["image_encoder", "bev_encoder", "a graph"])
+def test_out_of_memory_is_called_that(tmp_path, part):
+    detector = Detector(Student(StudentConfig()))
+    student = detector.backend.student
+    if part == "a graph":
+        student.image_encoder = too_large_for_onnx_runtime(tmp_path / "image_encoder.onnx")
+    else:
+        setattr(student, part, TooLarge())
+    with pytest.raises(OutOfMemoryError, match="out of memory on cpu; use a smaller model"):
+        detector.warm_up()
+
+
+def test_a_model_that_does_not_fit_into_memory_is_no_broken_model(tmp_path):
+    model_directory.save(tmp_path / "model", Student(StudentConfig()), {})
+    file = tmp_path / "model" / "config.yaml"
+    file.write_text(file.read_text().replace("head_channels: 32", "head_channels: 1000000000000"))
+    with pytest.raises(OutOfMemoryError, match="out of memory on cpu; use a smaller model"):
+        Detector.from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("error", "of_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 ..."), True),
+        (RuntimeError("CUDA error: out of memory"), True),  # before PyTorch's allocator is there
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (MemoryError(), True),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), True),
+        (RuntimeError("The size of tensor a (2) must match the size of tensor b (3)"), False),
+    ],
+)
+def test_each_librarys_own_words_for_out_of_memory_are_known(error, of_memory):
+    expected = OutOfMemoryError if of_memory else type(error)
+    with pytest.raises(expected) as raised, memory_checked("cuda:0"):
+        raise error
+    assert isinstance(raised.value, OutOfMemoryError) == of_memory

@@ -72,6 +72,16 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     assert points[0].width == len(offline.simulated_points)
     assert robot.received["/diagnostics"][0].status[0].name == "detector: state"
 
+    # What runs is said: the model, the device, and why ONNX Runtime is not used.
+    state = robot.received["/diagnostics"][-1].status[0]
+    running = {item.key: item.value for item in state.values}
+    assert running["model"] == str(small_model)
+    assert running["device"].startswith("cpu (")
+    assert running["threads"] == "1"
+    assert "the model has no ONNX graphs" in running["convolutions"]
+    (line,) = [line for line in process.log.read_text().splitlines() if "configured: " in line]
+    assert all(f"{key} {running[key]}" in line for key in offline_detector.describe())
+
     # Ego motion from odometry is folded into the rig.
     def moving(stamp):
         return transform_from([1, 0, 0, 0], [30.0 * (stamp - START) / 1e9, 0, 0])
@@ -264,6 +274,17 @@ def test_a_missing_tensor_is_named_in_the_one_line(start, small_model, tmp_path)
     lines = process.log.read_text().splitlines()
     assert len(lines) == 1, lines
     assert name in lines[0]
+
+
+def test_a_model_that_is_too_large_for_the_memory_is_called_that(start, small_model, tmp_path):
+    config = (small_model / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(
+        config.replace("head_channels: 32", "head_channels: 1000000000000")
+    )
+    process = start(model=tmp_path, device="cpu")
+    assert wait_for_exit(process) == 2
+    (line,) = process.log.read_text().splitlines()
+    assert "out of memory on cpu; use a smaller model" in line
 
 
 def test_help_teaches_topics_and_parameters():

@@ -3,8 +3,10 @@
 
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from robot import MOUNTINGS, START, TRIGGERS, camera_info, fill_pose, jpeg, scene
@@ -256,6 +258,26 @@ def test_images_that_cannot_be_used_are_named_before_clocks(node):
     level, message = node.said("frames")
     assert level == DiagnosticStatus.ERROR
     assert "the messages of 6 of 6 cameras are bad" in message
+
+
+@pytest.mark.parametrize("part", ["image_encoder", "bev_encoder"])
+def test_a_frame_that_memory_is_too_small_for_costs_itself_only(node, monkeypatch, part):
+    node = node()
+    node.calibrate()
+    node.detect(0)
+    with monkeypatch.context() as patch:
+        asks_too_much = Mock(side_effect=lambda *_: torch.empty(1 << 50, dtype=torch.uint8))
+        patch.setattr(
+            getattr(node.pipeline.detector.backend.student, part), "forward", asks_too_much
+        )
+        node.sweep(1)
+        node.until(lambda: asks_too_much.called and node.idle())
+    level, message = node.said("frames")
+    assert level == DiagnosticStatus.ERROR
+    assert message.startswith("detection failed: out of memory on cpu; use a smaller model")
+    assert all("bad message" not in node.said(camera)[1] for camera in CAMERAS)
+    assert len(node.published) == 1
+    node.detect(2)
 
 
 def test_a_repeated_image_is_detected_once(node):

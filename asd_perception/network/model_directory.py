@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from asd_perception.configuration import from_dict, parse_yaml, to_dict
 from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
-from asd_perception.errors import UserError
+from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.files import atomic_directory
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
@@ -50,7 +50,7 @@ def load(path: str | Path) -> Student:
     """The student of a model directory, on the CPU, in evaluation mode.
 
     Raises UserError if a file is missing or unreadable, if the configuration does not fit this
-    program, or, naming the tensors, if weights and configuration disagree.
+    program, or, naming the tensors, if weights and configuration disagree; OutOfMemoryError.
     """
     return load_network(path, "student", StudentConfig, Student)
 
@@ -97,7 +97,11 @@ def load_network(
         if document.get(key) != list(expected):
             raise UserError(f"{path / 'config.yaml'}: {key} are not {', '.join(expected)}")
     try:
-        network = build(from_dict(config_class, document[kind], f"{kind}."))
+        config = from_dict(config_class, document[kind], f"{kind}.")
+        with memory_checked("cpu"):
+            network = build(config)
+    except OutOfMemoryError:
+        raise
     except UserError as error:
         raise UserError(f"{path / 'config.yaml'}: {error}") from error
     except Exception as error:  # transformers' many ways to refuse backbone options
@@ -106,7 +110,8 @@ def load_network(
 
     weights_path = path / WEIGHTS
     try:
-        weights = safetensors.torch.load_file(weights_path)
+        with memory_checked("cpu"):
+            weights = safetensors.torch.load_file(weights_path)
     except FileNotFoundError as error:
         raise UserError(f"{path} has no {WEIGHTS}; is it a model directory?") from error
     except (safetensors.SafetensorError, OSError) as error:

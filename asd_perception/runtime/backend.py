@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asd_perception.errors import OutOfMemoryError
 from asd_perception.network.center_head import Decoded
 from asd_perception.network.student import Student
 
@@ -60,19 +57,3 @@ class Backend(Protocol[Features]):
 
     def describe(self) -> dict[str, str]:
         """What really runs, in words: device, libraries, and what could not be used and why."""
-
-
-@contextmanager
-def memory_checked(device: torch.device) -> Iterator[None]:
-    """Raise OutOfMemoryError, with the remedy, where PyTorch runs out of memory."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # On a CPU it is a plain RuntimeError, which only its text tells from others.
-        on_cpu = "not enough memory" in str(error) or "can't allocate memory" in str(error)
-        if not (on_cpu or isinstance(error, (MemoryError, torch.OutOfMemoryError))):
-            raise
-        raise OutOfMemoryError(
-            f"out of memory on {device}; use a smaller model or another device, or end what else "
-            f"takes its memory ({' '.join(str(error).split())[:200]})"
-        ) from error

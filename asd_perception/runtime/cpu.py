@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asd_perception.constants import CAMERAS
+from asd_perception.machine import machine
 from asd_perception.network.center_head import decode
 from asd_perception.network.student import Student, StudentOutput
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
 from asd_perception.runtime.backend import FrameResult
 from asd_perception.runtime.folding import folded
-from asd_perception.runtime.onnx import load_parts, why_unavailable
+from asd_perception.runtime.onnx import load_parts, onnx_runtime, why_unavailable
 
 
 class CpuBackend:
@@ -48,15 +48,12 @@ class CpuBackend:
 
     def describe(self) -> dict[str, str]:
         pytorch = f"PyTorch {torch.__version__}"
-        if self._without_graphs is None:
-            convolutions, rest = f"ONNX Runtime {version('onnxruntime')}", pytorch
-        else:
-            convolutions, rest = f"{pytorch} ({self._without_graphs})", pytorch
+        without = self._without_graphs
         return {
-            "device": "cpu",
+            "device": f"cpu ({machine()})",
             "threads": str(torch.get_num_threads()),
-            "convolutions": convolutions,
-            "geometry and pooling": rest,
+            "convolutions": onnx_runtime() if without is None else f"{pytorch} ({without})",
+            "geometry and pooling": pytorch,
             "precision": "float32",
         }
 

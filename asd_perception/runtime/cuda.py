@@ -176,15 +176,17 @@ class CudaBackend:
     # What is called
 
     def describe(self) -> dict[str, str]:
-        calls = {"image encoder": self.streams[0].call, "geometry": self._geometry}
-        calls["detection"] = self._detection
+        failures = {
+            "image encoder": [stream.call.failure for stream in self.streams],
+            "geometry": [self._geometry.failure],
+            "detection": [self._detection.failure],
+        }
         return {
             "device": f"{self.device} ({torch.cuda.get_device_name(self.device)})",
             "network": f"PyTorch {torch.__version__}",
             "torch.compile": "yes" if TRITON else "no (triton is not installed)",
             "CUDA graphs": "; ".join(
-                f"{name} {'recorded' if call.failure is None else f'not ({call.failure})'}"
-                for name, call in calls.items()
+                f"{part} {recorded_or_why_not(reasons)}" for part, reasons in failures.items()
             ),
             "precision": "float16",
         }
@@ -271,6 +273,14 @@ def pin(image: NDArray[np.uint8], config: StudentConfig) -> Pinned:
     else:
         np.copyto(pinned.numpy(), image)
     return Pinned(pinned, bgr)
+
+
+def recorded_or_why_not(failures: Sequence[str | None]) -> str:
+    """In words; failures: of each stream's recording, why it failed, or None."""
+    reasons = [failure for failure in failures if failure is not None]
+    if not reasons:
+        return "recorded"
+    return f"not recorded on {len(reasons)} of {len(failures)} streams ({reasons[0]})"
 
 
 def to_half(network: Student, dtype: torch.dtype = HALF) -> Student:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from asd_perception.constants import CAMERAS
-from asd_perception.errors import UserError
+from asd_perception.errors import UserError, memory_checked
 from asd_perception.geometry import Array
 from asd_perception.network import model_directory
 from asd_perception.network.center_head import Decoded
@@ -31,7 +31,7 @@ from asd_perception.preprocessing import (
     reduction_of,
 )
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
-from asd_perception.runtime.backend import Backend, Features, memory_checked
+from asd_perception.runtime.backend import Backend, Features
 from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.cuda import CudaBackend
 from asd_perception.runtime.detections import Detections
@@ -63,6 +63,7 @@ class Detector:
         self.device = find_device(device)
         with memory_checked(self.device):
             self.student = student.to(self.device).eval()
+            # Any: what an encoded image is, the backend alone knows.
             self.backend: Backend[Any] = _backend(self.student, self.device, model)
 
     @classmethod
@@ -101,16 +102,17 @@ class Detector:
     ) -> Detections:
         """Find the objects of one frame.
 
-        images: one (height, width, 3) uint8 RGB array a camera, in the rig's order; reduced ones
+        images: one (height, width, 3) uint8 RGB array per camera, in the rig's order; reduced ones
             (asd_perception.preprocessing) serve as well.
         rig: the cameras that gave an image, at the frame's reference time; the others are taken
             to see nothing (`rig.ABSENT_CAMERA`).
         On a GPU the first call with all cameras takes some 10 s more: it compiles for six at once.
         Returns objects of at least `score_threshold`, best first, with the simulated points.
-        Raises UserError for a camera of another name, or an image that disagrees with the rig.
+        Raises UserError for a camera of another name, or an image that disagrees with the rig, and
+        OutOfMemoryError.
         """
-        prepared = _by_camera(self._prepare, images, rig, self.backend.parallel_images)
         with memory_checked(self.device):
+            prepared = _by_camera(self._prepare, images, rig, self.backend.parallel_images)
             features = self.backend.encode_frame([image for image, _ in prepared])
         encoded = {
             name: EncodedImage(of_image, of_input)
@@ -131,8 +133,8 @@ class Detector:
         image_size (width, height), intrinsics (3, 3) and distortion (8,) of the camera.
         Raises UserError for an image of another size, and OutOfMemoryError.
         """
-        image, of_input = self._prepare(image, image_size, intrinsics, distortion)
         with memory_checked(self.device):
+            image, of_input = self._prepare(image, image_size, intrinsics, distortion)
             return EncodedImage(self.backend.encode(image), of_input)
 
     def _prepare(
@@ -182,7 +184,12 @@ class Detector:
         """What the student's `forward` takes for `detect`'s frame, on the CPU."""
         size = self.config.image_size
 
-        def prepare(image: Any, image_size: Any, intrinsics: Array, distortion: Array) -> Any:
+        def prepare(
+            image: NDArray[np.uint8],
+            image_size: tuple[int, int],
+            intrinsics: Array,
+            distortion: Array,
+        ) -> tuple[NDArray[np.uint8], Array]:
             of_image, of_input = self._intrinsics(image, image_size, intrinsics)
             return preprocess(image, size, of_image, distortion), of_input
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from asd_perception.errors import UserError
+from asd_perception.errors import UserError, is_out_of_memory
 from asd_perception.network.model_directory import WEIGHTS
 from asd_perception.network.student import Student
 
@@ -47,6 +47,8 @@ class OnnxPart(nn.Module):
                 file, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # it has a class of its own for each thing that may be wrong
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())
             raise UserError(f"{file} cannot be read ({reason}); export the model again") from error
         self.inputs = [item.name for item in self.session.get_inputs()]
@@ -66,6 +68,13 @@ def why_unavailable(model: Path | None) -> str | None:
     if find_spec("onnxruntime") is None:
         return "onnxruntime is not installed"
     return None
+
+
+def onnx_runtime() -> str:
+    """Its name and version, where it is installed."""
+    import onnxruntime  # asked itself: its distributions have several names
+
+    return f"ONNX Runtime {onnxruntime.__version__}"
 
 
 def load_parts(student: Student, model: Path) -> None:
