@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a mistake that lies outside the program reaches the person who can mend it."""
+"""Errors whose cause lies outside the program, told in one line to who can mend it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 class UserError(Exception):
-    """A wrong file, argument or setting, told in one line that names the thing and the mend."""
+    """A wrong file, argument or setting, told in one line that names it and the remedy."""
 
 
 class OutOfMemoryError(UserError):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Groups the images of several cameras into frames, by their stamps.
 
-A frame is one image a camera, all stamps within `tolerance` of one another. Where all cameras give
-an image that is nearly enough: a complete set made of two sweeps spans at least the cameras' period
-less the largest gap between two that fire one after the other. In nuScenes at 12 Hz that is
+A frame is one image per camera, all stamps within `tolerance` of one another. Where all cameras
+give an image that is nearly enough: a complete set made of two sweeps spans at least the cameras'
+period less the largest gap between two that fire one after the other. In nuScenes at 12 Hz that is
 83 - 10 = 73 ms, and one sweep spans 43 ms; any tolerance between the two separates them.
 
 Where a camera gave no image this argument fails: CAM_BACK_LEFT and the CAM_FRONT_LEFT that fires
@@ -32,19 +32,19 @@ CLOCK_JUMP_NS = 1_000_000_000
 """A frame this much older than the last one means that the clock jumped back (a bag loop)."""
 
 QUEUE_SIZE = 4
-"""Images kept a camera: as many of its periods may an image wait for those of other cameras."""
+"""Images kept per camera: one waits at most as many periods for those of other cameras."""
 
 SILENT = 1.0
 """Seconds without an image after which a camera is not waited for any more, at 2.5 Hz and more."""
 
 STALE_RUN = 3
-"""So many stale images of every live camera, each later than the one before, mean that the clock
+"""This many stale images of every live camera, each later than the one before, mean that the clock
 jumped back a little."""
 
 
 @dataclass(frozen=True)
 class SyncedFrame(Generic[T]):
-    """One image a camera that gave one; stamps (in ns) and items are in the order of `cameras`."""
+    """One image per camera that gave one; stamps (in ns) and items in the order of `cameras`."""
 
     cameras: tuple[str, ...]
     stamps: tuple[int, ...]
@@ -69,7 +69,7 @@ class _Sighting:
 
     stamp: int
     arrival: float
-    together: dict[str, int]  # the best set of one stamp a camera, its own among them
+    together: dict[str, int]  # the best set of one stamp per camera, its own among them
 
 
 class FrameSynchronizer(Generic[T]):
@@ -84,7 +84,7 @@ class FrameSynchronizer(Generic[T]):
 
     A frame is emitted at most once, and reference stamps rise strictly, except when every camera
     goes back: by more than CLOCK_JUMP_NS at once, by less after STALE_RUN images. Images older
-    than an emitted frame are dropped. Memory is bounded by QUEUE_SIZE images a camera, whatever
+    than an emitted frame are dropped. Memory is bounded by QUEUE_SIZE images per camera, whatever
     arrives: a stamp that lies wildly in the past or in the future finds no partners and is pushed
     out by the images that follow it.
 

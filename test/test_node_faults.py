@@ -267,7 +267,7 @@ def test_a_flood_of_junk_on_one_camera_stops_nothing_else(node, robot, sweep, se
         robot.send(messages, stamps)
         robot.answer(robot.reference(messages, stamps))
         answered += 1
-    assert answered >= seconds  # one a second, of a process that floods itself
+    assert answered >= seconds  # one per second, of a process that floods itself
     assert rates[0] > 1000, f"only {rates[0]:.0f} messages a second"
     robot.diagnosis("CAM_FRONT", "bad message")
     time.sleep(0.5)

@@ -215,7 +215,7 @@ def test_a_camera_that_no_frame_has_and_a_tolerance_beyond_the_period_are_warned
 
 
 def test_what_is_long_over_is_not_reported_and_one_slow_frame_neither(node):
-    """Dropped frames count for ten reports, one a second."""
+    """Dropped frames count for ten reports, one per second."""
     node = node()
     node.calibrate()
     node.detect(0)

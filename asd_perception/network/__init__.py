@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The student network, one file a concept; `student.py` puts them together."""
+"""The student network, one file per concept; `student.py` puts them together."""

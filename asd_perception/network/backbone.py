@@ -19,7 +19,7 @@ from asd_perception.network.layers import ConvNormReLU
 
 
 class ImageEncoder(nn.Module):
-    """Images to one feature map an image, at the backbone's stride; it normalises them itself.
+    """Images to one feature map per image, at the backbone's stride; it normalises them itself.
 
     The architecture comes from transformers with random weights: nothing is downloaded.
     Raises UserError for an unknown option, and where the configured stride is not that of the

@@ -48,7 +48,7 @@ class HeadOutput(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """K objects a sample, best first.
+    """K objects per sample, best first.
 
     boxes (B, K, 7): x, y, z, length, width, height, yaw. scores (B, K). labels (B, K) int64.
     velocities (B, K, 2). attributes (B, K) int64, NO_ATTRIBUTE where the class has none.
@@ -62,7 +62,7 @@ class Decoded(NamedTuple):
 
 
 class CenterHead(nn.Module):
-    """BEV features to the head's maps: one shared convolution, one linear map a quantity."""
+    """BEV features to the head's maps: one shared convolution, one linear map per quantity."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()

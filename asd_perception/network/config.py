@@ -163,4 +163,4 @@ class StudentConfig:
         if self.depth.bins < 2 or not 0 < self.depth.near < self.depth.far:
             raise UserError(f"depth {self.depth}: needs 0 < near < far and at least 2 bins")
         if self.bev.size % 4:
-            raise UserError(f"bev has {self.bev.size} cells a side; it must be a multiple of 4")
+            raise UserError(f"bev has {self.bev.size} cells per side; it must be a multiple of 4")

@@ -61,7 +61,7 @@ class Student(nn.Module):
         self.head = CenterHead(config.encoder_channels[0], config.head_channels)
 
     def forward(self, images: Tensor, intrinsics: Tensor, ego_from_camera: Tensor) -> StudentOutput:
-        """Detect in one frame of N cameras a sample.
+        """Detect in one frame of N cameras per sample.
 
         images (B, N, 3, H, W): RGB in 0-255, uint8 or float. intrinsics (B, N, 3, 3): of these
         images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
@@ -71,7 +71,7 @@ class Student(nn.Module):
         return self.forward_bev(self.image_encoder(images), geometry)
 
     def forward_bev(self, features: Tensor, geometry: FrameGeometry) -> StudentOutput:
-        """All behind the image encoder, from its features (B, N, F, h, w) and the geometry."""
+        """All after the image encoder, from its features (B, N, F, h, w) and the geometry."""
         camera_bev, camera_depth = self.lift_splat(features, geometry)
         if self.config.fusion == "camera_only":
             head = HeadOutput(*self.head(self.bev_encoder(camera_bev)))

@@ -11,10 +11,10 @@ splatting of points is it with K = 4.
 
 What depends on the cells alone, a `SplatPlan`, is worked out once and kept as long as they stay:
 for lift-splat, as long as the calibration. It lists the E entries (s, k) inside the grid, sorted
-by cell. With the plan the sum is a product of a sparse matrix, a row a cell, and the features; the
-products weights x features, tens of MB for six small images, are never built, each cell is summed
-in one place and written once, and the order of its sum is always the same. On the CPU one bag of a
-weighted embedding bag is a cell; on a CUDA GPU `bev_pool_triton` has kernels of our own.
+by cell. With the plan the sum is a product of a sparse matrix, one row per cell, and the features.
+The products weights x features, tens of MB for six small images, are never built; each cell is
+summed in one place and written once, always in the same order. On the CPU each cell is one bag of a
+weighted embedding bag; on a CUDA GPU `bev_pool_triton` has kernels of our own.
 
 Count, with P = B * S * K entries of which E lie in the grid, S' = B * S sources, C channels and
 R = B * rows * columns cells, in float32:
@@ -150,7 +150,7 @@ class _EmbeddingBagSplat(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             to_features = _bag_sums(table, cells, starts, weights)
         if ctx.needs_input_grad[0]:
-            # One dot product an entry, of its source's feature and its cell's gradient: PyTorch's
+            # One dot product per entry, of its source's feature and its cell's gradient: PyTorch's
             # own gradient of a weighted bag, whose incoming gradient is here the feature.
             source = torch.arange(len(features), dtype=torch.int32).repeat_interleave(per_source)
             to_weights = torch.ops.aten._embedding_bag_per_sample_weights_backward(

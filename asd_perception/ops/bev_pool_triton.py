@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """BEV pooling on a CUDA GPU: the two passes of `bev_pool.splat` as Triton kernels.
 
-Forward, one program a cell: it walks through its entries in the plan's order, gathers weight and
+Forward, one program per cell: it walks through its entries in the plan's order, gathers weight and
 feature, adds up in float32 registers, and writes the cell once; empty cells write their zeros
-themselves, so nothing is cleared beforehand. Backward, one program a source: it reads its feature
+themselves, so nothing is cleared beforehand. Backward, one program per source: it reads its feature
 once, walks through its K cells' gradients, and writes the gradient of its feature and of its K
 weights once. No atomics: the order of every sum is fixed, and so is its last bit.
 

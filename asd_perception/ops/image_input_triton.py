@@ -8,7 +8,7 @@ channels side by side (channels last).
 
 Bytes: the rows below the crop, 3 N W H' in, once from device memory, since neighbours share pixels
 through the cache; 6 N h w out in half precision. Six 1600x900 images for 256x704: 16.8 MB + 6.5 MB.
-Operations: one multiplication and addition a channel and pixel read, 2 to 4 each way: 40 million.
+Operations: one multiplication and addition per channel and pixel read, 2 to 4 each way: 40 million.
 """
 
 from __future__ import annotations

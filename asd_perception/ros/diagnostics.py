@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HANG_TIMEOUT = 5.0  # s that a frame or an image may take before the detector is taken to hang
 OLD = 1.0  # s of age at which detections are of no use to a robot that moves
 CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
-MISSED_RUN = 10  # so many frames without a camera that sends images: it is not bad luck
+MISSED_RUN = 10  # frames in a row without a camera that sends images: it is not bad luck
 
 
 def pipeline_statuses(pipeline: Pipeline) -> list[DiagnosticStatus]:

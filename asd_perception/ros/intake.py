@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from asd_perception.machine import available_cores
 from asd_perception.synchronizer import CLOCK_JUMP_NS
 
-WAITING = 2  # images a camera that may wait for a thread
+WAITING = 2  # images per camera that may wait for a thread
 
 
 class Arrival(Protocol):
@@ -34,7 +34,7 @@ class Intake(Generic[T]):
     images here and there. A sweep is all that was taken up to `sweep_ns` after its first image. As
     it begins, those in line of which no thread has begun an image make room. It is itself left out
     if busy() holds then: that is, if its work would likely be in vain, and is better spent on the
-    frame that waits already. A camera that sends several images a sweep makes room on its own,
+    frame that waits already. A camera that sends several images per sweep makes room on its own,
     where WAITING are in line. `prepare` must not raise.
 
     dropped: images by camera that were left out so far.

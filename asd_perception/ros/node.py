@@ -51,13 +51,13 @@ from asd_perception.ros.parameters import PARAMETERS, Settings, declare_paramete
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
 from asd_perception.runtime.detections import Detections
 
-try:  # a tenth of the other one's processor time a message
+try:  # it takes a tenth of the other one's processor time per message
     from rclpy.experimental import EventsExecutor as Executor
 except ImportError:  # before ROS 2 Jazzy
     from rclpy.executors import SingleThreadedExecutor as Executor
 
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
-POLL_PERIOD = 0.01  # s between two looks for frames that wait for missing cameras
+POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 

@@ -10,7 +10,7 @@ from asd_perception.geometry import Array, interpolate_pose
 from asd_perception.synchronizer import CLOCK_JUMP_NS
 
 LENGTH = 1000  # poses kept: 5 s at 200 Hz
-LATE_RUN = 5  # so many poses in order, older than the newest: the clock jumped back a little
+LATE_RUN = 5  # this many poses in order, older than the newest: the clock jumped back a little
 MAX_GAP_NS = 1_000_000_000  # poses further apart say nothing about the time between them
 MAX_EXTRAPOLATION_NS = 100_000_000
 BASELINE_NS = 50_000_000  # extrapolation needs poses this far apart, or noise would be amplified

@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.constants import CAMERAS
-from asd_perception.errors import OutOfMemoryError, UserError
+from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import Array
 from asd_perception.preprocessing import wrong_size
 from asd_perception.rig import compensate
@@ -289,12 +289,13 @@ class Pipeline:
     def _encode(self, msg: Image | CompressedImage, model: CameraModel) -> EncodedImage:
         """The encoded image, if it has the size that its calibration says."""
         size = (model.width, model.height)
-        if isinstance(msg, CompressedImage):
-            image = image_from_compressed(msg, size, self.detector.config.image_size)
-        elif (msg.width, msg.height) == size:
-            image = image_from_msg(msg)
-        else:
-            raise wrong_size((msg.width, msg.height), size)
+        with memory_checked("cpu"):
+            if isinstance(msg, CompressedImage):
+                image = image_from_compressed(msg, size, self.detector.config.image_size)
+            elif (msg.width, msg.height) == size:
+                image = image_from_msg(msg)
+            else:
+                raise wrong_size((msg.width, msg.height), size)
         return self.detector.encode(image, size, model.intrinsics, model.distortion)
 
     # -- frames, in any thread that holds the lock -----------------------------------------------

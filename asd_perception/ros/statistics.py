@@ -47,7 +47,7 @@ class Faults:
 class CameraStatistics:
     received: int = 0
     missed: int = 0  # frames without this camera
-    missed_run: int = 0  # the last so many frames in a row were without it
+    missed_run: int = 0  # how many of the last frames in a row were without it
     bad: Faults = field(default_factory=Faults)
     ahead: Faults = field(default_factory=Faults)  # stamps in the future
     contradiction: Faults = field(default_factory=Faults)  # image against camera_info
@@ -61,7 +61,7 @@ class CameraStatistics:
 
     @property
     def rate(self) -> float:
-        """Images a second lately."""
+        """Images per second lately."""
         span = self.arrivals[-1] - self.arrivals[0] if len(self.arrivals) > 1 else 0.0
         return (len(self.arrivals) - 1) / span if span > 0 else 0.0
 
@@ -77,7 +77,7 @@ class Statistics:
         self.incomplete = Faults()  # frames that lack cameras, which are the reason
         self.uncalibrated = Faults()  # frames in which a camera, or all, had no calibration
         self.detected = 0
-        self.totals: deque[tuple[int, ...]] = deque(maxlen=int(RECENT))  # one a second
+        self.totals: deque[tuple[int, ...]] = deque(maxlen=int(RECENT))  # one per second
         self.failed = Faults()  # frames on which the detector failed
         self.without_motion = Faults()  # frames that found no odometry, though there is some
         self.bad_odometry = Faults()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The student on a CPU: the same answers as the plain network, for less work.
+"""The student on a CPU: the same results as the plain network, for less work.
 
-Three things are done once instead of every frame. A convolution and the batch normalisation behind
-it are one affine map, so they become one convolution. Weights lie channels last, as the images do.
-And what depends on the calibration alone, rays and the order of BEV pooling, is kept until a
-calibration differs in any digit: the next frame then works it out anew, and is only slower.
+Three things are done once instead of per frame. A convolution and the batch normalisation after it
+are one affine map, so they become one convolution. Weights lie channels last, as the images do.
+What depends on the calibration alone, rays and the plan of BEV pooling, is kept until a calibration
+differs in any digit; the next frame then computes it again, and is only slower.
 
-ONNX Runtime does the convolutions if the model directory has graphs for it (`onnx.py`).
+ONNX Runtime runs the convolutions if the model directory has graphs for it (`onnx.py`).
 """
 
 from __future__ import annotations

@@ -49,21 +49,21 @@ HALF = torch.float16
 
 
 class GpuFeatures(NamedTuple):
-    """An encoded image: features (F, h, w), there as soon as the event `ready` has happened."""
+    """An encoded image: features (F, h, w), valid once the event `ready` has occurred."""
 
     features: Tensor
     ready: torch.cuda.Event
 
 
 class Pinned(NamedTuple):
-    """An image on its way: its rows that the network sees, in memory that a GPU reads by itself."""
+    """The rows of an image that the network sees, in pinned memory, from which a GPU copies."""
 
     image: Tensor
     bgr: bool
 
 
 class EncoderStream:
-    """A place where B images at a time are encoded: a stream, the network's input, its features."""
+    """Encodes B images at a time: a CUDA stream, the network's input on it, and the features."""
 
     def __init__(
         self,
@@ -199,10 +199,10 @@ class CudaBackend:
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8]) -> GpuFeatures:
-        """An image (height, width, 3), uint8 RGB, to features, before the GPU has begun with it.
+        """An image (height, width, 3), uint8 RGB, to features; returns before they are computed.
 
-        It waits if the GPU is two sweeps behind: what is too much then waits where it can be left
-        out.
+        Waits while the GPU is two sweeps behind: surplus images then queue in the node's intake,
+        which can drop them.
         """
         pinned = pin(image, self.config)
         with self._lock:

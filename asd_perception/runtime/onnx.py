@@ -36,7 +36,7 @@ class OnnxPart(nn.Module):
 
     def __init__(self, file: Path, threads: int) -> None:
         super().__init__()
-        import onnxruntime  # takes a second, and a GPU needs it never
+        import onnxruntime  # takes a second, and a GPU never needs it
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -46,7 +46,7 @@ class OnnxPart(nn.Module):
             self.session = onnxruntime.InferenceSession(
                 file, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # it has a class of its own for each thing that may be wrong
+        except Exception as error:  # it raises another class for each kind of fault
             if is_out_of_memory(error):
                 raise
             reason = " ".join(str(error).split())

@@ -42,7 +42,7 @@ def point_fields(layout: np.dtype[np.void]) -> list[dict[str, Any]]:
 
 
 def objects_to_points(detections: Detections) -> NDArray[np.void]:
-    """One point (P,) an object, in the order of `~/detections`, without loss.
+    """One point per object, (P,), in the order of `~/detections`, without loss.
 
     Fields: x y z length width height yaw vx vy score (float32), label (uint32, index into
     constants.CLASSES), attribute (int32, index into constants.ATTRIBUTES or -1).
