@@ -24,7 +24,7 @@ from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops import bev_pool
 from asd_perception.runtime import cuda as cuda_student
-from asd_perception.runtime.cuda import to_half
+from asd_perception.runtime.cuda import recorded_or_why_not, to_half
 from asd_perception.runtime.cuda_graphs import RecordedCall
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.folding import folded
@@ -108,6 +108,12 @@ def test_halved_weights_under_autocast_answer_as_the_plain_network():
     assert half.head.heatmap.weight.dtype == torch.bfloat16
     assert {p.dtype for p in half.lift_splat.norm.parameters()} == {torch.float32}
     assert (output.head.heatmap.float().sigmoid() - expected).abs().max() < 0.05
+
+
+def test_what_became_of_recordings_is_said():
+    assert recorded_or_why_not([None, None]) == "recorded"
+    told = recorded_or_why_not([None, "it waits", "it waits"])
+    assert told == "not recorded on 2 of 3 streams (it waits)"
 
 
 # On a GPU
@@ -232,6 +238,7 @@ def test_a_call_that_cannot_be_recorded_is_made_each_time_and_said(caplog):
     with caplog.at_level(logging.WARNING):
         call = RecordedCall(waits, stream)
     assert "cannot be recorded" in caplog.text
+    assert call.failure is not None and call.failure in caplog.text
     with torch.cuda.stream(stream):
         (kept,) = call.result
         value.fill_(2.0)

@@ -89,7 +89,7 @@ def test_a_checkpoint_becomes_a_model_directory(run, tmp_path):
     assert provenance["log"]["loss"] > 0
     for name in PARTS:  # what the node runs on a CPU
         assert isinstance(
-            getattr(Detector.from_pretrained(tmp_path / "model").network.student, name), OnnxPart
+            getattr(Detector.from_pretrained(tmp_path / "model").backend.student, name), OnnxPart
         )
 
 
@@ -248,10 +248,10 @@ def test_every_named_backbone_exports(name, frames, tmp_path):
 
     write_model(net, {}, tmp_path / "model", frames, tolerance=0.01)
     images = frames["random images"][0]
-    network = Detector.from_pretrained(tmp_path / "model").network
-    together = network.student.image_encoder(images)[0]
+    backend = Detector.from_pretrained(tmp_path / "model").backend
+    together = backend.student.image_encoder(images)[0]
     arrays = images[0].permute(0, 2, 3, 1).numpy()
-    one_by_one = torch.stack([network.encode(array) for array in arrays])
+    one_by_one = torch.stack([backend.encode(array) for array in arrays])
     torch.testing.assert_close(one_by_one, together, rtol=1e-4, atol=1e-4)
 
 
