@@ -6,112 +6,23 @@ lower edge (the upper rows show sky), and resized by area averaging, so that a 1
 400x225 image of one scene give nearly the same input. Values stay uint8 RGB; the network
 normalises them itself.
 
-Most of a large JPEG image's pixels would be averaged away, so they are not decoded: the decoder
-gives 1/2, 1/4 or 1/8 of its sides, where each pixel is the mean of 2x2, 4x4 or 8x8
-(`decode_camera_image`). Such a reduced image is good for a full one everywhere: the ratio of its
-size to its camera's says what it is (`reduction_of`).
+A large JPEG image is decoded at a fraction of its size (`image_decoding`). Such a reduced image is
+good for a full one everywhere: the ratio of its size to its camera's says what it is
+(`reduction_of`).
 """
 
 from __future__ import annotations
 
-import re
-import struct
 from functools import lru_cache
 
 import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 
 REDUCTIONS = (1, 2, 4, 8)  # of an image's sides, that a JPEG decoder can do
-MAX_PIXELS = 2**27  # more are a damaged header's claim
-_PNG = b"\x89PNG"  # a file's first bytes
-
-
-def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
-    """Raise UserError for bytes that are no JPEG or PNG image, or one that is cut short.
-
-    It looks at both ends only, in microseconds: a decoder would fill missing rows with grey.
-    """
-    encoded = np.frombuffer(data, np.uint8)
-    start = encoded[:4].tobytes()
-    # Some cameras send their whole buffer, padded with zeros behind the image.
-    ending = encoded[-16:].tobytes().rstrip(b"\0") or encoded.tobytes().rstrip(b"\0")[-16:]
-    if start[:2] == b"\xff\xd8":
-        complete = ending.endswith(b"\xff\xd9")
-    elif start == _PNG:
-        complete = b"IEND" in ending and len(encoded) > 24
-    else:
-        raise UserError(f"{len(encoded)} bytes that are no JPEG or PNG image")
-    if not complete:
-        raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
-
-
-def decode_image(data: bytes | NDArray[np.uint8], reduction: int = 1) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB of a JPEG or PNG file's bytes.
-
-    reduction: one of REDUCTIONS, of a JPEG's sides, rounded up; a PNG is decoded in full. Raises
-    UserError for other bytes, and for an image that is cut short or damaged as far as its decoder
-    can tell.
-    """
-    width, height = encoded_size(data)
-    encoded = np.frombuffer(data, np.uint8)
-    if encoded[:4].tobytes() == _PNG:
-        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-        if image is None:
-            raise UserError(f"image of {len(encoded)} bytes is truncated or damaged")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    rows, columns = _reduced((width, height), reduction)
-    try:
-        return simplejpeg.decode_jpeg(encoded, "RGB", min_height=rows, min_width=columns)
-    except ValueError as error:  # MemoryError goes on: the next image may succeed
-        if not _HARMLESS.search(str(error)):
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"image of {len(encoded)} bytes is truncated or damaged: {reason}"
-            ) from error
-    return simplejpeg.decode_jpeg(encoded, "RGB", min_height=rows, min_width=columns, strict=False)
-
-
-_HARMLESS = re.compile(r": \d extraneous bytes before marker 0xd9")  # what many cheap cameras add
-
-
-def encoded_size(data: bytes | NDArray[np.uint8]) -> tuple[int, int]:
-    """(width, height) that a JPEG or PNG file's header claims, without decoding it.
-
-    Raises UserError for bytes that are no such image.
-    """
-    check_encoded(data)
-    encoded = np.frombuffer(data, np.uint8)
-    if encoded[:4].tobytes() == _PNG:
-        width, height = struct.unpack(">II", encoded[16:24].tobytes())
-    else:
-        try:
-            height, width, *_ = simplejpeg.decode_jpeg_header(encoded)
-        except ValueError as error:
-            raise UserError(f"image of {len(encoded)} bytes is truncated or damaged") from error
-    if not 0 < width * height <= MAX_PIXELS:
-        raise UserError(f"image of {len(encoded)} bytes claims to be {width}x{height}")
-    return width, height
-
-
-def decode_camera_image(
-    data: bytes | NDArray[np.uint8], size: tuple[int, int], input_size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """`decode_image` no finer than twice the network's input.
-
-    size: the camera's (width, height); input_size: the network's (rows, columns). Raises UserError
-    also for an image of another size, before it is decoded.
-    """
-    if (found := encoded_size(data)) != size:
-        raise wrong_size(found, size)
-    # Twice: a decoder's means are sharper than area averages, and the next step evens that out. (At
-    # once the network's size the shipped model loses 0.004 mAP, so 0.002.)
-    fine_enough = [r for r in REDUCTIONS if size[0] // r >= 2 * input_size[1]]
-    return decode_image(data, max(fine_enough, default=1))
 
 
 def reduction_of(image: NDArray[np.uint8], size: tuple[int, int]) -> int:
@@ -120,7 +31,7 @@ def reduction_of(image: NDArray[np.uint8], size: tuple[int, int]) -> int:
     size: the camera's (width, height). Raises UserError for an image of any other size.
     """
     for reduction in REDUCTIONS:
-        if image.shape[:2] == _reduced(size, reduction):
+        if image.shape[:2] == reduced_size(size, reduction):
             return reduction
     height, width = image.shape[:2]
     raise wrong_size((width, height), size)
@@ -131,7 +42,7 @@ def wrong_size(found: tuple[int, int], size: tuple[int, int]) -> UserError:
     return UserError(f"image is {found[0]}x{found[1]}, its calibration says {size[0]}x{size[1]}")
 
 
-def _reduced(size: tuple[int, int], reduction: int) -> tuple[int, int]:
+def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
     """(rows, columns) of a reduced image of a camera's size (width, height)."""
     return -(-size[1] // reduction), -(-size[0] // reduction)
 

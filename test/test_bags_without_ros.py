@@ -19,7 +19,7 @@ import sys
 class NoRos:
     def find_spec(self, name, path=None, target=None):
         package = name.partition(".")[0]
-        if package in ("rclpy", "cv_bridge") or package.endswith(("_msgs", "_interfaces")):
+        if package == "rclpy" or package.endswith(("_msgs", "_interfaces")):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, NoRos())

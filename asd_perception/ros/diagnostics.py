@@ -82,6 +82,8 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
             "stamps do not fit the other cameras'; synchronise its clock (PTP, NTP), or raise "
             "sync.max_wait if they come late"
         )
+    elif statistics.doubt.recent:
+        level, message = DiagnosticStatus.WARN, statistics.doubt.reason
     if level == DiagnosticStatus.ERROR and statistics.bad.recent:
         message += f"; last bad message: {statistics.bad.reason}"
     if level == DiagnosticStatus.ERROR and statistics.ahead.recent:

@@ -36,6 +36,7 @@ from asd_perception.ros.messages.images import (
     check_image,
     image_from_compressed,
     image_from_msg,
+    image_warning,
 )
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters import Settings
@@ -222,6 +223,9 @@ class Pipeline:
         except UserError as error:
             self._bad_message(camera, error)
             return
+        if (doubt := image_warning(msg)) is not None:
+            statistics.doubt.add(doubt)
+            self._warn(f"colours {camera}", f"{camera}: {doubt}")
         ahead = stamp - self.ros_time()
         if ahead > FUTURE_NS:
             statistics.ahead.add(f"stamp {ahead * 1e-9:.1f} s ahead of the node's clock")

@@ -51,6 +51,7 @@ class CameraStatistics:
     bad: Faults = field(default_factory=Faults)
     ahead: Faults = field(default_factory=Faults)  # stamps in the future
     contradiction: Faults = field(default_factory=Faults)  # image against camera_info
+    doubt: Faults = field(default_factory=Faults)  # colours that may be others than read
     last_arrival: float | None = None
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=50))
 

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from asd_perception.image_decoding import decode_camera_image
 from asd_perception.network.center_head import HeadOutput, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops.bev_pool import bev_pool, plain_ops
-from asd_perception.preprocessing import decode_camera_image
 from asd_perception.rig import CameraRig
 from asd_perception.runtime.cuda import CudaBackend, pin
 from asd_perception.runtime.cuda_graphs import RecordedCall, compiled

@@ -35,7 +35,7 @@ from asd_perception.geometry import (
     transform_points,
     yaw_of,
 )
-from asd_perception.preprocessing import decode_camera_image
+from asd_perception.image_decoding import decode_camera_image
 from asd_perception.rig import CameraRig, compensate
 from asd_perception.runtime.detections import Detections
 

@@ -9,72 +9,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
-from asd_perception.preprocessing import check_encoded, decode_camera_image
-
-# Encodings that need no debayering or scaling: channels, and OpenCV's way to RGB.
-_PLAIN_ENCODINGS = {
-    "rgb8": (3, None),
-    "bgr8": (3, None),  # which the view puts in order
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-}
+from asd_perception.image_decoding import (
+    check_encoded,
+    check_raw,
+    decode_camera_image,
+    decode_raw,
+    encoding_warning,
+    format_warning,
+)
 
 
 def check_image(msg: Image | CompressedImage) -> None:
     """Raise UserError for a message that holds no image, as far as microseconds can tell."""
     if isinstance(msg, CompressedImage):
         check_encoded(np.frombuffer(msg.data, np.uint8))
-        return
-    if msg.width == 0 or msg.height == 0:
-        raise UserError(f"image has zero size ({msg.width}x{msg.height})")
-    channels, _ = _PLAIN_ENCODINGS.get(msg.encoding, (0, None))
-    if msg.step < msg.width * channels:
-        raise UserError(f"image step {msg.step} is less than {msg.width} {msg.encoding} pixels")
-    if len(msg.data) != msg.step * msg.height:
-        raise UserError(
-            f"image has {len(msg.data)} bytes; step {msg.step} x height {msg.height} "
-            f"needs {msg.step * msg.height}"
-        )
+    else:
+        check_raw(msg)
+
+
+def image_warning(msg: Image | CompressedImage) -> str | None:
+    """What may be wrong with the colours of an image that can be decoded, with the remedy."""
+    if isinstance(msg, CompressedImage):
+        return format_warning(msg.format)
+    return encoding_warning(msg.encoding)
 
 
 def image_from_msg(msg: Image) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB of a raw image; a view of the message's data where it can be."""
-    check_image(msg)
-    if msg.encoding not in _PLAIN_ENCODINGS:
-        return _image_by_cv_bridge(msg)
-    channels, to_rgb = _PLAIN_ENCODINGS[msg.encoding]
-    rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)
-    pixels = rows[:, : msg.width * channels].reshape(msg.height, msg.width, channels)
-    if msg.encoding == "bgr8":
-        return pixels[..., ::-1]
-    return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
-
-
-def _image_by_cv_bridge(msg: Image) -> NDArray[np.uint8]:
-    """Bayer, YUV and 16 bit images, slower."""
-    from cv_bridge import CvBridge  # only the unusual encodings need it
-
-    try:
-        image = CvBridge().imgmsg_to_cv2(msg, "rgb8")
-    except Exception as error:  # its ways to refuse a message are many
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"image encoding {msg.encoding!r} cannot be decoded: {reason}") from error
-    return np.asarray(image, dtype=np.uint8)
+    return decode_raw(msg)
 
 
 def image_from_compressed(
     msg: CompressedImage, size: tuple[int, int], input_size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB of a JPEG or PNG image: `decode_camera_image`."""
-    return decode_camera_image(np.frombuffer(msg.data, np.uint8), size, input_size)
+    """(height, width, 3) uint8 RGB of a JPEG, PNG or WebP image: `decode_camera_image`."""
+    return decode_camera_image(np.frombuffer(msg.data, np.uint8), size, input_size, msg.format)
 
 
 @dataclass(frozen=True)
