@@ -176,6 +176,7 @@ def _decode_planar(image: RawImage, encoding: str) -> NDArray[np.uint8]:
     to_rgb = _PLANAR[encoding]
     if to_rgb is None:
         pairs = chroma.reshape(height, 2 * stride)[:, : 2 * width].reshape(height, width, 2)
+        luma = np.maximum(luma, 16)  # as in OpenCV's own conversions
         return cv2.transform(np.dstack([luma, pairs]), _YUV_TO_RGB)
     if stride > width:  # OpenCV knows no padding between planes
         rows = height if encoding == "i420" else height // 2
@@ -213,8 +214,9 @@ def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
     else:
         # Behind the end there may be what the camera's buffer held before, padding, a line feed, a
         # maker's own data. With them, whether the picture is whole is for its decoder to say.
-        end = _JPEG_END if kind == _JPEG else _PNG_END
-        complete = end in encoded[-16:].tobytes() or encoded.tobytes().rfind(end) > 0
+        end, header = (_JPEG_END, 2) if kind == _JPEG else (_PNG_END, 33)
+        at_end = end in encoded[-16:].tobytes()
+        complete = len(encoded) > header and (at_end or encoded[header:].tobytes().rfind(end) >= 0)
     if not complete:
         raise _damaged(encoded)
 

@@ -63,9 +63,21 @@ def test_rgb8_is_not_copied(rgb):
     assert image[0, 0, 0] != rgb[0, 0, 0]
 
 
-def test_unusual_encodings_go_through_cv_bridge():
+def test_unusual_encodings_give_rgb():
     bayer = np.full((4, 4, 1), 77, np.uint8)
-    np.testing.assert_array_equal(image_from_msg(raw_image(bayer, "bayer_rggb8")), 77)
+    np.testing.assert_array_equal(image_from_msg(raw_image(bayer, "bayer_grbg8")), 77)
+    pixels = np.full((4, 6, 3), (240, 0, 16), np.uint16) * 256
+    big_endian = raw_image(pixels.astype(">u2").view(np.uint8), "bgr16")
+    big_endian.width, big_endian.is_bigendian = 6, 1
+    np.testing.assert_array_equal(image_from_msg(big_endian)[0, 0], [16, 0, 240])
+
+
+def test_a_bayer_mosaic_is_debayered_where_the_format_says_so():
+    message = CompressedImage(format="bayer_rggb8; png compressed ")
+    red = np.zeros((32, 48), np.uint8)
+    red[::2, ::2] = 200
+    message.data.frombytes(cv2.imencode(".png", red)[1])
+    np.testing.assert_array_equal(decompress(message)[8, 8], [200, 0, 0])
 
 
 def decompress(message, size=(48, 32)):
@@ -75,7 +87,7 @@ def decompress(message, size=(48, 32)):
 def test_compressed_images_give_rgb():
     color = np.zeros((32, 48, 3), np.uint8)
     color[..., 0] = 200
-    for suffix in (".jpg", ".png"):
+    for suffix in (".jpg", ".png", ".webp"):
         image = decompress(compressed_image(color, suffix))
         assert image.shape == (32, 48, 3)
         np.testing.assert_allclose(image[16, 24], [200, 0, 0], atol=3)
@@ -103,7 +115,7 @@ def test_a_zero_padded_jpeg_is_whole(rgb):
         (lambda rgb: raw_image(rgb, "spam8"), "spam8"),
         (lambda rgb: raw_image(rgb, "rgba8"), "step"),
         (lambda rgb: without_end(raw_image(rgb, "rgb8"), 1), "bytes"),
-        (lambda rgb: CompressedImage(), "no JPEG or PNG"),
+        (lambda rgb: CompressedImage(), "no JPEG, PNG or WebP"),
         (lambda rgb: without_end(compressed_image(rgb), 30), "truncated"),
         (lambda rgb: without_end(compressed_image(rgb), 1), "truncated"),
         (lambda rgb: without_end(compressed_image(rgb, ".png"), 30), "truncated"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
-from robot import MOUNTINGS, START, TRIGGERS, camera_info, fill_pose, jpeg, scene
+from robot import MOUNTINGS, START, TRIGGERS, camera_info, fill_pose, jpeg, raw, scene
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
@@ -31,6 +31,7 @@ class Node:
 
     def __init__(self, model, **settings):
         self.published = []
+        self.warned = []
         self.age = 0.05  # s of the stamps, on the node's clock
         self.now = START
         values = {
@@ -51,7 +52,7 @@ class Node:
             threshold=lambda: 0.0,
             publish=lambda detections, stamp: self.published.append(stamp),
             show=lambda detections, stamp: None,
-            warn=lambda kind, text: None,
+            warn=lambda kind, text: self.warned.append(text),
             ros_time=lambda: self.now,
         )
         self.messages = [jpeg(image) for image in scene(3)]
@@ -278,6 +279,23 @@ def test_a_frame_that_memory_is_too_small_for_costs_itself_only(node, monkeypatc
     assert all("bad message" not in node.said(camera)[1] for camera in CAMERAS)
     assert len(node.published) == 1
     node.detect(2)
+
+
+def test_colors_that_a_driver_does_not_tell_or_drops_are_warned_of_and_detected(node):
+    node = node()
+    node.calibrate()
+    node.messages[0].format = "yuv422_yuy2; jpeg compressed mono8"
+    node.messages[1] = raw(scene(3)[1])
+    node.messages[1].encoding = "8UC3"
+    node.detect(0)
+    level, message = node.said(CAMERAS[0])
+    assert level == DiagnosticStatus.WARN
+    assert "the sender drops the colours; let the driver publish rgb8 or bgr8" in message
+    level, message = node.said(CAMERAS[1])
+    assert level == DiagnosticStatus.WARN
+    assert "read as bgr8; let the driver publish bgr8 or rgb8" in message
+    assert node.said(CAMERAS[2])[0] == DiagnosticStatus.OK
+    assert [text.split(": ")[0] for text in node.warned] == list(CAMERAS[:2])
 
 
 def test_a_repeated_image_is_detected_once(node):

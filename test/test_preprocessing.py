@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: preprocessing moves every pixel exactly where its matrix says, at any image size."""
 
-import contextlib
-import tracemalloc
-
 import cv2
 import numpy as np
 import pytest
@@ -11,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd_perception.errors import UserError
+from asd_perception.image_decoding import decode_camera_image, decode_image
 from asd_perception.preprocessing import (
-    REDUCTIONS,
-    decode_camera_image,
-    decode_image,
     image_from_camera,
     input_from_image,
     is_bgr,
@@ -131,75 +126,6 @@ def test_a_blob_lands_where_the_matrices_say_also_in_a_reduced_image(size):
     to_input = input_from_image(image.shape[1], image.shape[0], (96, 256))
     expected = to_input @ image_from_camera(reduction_of(image, size)) @ [*centre, 1]
     assert np.abs(found - expected[:2]).max() < 0.1
-
-
-def test_a_png_image_is_decoded_in_full():
-    data = cv2.imencode(".png", street(1600, 900))[1].tobytes()
-    assert decode_camera_image(data, (1600, 900), (96, 256)).shape == (900, 1600, 3)
-
-
-@pytest.mark.parametrize("wrong", [(400, 225), (800, 450), (1600, 896), (3200, 1800)])
-def test_an_image_of_another_size_is_refused_also_where_it_is_a_reduced_one(wrong):
-    message = f"image is {wrong[0]}x{wrong[1]}, its calibration says 1600x900"
-    with pytest.raises(UserError, match=message):
-        decode_camera_image(jpeg(street(*wrong)), (1600, 900), (96, 256))
-
-
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("size", [(1600, 900), (333, 201)])
-def test_pixels_are_those_of_opencv(size, reduction):
-    data = jpeg(street(*size))
-    flag = cv2.IMREAD_COLOR if reduction == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}")
-    expected = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), flag), cv2.COLOR_BGR2RGB)
-    np.testing.assert_array_equal(decode_image(data, reduction), expected)
-
-
-@pytest.mark.parametrize(
-    ("claim", "reason"),
-    [((8000, 8000), "its calibration says"), ((65500, 65500), "claims to be 65500x65500")],
-)
-def test_an_image_that_claims_to_be_large_is_refused_before_it_is_decoded(claim, reason):
-    data = bytearray(jpeg(street(64, 48)))
-    frame = data.index(b"\xff\xc0")
-    data[frame + 5 : frame + 9] = claim[1].to_bytes(2, "big") + claim[0].to_bytes(2, "big")
-    tracemalloc.start()
-    with pytest.raises(UserError, match=reason):
-        decode_camera_image(bytes(data), (64, 48), (24, 32))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1e6
-
-
-def damaged(how):
-    data = bytearray(jpeg(street(1600, 900)))
-    middle = len(data) // 2
-    if how == "zeros":
-        data[middle : middle + 2000] = bytes(2000)
-    elif how == "cut":
-        del data[middle:-2]
-    elif how == "bytes":
-        data[-2:-2] = b"\x12\x34"
-    return bytes(data)
-
-
-@pytest.mark.parametrize("how", ["zeros", "cut"])
-def test_a_jpeg_with_a_hole_is_refused(how):
-    with pytest.raises(UserError, match="is truncated or damaged: Corrupt JPEG data"):
-        decode_camera_image(damaged(how), (1600, 900), (96, 256))
-
-
-def test_a_few_bytes_too_many_as_cheap_cameras_send_them_do_no_harm():
-    expected = decode_image(damaged("nothing"))
-    np.testing.assert_array_equal(decode_image(damaged("bytes")), expected)
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=300))
-def test_any_bytes_are_an_image_or_a_user_error(data):
-    png = b"\x89PNG\r\n\x1a\n" + data + b"IEND"
-    for encoded in (data, b"\xff\xd8" + data, b"\xff\xd8\xff\xc0" + data + b"\xff\xd9", png):
-        with contextlib.suppress(UserError):
-            decode_image(encoded)
 
 
 @pytest.mark.parametrize("distortion", [np.zeros(8), np.array([-0.2, 0.05, 0, 0, 0, 0, 0, 0])])
