@@ -269,7 +269,8 @@ def _webp_size(encoded: NDArray[np.uint8]) -> tuple[int, int]:
     """(width, height) of a WebP file: of its canvas, its lossless or its lossy image."""
     header = encoded[:30].tobytes()
     if header[12:16] == b"VP8X":
-        return tuple(1 + int.from_bytes(header[i : i + 3], "little") for i in (24, 27))
+        width, height = (int.from_bytes(header[at : at + 3], "little") for at in (24, 27))
+        return 1 + width, 1 + height
     if header[12:16] == b"VP8L":
         bits = int.from_bytes(header[21:25], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)

@@ -241,6 +241,27 @@ def test_sizes_that_do_not_fit_are_one_line(image, reason):
     assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
+ENCODINGS = [
+    *(f"{colors}{bits}" for colors in ("rgb", "bgr", "rgba", "bgra", "mono") for bits in (8, 16)),
+    *(f"bayer_{order}{bits}" for order in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)),
+    *("8UC1", "8UC3", "8UC4", *YUV),
+]
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.sampled_from([*ENCODINGS, "", "16UC1"]),
+    *[st.integers(0, 7)] * 2,
+    st.integers(0, 40),
+    st.sampled_from([1, 1.5, 3]),
+    st.booleans(),
+)
+def test_any_raw_image_is_decoded_or_refused(encoding, width, height, step, share, big_endian):
+    image = Raw(encoding, bytes(int(share * step * height)), step, width, height, big_endian)
+    with contextlib.suppress(UserError):
+        assert decode_raw(image).shape == (height, width, 3)
+
+
 # -- encoded images --------------------------------------------------------------------------------
 
 
@@ -270,6 +291,9 @@ def turned(kind, data, orientation):
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+@pytest.mark.skipif(
+    not hasattr(simplejpeg, "encode_jpeg_yuv_planes"), reason="simplejpeg before 1.8 has no YUV"
+)
 def test_jpeg_is_bt601_of_full_range():
     rgb = patches()
     yuv = yuv_from_rgb(rgb, limited=False)
