@@ -76,9 +76,12 @@ def decoded(image, detector):
     return decode_camera_image(data, (WIDTH, HEIGHT), detector.config.image_size)
 
 
-def raw(image):
-    message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
-    message.data.frombytes(image.tobytes())
+def raw(image, encoding="rgb8"):
+    """An image message; encoding: rgb8 or bgr16."""
+    samples = image if encoding == "rgb8" else image[..., ::-1].astype("<u2") * 256
+    step = samples.nbytes // HEIGHT
+    message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step)
+    message.data.frombytes(samples.tobytes())
     return message
 
 

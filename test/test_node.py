@@ -118,8 +118,8 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     _, online = robot.detect([jpeg(image) for image in images])
     assert len(online) == 50
     robot.diagnosis("CAM_FRONT_LEFT", "truncated")
-    robot.diagnosis("CAM_FRONT", "no JPEG or PNG")
-    robot.diagnosis("CAM_FRONT_RIGHT", "no JPEG or PNG")
+    robot.diagnosis("CAM_FRONT", "no JPEG, PNG or WebP")
+    robot.diagnosis("CAM_FRONT_RIGHT", "no JPEG, PNG or WebP")
     robot.diagnosis("CAM_BACK_LEFT", "calibration says")
     robot.diagnosis("CAM_BACK", "not finite")
 
@@ -163,6 +163,8 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
         assert robot.transition(Transition.TRANSITION_ACTIVATE)
         robot.wake([raw(image) for image in images])
         _, online = robot.detect([raw(image) for image in images])
+        assert_same(online, expected)
+        _, online = robot.detect([raw(images[0], "bgr16"), *(raw(image) for image in images[1:])])
         assert_same(online, expected)
         messages = [raw(image) for image in images]
         messages[0] = Image(encoding="rgb8")
