@@ -137,3 +137,28 @@ def project(points: ArrayLike, intrinsics: ArrayLike) -> tuple[Array, Array]:
     depth = points[..., 2]
     safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
     return homogeneous[..., :2] / safe[..., None], depth
+
+
+def camera_angles(ego_from_camera: ArrayLike) -> Array:
+    """Heading, pitch and roll (3,) in rad of a camera's optical frame, from its pose (4, 4).
+
+    heading: of the optical axis, counter-clockwise from +x. pitch: of the optical axis above the
+    horizontal. roll: how far the right side of the image hangs down.
+    """
+    rotation = np.asarray(ego_from_camera, dtype=np.float64)[:3, :3]
+    axis = rotation[:, 2]
+    heading = np.arctan2(axis[1], axis[0])
+    pitch = np.arcsin(np.clip(axis[2], -1.0, 1.0))
+    level = level_camera(heading, pitch, 0.0).T @ rotation  # a turn about the optical axis
+    return np.array([heading, pitch, np.arctan2(level[1, 0], level[0, 0])])
+
+
+def level_camera(heading: float, pitch: float, roll: float) -> Array:
+    """The rotation (3, 3) ego_from_camera of a camera with these `camera_angles`."""
+    cos_h, sin_h = np.cos(heading), np.sin(heading)
+    cos_p, sin_p, cos_r, sin_r = np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    # Columns: the camera's x (right), y (down) and z (optical axis)
+    level = np.array([[sin_h, 0.0, cos_h], [-cos_h, 0.0, sin_h], [0.0, -1.0, 0.0]])
+    tilt = np.array([[1.0, 0.0, 0.0], [0.0, cos_p, -sin_p], [0.0, sin_p, cos_p]])
+    turn = np.array([[cos_r, -sin_r, 0.0], [sin_r, cos_r, 0.0], [0.0, 0.0, 1.0]])
+    return level @ tilt @ turn

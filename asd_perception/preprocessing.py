@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a camera's image to the network's input: the one definition that training and node share.
 
-An image is undistorted if its camera needs it, cropped to the network's aspect ratio along its
-lower edge (the upper rows show sky), and resized by area averaging, so that a 1600x900 and a
+An image is cropped to the network's aspect ratio along its lower edge (the upper rows show sky)
+and resized by area averaging, so that a 1600x900 and a
 400x225 image of one scene give nearly the same input. Values stay uint8 RGB; the network
-normalises them itself.
+normalises them itself. Cameras that would look strange like that, and distorted images, go through
+`view.py`.
 
 A large JPEG image is decoded at a fraction of its size (`image_decoding`). Such a reduced image is
 good for a full one everywhere: the ratio of its size to its camera's says what it is
@@ -12,8 +13,6 @@ good for a full one everywhere: the ratio of its size to its camera's says what 
 """
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -73,25 +72,16 @@ def input_from_image(width: int, height: int, input_size: tuple[int, int]) -> Ar
     )
 
 
-def preprocess(
-    image: NDArray[np.uint8],
-    input_size: tuple[int, int],
-    intrinsics: Array | None = None,
-    distortion: Array | None = None,
-) -> NDArray[np.uint8]:
+def preprocess(image: NDArray[np.uint8], input_size: tuple[int, int]) -> NDArray[np.uint8]:
     """The network's input (rows, columns, 3) uint8 RGB from an image (height, width, 3) uint8 RGB.
 
     A view of B, G, R that shows them as R, G, B (`is_bgr`) is put in order when it is small.
-
-    intrinsics (3, 3) and distortion (8,) are needed only where the image is not rectified.
     Raises UserError for an image of another shape or type, or without pixels.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise UserError(f"image is {image.dtype} {image.shape}; expected uint8 (height, width, 3)")
     if bgr := is_bgr(image):
         image = image[..., ::-1]
-    if distortion is not None and np.any(distortion):
-        image = _undistort(image, np.asarray(intrinsics, float), np.asarray(distortion, float))
     height, width = image.shape[:2]
     top = height - crop_height(width, input_size)
     if top < 0:  # wider than the network's input: the missing sky is black
@@ -106,24 +96,6 @@ def preprocess(
 def is_bgr(image: NDArray[np.uint8]) -> bool:
     """Whether an RGB image (height, width, 3) is a view of memory that holds B, G, R."""
     return image.strides[2] < 0
-
-
-def _undistort(image: NDArray[np.uint8], intrinsics: Array, distortion: Array) -> NDArray[np.uint8]:
-    """What cv2.undistort gives, without working out anew for each image where its pixels go."""
-    size = (image.shape[1], image.shape[0])
-    maps = _undistortion_maps(intrinsics.tobytes(), distortion.tobytes(), size)
-    return cv2.remap(image, *maps, interpolation=cv2.INTER_LINEAR)
-
-
-@lru_cache(maxsize=16)  # a rig's cameras, and those of a calibration that has just changed
-def _undistortion_maps(
-    intrinsics: bytes, distortion: bytes, size: tuple[int, int]
-) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
-    matrix = np.frombuffer(intrinsics).reshape(3, 3)
-    maps = cv2.initUndistortRectifyMap(
-        matrix, np.frombuffer(distortion), None, matrix, size, cv2.CV_16SC2
-    )
-    return maps[0], maps[1]
 
 
 def crop_height(width: int, input_size: tuple[int, int]) -> int:

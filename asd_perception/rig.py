@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception import geometry
+from asd_perception.camera import CameraCalibration
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse, transform_points
 
@@ -31,6 +32,7 @@ class CameraRig:
         the reference time; ego motion between the two is folded in (`compensate`).
     image_sizes: (N, 2) width and height in pixels.
     distortion: (N, 8) OpenCV coefficients k1 k2 p1 p2 k3 k4 k5 k6, zero for rectified images.
+    equidistant: (N,) bool, fisheye lenses, with k1 k2 k3 k4 first in `distortion`; None: no camera.
 
     Raises UserError for arrays that disagree in shape or hold no calibration.
     """
@@ -40,6 +42,7 @@ class CameraRig:
     ego_from_camera: Array
     image_sizes: NDArray[np.int64]
     distortion: Array
+    equidistant: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.names)
@@ -62,6 +65,16 @@ class CameraRig:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def calibration(self, camera: int) -> CameraCalibration:
+        """One camera's calibration."""
+        width, height = self.image_sizes[camera]
+        return CameraCalibration(
+            self.intrinsics[camera],
+            (int(width), int(height)),
+            self.distortion[camera],
+            self.equidistant is not None and bool(self.equidistant[camera]),
+        )
 
     def project(self, points: Array, camera: int) -> tuple[Array, Array]:
         """Pixels (..., 2) and depths (...) of base_link points (..., 3) in one camera."""

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PositiveInt
 from pydantic_core import PydanticCustomError
 
 from asd_perception.bev_grid import BevGrid
+from asd_perception.camera import NUSCENES_CAMERAS, TrainedCamera
 from asd_perception.configuration import configuration, from_dict
 from asd_perception.errors import UserError
 
@@ -135,6 +136,8 @@ class StudentConfig:
     """Mean per RGB channel, on the 0-255 scale."""
     image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     """Standard deviation per RGB channel, on the 0-255 scale."""
+    trained_cameras: tuple[TrainedCamera, ...] = NUSCENES_CAMERAS
+    """The cameras that it is trained with; others are turned and zoomed into them (view.py)."""
     backbone: Annotated[BackboneConfig, BeforeValidator(as_backbone)] = field(
         default_factory=BackboneConfig
     )
@@ -155,6 +158,13 @@ class StudentConfig:
     """Channels of the centre head."""
     max_objects: Annotated[int, Field(ge=1, le=500)] = 200
     """Boxes decoded per frame; nuScenes' evaluator takes 500 at most."""
+
+    @property
+    def feature_size(self) -> tuple[int, int]:
+        """Rows and columns of an image's features."""
+        return self.image_size[0] // self.backbone.stride, self.image_size[
+            1
+        ] // self.backbone.stride
 
     def __post_init__(self) -> None:
         for side in self.image_size:

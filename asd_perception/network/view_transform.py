@@ -17,6 +17,9 @@ from asd_perception.network.config import DepthConfig, StudentConfig
 from asd_perception.network.layers import ConvNormReLU
 from asd_perception.ops.bev_pool import SplatPlan, bev_pool, drop_cell, plan_bev_pool
 
+NOWHERE = 1e4
+"""Metres below the camera, per metre of depth, of what no lens sees."""
+
 
 class Rays(NamedTuple):
     """The viewing rays of the feature pixels, in base_link.
@@ -42,15 +45,24 @@ class FrameGeometry(NamedTuple):
 
 
 def frame_geometry(
-    intrinsics: Tensor, ego_from_camera: Tensor, image_size: tuple[int, int], config: StudentConfig
+    intrinsics: Tensor,
+    ego_from_camera: Tensor,
+    image_size: tuple[int, int],
+    config: StudentConfig,
+    seen: Tensor | None = None,
 ) -> FrameGeometry:
     """The geometry of frames whose images are `image_size` (height, width) pixels.
 
-    intrinsics (B, N, 3, 3) of these images, ego_from_camera (B, N, 4, 4).
+    intrinsics (B, N, 3, 3) of these images, ego_from_camera (B, N, 4, 4). seen (B, N, h, w) bool:
+    feature pixels that a lens sees; None: all. The others look where no grid is, as an absent
+    camera does, and have no effect.
     """
     height, width = image_size
     stride, grid = config.backbone.stride, config.bev
     rays = camera_rays(intrinsics, ego_from_camera, (height // stride, width // stride), stride)
+    if seen is not None:
+        nowhere = torch.tensor([0.0, 0.0, -NOWHERE], device=rays.directions.device)
+        rays = rays._replace(directions=torch.where(seen[..., None], rays.directions, nowhere))
     cells = cells_of(frustum_points(rays, config.depth), grid)
     return FrameGeometry(
         rays,

@@ -292,15 +292,20 @@ class Pipeline:
 
     def _encode(self, msg: Image | CompressedImage, model: CameraModel) -> EncodedImage:
         """The encoded image, if it has the size that its calibration says."""
-        size = (model.width, model.height)
+        try:
+            mounting = self.calibration.mounting(model)
+        except UserError:  # it is used from when it comes
+            mounting = None
+        view = self.detector.view(model.calibration, mounting)
+        size = view.calibration.size
         with memory_checked("cpu"):
             if isinstance(msg, CompressedImage):
-                image = image_from_compressed(msg, size, self.detector.config.image_size)
+                image = image_from_compressed(msg, size, view.scaled_size)
             elif (msg.width, msg.height) == size:
                 image = image_from_msg(msg)
             else:
                 raise wrong_size((msg.width, msg.height), size)
-        return self.detector.encode(image, size, model.intrinsics, model.distortion)
+        return self.detector.encode(image, view)
 
     # -- frames, in any thread that holds the lock -----------------------------------------------
 

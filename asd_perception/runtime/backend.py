@@ -47,12 +47,17 @@ class Backend(Protocol[Features]):
         """`encode` for images of one frame that are there together; one frame at a time."""
 
     def detect(
-        self, encoded: Mapping[str, Features], intrinsics: Tensor, ego_from_camera: Tensor
+        self,
+        encoded: Mapping[str, Features],
+        intrinsics: Tensor,
+        ego_from_camera: Tensor,
+        seen: Tensor,
     ) -> FrameResult:
         """The objects of one frame, from its encoded images by camera; one frame at a time.
 
-        intrinsics (1, N, 3, 3) and ego_from_camera (1, N, 4, 4) of all CAMERAS, on the CPU; cameras
-        that are not in `encoded` must be placed where they see nothing (`rig.ABSENT_CAMERA`).
+        intrinsics (1, N, 3, 3), ego_from_camera (1, N, 4, 4) and seen (1, N, h, w) bool of all
+        CAMERAS, on the CPU, as `frame_geometry` takes them; cameras that are not in `encoded` must
+        be placed where they see nothing (`rig.ABSENT_CAMERA`).
         """
 
     def describe(self) -> dict[str, str]:

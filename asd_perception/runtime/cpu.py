@@ -44,7 +44,7 @@ class CpuBackend:
             load_parts(self.student, model)
         # A graph encodes an image in one thread; PyTorch takes all of them for each.
         self.parallel_images = 1 if self._without_graphs else torch.get_num_threads()
-        self._known: tuple[Tensor, Tensor, FrameGeometry] | None = None
+        self._known: tuple[tuple[Tensor, ...], FrameGeometry] | None = None
 
     def describe(self) -> dict[str, str]:
         pytorch = f"PyTorch {torch.__version__}"
@@ -74,34 +74,47 @@ class CpuBackend:
 
     @torch.inference_mode()
     def detect(
-        self, encoded: Mapping[str, Tensor], intrinsics: Tensor, ego_from_camera: Tensor
+        self,
+        encoded: Mapping[str, Tensor],
+        intrinsics: Tensor,
+        ego_from_camera: Tensor,
+        seen: Tensor,
     ) -> FrameResult:
         absent = torch.zeros_like(next(iter(encoded.values())))
         features = torch.stack([encoded.get(name, absent) for name in CAMERAS])[None]
-        output = self.forward_bev(features, intrinsics, ego_from_camera)
+        output = self.forward_bev(features, intrinsics, ego_from_camera, seen)
         config = self.student.config
         decoded = decode(output.head, config.bev, config.max_objects)
         return FrameResult(decoded, output.simulated_points)
 
     @torch.inference_mode()
     def forward_bev(
-        self, features: Tensor, intrinsics: Tensor, ego_from_camera: Tensor
+        self,
+        features: Tensor,
+        intrinsics: Tensor,
+        ego_from_camera: Tensor,
+        seen: Tensor | None = None,
     ) -> StudentOutput:
-        """Detect in one frame of encoded images; the rest as `Student.forward`."""
-        return self.student.forward_bev(features, self.geometry(intrinsics, ego_from_camera))
+        """Detect in one frame of encoded images, whose geometry is as for `frame_geometry`."""
+        geometry = self.geometry(intrinsics, ego_from_camera, seen)
+        return self.student.forward_bev(features, geometry)
 
     @torch.inference_mode()
-    def geometry(self, intrinsics: Tensor, ego_from_camera: Tensor) -> FrameGeometry:
+    def geometry(
+        self, intrinsics: Tensor, ego_from_camera: Tensor, seen: Tensor | None = None
+    ) -> FrameGeometry:
         """The geometry of these cameras: the last call's if that had the same ones."""
+        config = self.student.config
+        if seen is None:
+            seen = intrinsics.new_ones(*intrinsics.shape[:2], *config.feature_size).bool()
+        cameras = intrinsics, ego_from_camera, seen
         if self._known is not None:
-            known_intrinsics, known_poses, geometry = self._known
-            if torch.equal(intrinsics, known_intrinsics) and torch.equal(
-                ego_from_camera, known_poses
-            ):
+            known, geometry = self._known
+            if all(map(torch.equal, cameras, known)):
                 return geometry
         # Copies, since the geometry looks into them, and the caller may write into its own.
-        intrinsics, ego_from_camera = intrinsics.clone(), ego_from_camera.clone()
-        config = self.student.config
-        geometry = frame_geometry(intrinsics, ego_from_camera, config.image_size, config)
-        self._known = intrinsics, ego_from_camera, geometry
+        intrinsics, ego_from_camera, seen = (tensor.clone() for tensor in cameras)
+        size = config.image_size
+        geometry = frame_geometry(intrinsics, ego_from_camera, size, config, seen)
+        self._known = (intrinsics, ego_from_camera, seen), geometry
         return geometry

@@ -141,6 +141,8 @@ class CudaBackend:
         with torch.inference_mode():
             self._matrices = torch.eye(3, device=device).repeat(1, len(CAMERAS), 1, 1)
             self._poses = torch.eye(4, device=device).repeat(1, len(CAMERAS), 1, 1)
+            size = (1, len(CAMERAS), *config.feature_size)
+            self._seen = torch.ones(size, dtype=torch.bool, device=device)
         torch.cuda.synchronize(device)  # all this was made on another stream
         with torch.cuda.device(device):
             features_of, objects_of = compiled(self._image_features), compiled(self._objects)
@@ -156,7 +158,7 @@ class CudaBackend:
             )
         self._next_stream = itertools.cycle(self.streams)
         self._features_of = features_of
-        self._seen: tuple[Tensor, Tensor] | None = None  # matrices of the geometry that stands
+        self._known: tuple[Tensor, ...] | None = None  # what the present geometry is of
 
     # What is recorded
 
@@ -165,7 +167,8 @@ class CudaBackend:
             return self.student.image_encoder.features(pixels)
 
     def _frame_geometry(self) -> FrameGeometry:
-        return frame_geometry(self._matrices, self._poses, self.config.image_size, self.config)
+        config = self.config
+        return frame_geometry(self._matrices, self._poses, config.image_size, config, self._seen)
 
     def _objects(self, features: Tensor, geometry: FrameGeometry) -> tuple[Decoded, Tensor | None]:
         with half_precision():
@@ -235,18 +238,22 @@ class CudaBackend:
 
     @torch.inference_mode()
     def detect(
-        self, encoded: Mapping[str, GpuFeatures], intrinsics: Tensor, ego_from_camera: Tensor
+        self,
+        encoded: Mapping[str, GpuFeatures],
+        intrinsics: Tensor,
+        ego_from_camera: Tensor,
+        seen: Tensor,
     ) -> FrameResult:
         with torch.cuda.stream(self._detecting):
-            if self._seen is None or not (
-                torch.equal(intrinsics, self._seen[0])
-                and torch.equal(ego_from_camera, self._seen[1])
-            ):
-                self._seen = None  # until the new geometry stands, whatever fails from here on
-                self._matrices.copy_(intrinsics.pin_memory(), non_blocking=True)
-                self._poses.copy_(ego_from_camera.pin_memory(), non_blocking=True)
+            cameras = intrinsics, ego_from_camera, seen
+            if self._known is None or not all(map(torch.equal, cameras, self._known)):
+                self._known = None  # until the new geometry stands, whatever fails from here on
+                for buffer, tensor in zip(
+                    (self._matrices, self._poses, self._seen), cameras, strict=True
+                ):
+                    buffer.copy_(tensor.pin_memory(), non_blocking=True)
                 self._geometry.replay()
-                self._seen = intrinsics.clone(), ego_from_camera.clone()
+                self._known = tuple(tensor.clone() for tensor in cameras)
             for i, name in enumerate(CAMERAS):
                 if name in encoded:
                     self._detecting.wait_event(encoded[name].ready)

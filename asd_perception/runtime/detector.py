@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asd_perception.camera import CameraCalibration
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.geometry import Array
@@ -25,9 +26,6 @@ from asd_perception.network.center_head import Decoded
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 from asd_perception.preprocessing import (
-    image_from_camera,
-    input_from_image,
-    preprocess,
     reduction_of,
 )
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
@@ -35,16 +33,21 @@ from asd_perception.runtime.backend import Backend, Features
 from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.cuda import CudaBackend
 from asd_perception.runtime.detections import Detections
+from asd_perception.view import View, view_of
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class EncodedImage(Generic[Features]):
-    """One camera's image, encoded. intrinsics: (3, 3) of the network's input."""
+    """One camera's image, encoded.
+
+    intrinsics: (3, 3) of the network's input. view: how the image became that.
+    """
 
     features: Features
     intrinsics: Array
+    view: View
 
 
 class Detector:
@@ -92,10 +95,10 @@ class Detector:
         real frame is no slower than the rest."""
         height, width = self.config.image_size
         black = np.zeros((height, width, 3), np.uint8)
-        seen = {
-            name: self.encode(black, (width, height), np.eye(3), np.zeros(8)) for name in CAMERAS
-        }
-        self.detect_encoded(seen, dict.fromkeys(CAMERAS, np.eye(4)), 0.0)
+        camera = CameraCalibration(np.eye(3), (width, height), np.zeros(8))
+        view = self.view(camera, None)
+        encoded = {name: self.encode(black, view) for name in CAMERAS}
+        self.detect_encoded(encoded, dict.fromkeys(CAMERAS, np.eye(4)), 0.0)
 
     def detect(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig, score_threshold: float = 0.05
@@ -111,52 +114,44 @@ class Detector:
         Raises UserError for a camera of another name, or an image that disagrees with the rig, and
         OutOfMemoryError.
         """
+        views = self.views(rig)
         with memory_checked(self.device):
-            prepared = _by_camera(self._prepare, images, rig, self.backend.parallel_images)
-            features = self.backend.encode_frame([image for image, _ in prepared])
+            prepared = _by_camera(self._prepare, images, views, rig, self.backend.parallel_images)
+            features = self.backend.encode_frame(prepared)
         encoded = {
-            name: EncodedImage(of_image, of_input)
-            for name, of_image, (_, of_input) in zip(rig.names, features, prepared, strict=True)
+            name: self._encoded(of_image, image, view)
+            for name, of_image, image, view in zip(rig.names, features, images, views, strict=True)
         }
         return self.detect_encoded(encoded, _poses(rig), score_threshold)
 
-    def encode(
-        self,
-        image: NDArray[np.uint8],
-        image_size: tuple[int, int],
-        intrinsics: Array,
-        distortion: Array,
-    ) -> EncodedImage:
+    def view(self, calibration: CameraCalibration, ego_from_camera: Array | None) -> View:
+        """How a camera's images become the network's input; see `view_of`."""
+        config = self.config
+        return view_of(calibration, ego_from_camera, config.trained_cameras, config.image_size)
+
+    def views(self, rig: CameraRig) -> list[View]:
+        """`view` of each of a rig's cameras."""
+        return [self.view(rig.calibration(i), pose) for i, pose in enumerate(rig.ego_from_camera)]
+
+    def encode(self, image: NDArray[np.uint8], view: View) -> EncodedImage:
         """One camera's part of the work, as soon as its image is there; any thread may call it.
 
-        image (height, width, 3) uint8 RGB, in full or reduced (asd_perception.preprocessing);
-        image_size (width, height), intrinsics (3, 3) and distortion (8,) of the camera.
-        Raises UserError for an image of another size, and OutOfMemoryError.
+        image (height, width, 3) uint8 RGB, in full or reduced (asd_perception.preprocessing).
+        Raises UserError for an image of another size than the view's camera, and OutOfMemoryError.
         """
         with memory_checked(self.device):
-            image, of_input = self._prepare(image, image_size, intrinsics, distortion)
-            return EncodedImage(self.backend.encode(image), of_input)
+            prepared = self._prepare(image, view)
+            return self._encoded(self.backend.encode(prepared), image, view)
 
-    def _prepare(
-        self,
-        image: NDArray[np.uint8],
-        image_size: tuple[int, int],
-        intrinsics: Array,
-        distortion: Array,
-    ) -> tuple[NDArray[np.uint8], Array]:
-        """An image as the network's `encode` takes it, and the intrinsics of its input."""
-        of_image, of_input = self._intrinsics(image, image_size, intrinsics)
-        if np.any(distortion) or not self.backend.accepts_raw(image):
-            image = preprocess(image, self.config.image_size, of_image, distortion)
-        return image, of_input
+    def _prepare(self, image: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
+        """An image as the backend's `encode` takes it."""
+        reduction_of(image, view.calibration.size)  # raises UserError
+        if view.is_plain and self.backend.accepts_raw(image):
+            return image
+        return view.apply(image)
 
-    def _intrinsics(
-        self, image: NDArray[np.uint8], image_size: tuple[int, int], intrinsics: Array
-    ) -> tuple[Array, Array]:
-        """The intrinsics of an image, which may be a reduced one, and of the network's input."""
-        of_image = image_from_camera(reduction_of(image, image_size)) @ intrinsics
-        height, width = image.shape[:2]
-        return of_image, input_from_image(width, height, self.config.image_size) @ of_image
+    def _encoded(self, features: Any, image: NDArray[np.uint8], view: View) -> EncodedImage:
+        return EncodedImage(features, view.intrinsics_for(image), view)
 
     def detect_encoded(
         self,
@@ -165,25 +160,25 @@ class Detector:
         score_threshold: float,
     ) -> Detections:
         """`detect` for images that are encoded already; by camera, as are their poses (4, 4)."""
-        intrinsics = {name: image.intrinsics for name, image in encoded.items()}
+        cameras = self._cameras(encoded, ego_from_camera)
         with memory_checked(self.device):
             found = self.backend.detect(
-                {name: image.features for name, image in encoded.items()},
-                *_calibration(intrinsics, ego_from_camera),
+                {name: image.features for name, image in encoded.items()}, *cameras
             )
         detections = detections_of(found.objects, 0, score_threshold)
         if found.points is None:  # a camera-only student has none
             return detections
-        there = torch.tensor([name in encoded for name in CAMERAS])
-        points = found.points[0].unflatten(0, (len(CAMERAS), -1))[there]
-        return dataclasses.replace(detections, simulated_points=points.flatten(0, 1).numpy())
+        there = torch.tensor([name in encoded for name in CAMERAS])[:, None]
+        points = found.points[0].unflatten(0, (len(CAMERAS), -1))  # (N, h * w, 4)
+        points = points[there & cameras[2][0].flatten(1)]
+        return dataclasses.replace(detections, simulated_points=points.numpy())
 
     def inputs(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the student's `forward` takes for `detect`'s frame, on the CPU."""
-        size = self.config.image_size
+        """What the student's `forward` takes for `detect`'s frame, on the CPU.
 
+<<<<<<< HEAD
         def prepare(
             image: NDArray[np.uint8],
             image_size: tuple[int, int],
@@ -197,8 +192,48 @@ class Detector:
         intrinsics = {name: of_input for name, (_, of_input) in found.items()}
         pixels = torch.zeros(1, len(CAMERAS), 3, *size, dtype=torch.uint8)
         for name, (image, _) in found.items():
+=======
+        It knows of no pixels that a lens does not see: those are black.
+        """
+        views = self.views(rig)
+        prepared = _by_camera(lambda image, view: view.apply(image), images, views, rig)
+        pixels = torch.zeros(1, len(CAMERAS), 3, *self.config.image_size, dtype=torch.uint8)
+        encoded = {}
+        for name, image, given, view in zip(rig.names, prepared, images, views, strict=True):
             pixels[0, CAMERAS.index(name)] = torch.from_numpy(image).permute(2, 0, 1)
-        return pixels, *_calibration(intrinsics, _poses(rig))
+            encoded[name] = self._encoded(None, given, view)
+        intrinsics, poses, _ = self._cameras(encoded, _poses(rig))
+        return pixels, intrinsics, poses
+
+    def _cameras(
+        self, encoded: Mapping[str, EncodedImage], ego_from_camera: Mapping[str, Array]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """One frame's intrinsics (1, N, 3, 3), poses (1, N, 4, 4) and seen (1, N, h, w).
+
+        Of all CAMERAS; one that is not in `encoded` is placed where it sees nothing.
+        """
+        unknown = [name for name in encoded if name not in CAMERAS]
+        if unknown or not encoded:
+            raise UserError(
+                f"the rig's camera {unknown[0]} is none of {', '.join(CAMERAS)}"
+                if unknown
+                else "a frame needs an image of one camera at least"
+            )
+        some = next(iter(encoded.values())).intrinsics
+        matrices, poses, seen = [], [], []
+        for name in CAMERAS:
+            matrix, pose, mask = some, ABSENT_CAMERA, None
+            if (image := encoded.get(name)) is not None:
+                matrix, pose = image.intrinsics, image.view.pose(ego_from_camera[name])
+                mask = image.view.seen_features(self.config.backbone.stride)
+            matrices.append(matrix)
+            poses.append(pose)
+            seen.append(np.ones(self.config.feature_size, bool) if mask is None else mask)
+        return (
+            torch.from_numpy(np.stack(matrices)).float()[None],
+            torch.from_numpy(np.stack(poses)).float()[None],
+            torch.from_numpy(np.stack(seen))[None],
+        )
 
 
 def _backend(student: Student, device: torch.device, model: Path | None) -> Backend[Any]:
@@ -207,19 +242,19 @@ def _backend(student: Student, device: torch.device, model: Path | None) -> Back
 
 
 def _by_camera(
-    work: Callable[[NDArray[np.uint8], tuple[int, int], Array, Array], T],
+    work: Callable[[NDArray[np.uint8], View], T],
     images: Sequence[NDArray[np.uint8]],
+    views: Sequence[View],
     rig: CameraRig,
     at_once: int = 1,
 ) -> list[T]:
-    """What `work` makes of each camera's image and calibration; so many of them at once."""
+    """What `work` makes of each camera's image in its view; so many of them at once."""
     if len(images) != len(rig):
         raise UserError(f"{len(images)} images for a rig of {len(rig)} cameras")
 
     def one(i: int) -> T:
-        size = int(rig.image_sizes[i, 0]), int(rig.image_sizes[i, 1])
         try:
-            return work(images[i], size, rig.intrinsics[i], rig.distortion[i])
+            return work(images[i], views[i])
         except UserError as error:
             raise UserError(f"{rig.names[i]}: {error}") from error
 
@@ -227,26 +262,6 @@ def _by_camera(
         return [one(i) for i in range(len(rig))]
     with ThreadPoolExecutor(at_once) as threads:
         return list(threads.map(one, range(len(rig))))
-
-
-def _calibration(
-    intrinsics: Mapping[str, Array], ego_from_camera: Mapping[str, Array]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One frame's intrinsics (1, N, 3, 3) and poses (1, N, 4, 4) of all CAMERAS.
-
-    One that is not in `intrinsics` is placed where it sees nothing.
-    """
-    unknown = [name for name in intrinsics if name not in CAMERAS]
-    if unknown or not intrinsics:
-        raise UserError(
-            f"the rig's camera {unknown[0]} is none of {', '.join(CAMERAS)}"
-            if unknown
-            else "a frame needs an image of one camera at least"
-        )
-    some = next(iter(intrinsics.values()))
-    matrices = np.stack([intrinsics.get(name, some) for name in CAMERAS])
-    poses = np.stack([ego_from_camera.get(name, ABSENT_CAMERA) for name in CAMERAS])
-    return torch.from_numpy(matrices).float()[None], torch.from_numpy(poses).float()[None]
 
 
 def _poses(rig: CameraRig) -> dict[str, Array]:

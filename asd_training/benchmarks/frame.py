@@ -113,6 +113,7 @@ def stages(
             return cv2.cvtColor(cv2.imdecode(jpegs[camera], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         return decode_camera_image(jpegs[camera], (WIDTH, HEIGHT), detector.config.image_size)
 
+    views = detector.views(rig)
     raw, images = images, [decoded(camera) for camera in range(len(jpegs))]
     inputs = detector.inputs(images, rig)
     pixels, intrinsics, poses = (tensor.to(detector.device) for tensor in inputs)
@@ -149,8 +150,7 @@ def stages(
 
     def encoded(camera: int) -> EncodedImage:
         """What one of the node's intake threads does when an image has come."""
-        calibration = rig.intrinsics[camera], rig.distortion[camera]
-        return detector.encode(decoded(camera), (WIDTH, HEIGHT), *calibration)
+        return detector.encode(decoded(camera), views[camera])
 
     by_camera = {name: encoded(i) for i, name in enumerate(rig.names)}
     mountings = dict(zip(rig.names, rig.ego_from_camera, strict=True))
@@ -240,8 +240,8 @@ def one_by_one_from_raw(
 ) -> Detections:
     """`Detector.detect` as a node does it, one image after the other."""
     encoded = {
-        name: detector.encode(images[i], (WIDTH, HEIGHT), rig.intrinsics[i], rig.distortion[i])
-        for i, name in enumerate(rig.names)
+        name: detector.encode(image, view)
+        for name, image, view in zip(rig.names, images, detector.views(rig), strict=True)
     }
     poses = dict(zip(rig.names, rig.ego_from_camera, strict=True))
     return detector.detect_encoded(encoded, poses, 0.0)

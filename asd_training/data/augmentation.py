@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from asd_perception.camera import TrainedCamera
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
     Array,
@@ -38,12 +39,11 @@ from asd_perception.geometry import (
     wrap_angle,
 )
 from asd_perception.preprocessing import (
-    image_from_camera,
     input_from_image,
-    preprocess,
     reduction_of,
 )
 from asd_perception.rig import ABSENT_CAMERA, CameraRig
+from asd_perception.view import View, view_of
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.nuscenes import Annotations
 
@@ -123,6 +123,7 @@ def apply(
     objects: Annotations,
     points: Array,
     input_size: tuple[int, int],
+    trained_cameras: tuple[TrainedCamera, ...],
     sees_lidar: bool = False,
 ) -> NetworkFrame:
     """The network's input from a keyframe's rectified images, augmented.
@@ -136,28 +137,25 @@ def apply(
     """
     flips = augmentation.image_flips ^ augmentation.bev_flip
     pixels = np.empty((len(images), *input_size, 3), np.uint8)
-    pixel_maps = np.empty((len(images), 3, 3))
+    matrices = np.empty((len(images), 3, 3))
+    poses = rig.ego_from_camera.copy()
     for i, image in enumerate(images):
+        view = view_of(rig.calibration(i), rig.ego_from_camera[i], trained_cameras, input_size)
         try:
-            from_camera = image_from_camera(reduction_of(image, rig.image_sizes[i]))
+            result, of_input = _warped(view, image, augmentation.image_warps[i])
         except UserError as error:
             raise UserError(f"{rig.names[i]}: {error}") from error
-        height, width = image.shape[:2]
-        warp = augmentation.image_warps[i]
-        to_input = warp @ input_from_image(width, height, input_size)
-        plain = np.array_equal(warp, np.eye(3))
-        result = preprocess(image, input_size) if plain else warp_image(image, to_input, input_size)
-        to_input = to_input @ from_camera
+        poses[i] = view.pose(rig.ego_from_camera[i])
         if flips[i]:
             result = result[:, ::-1]
-            to_input = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]]) @ to_input
-        pixels[i], pixel_maps[i] = result, to_input
+            of_input = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]]) @ of_input
+        pixels[i], matrices[i] = result, of_input
 
-    intrinsics, turns = pinhole_and_turn(pixel_maps @ rig.intrinsics)
+    intrinsics, turns = pinhole_and_turn(matrices)
     mirror = np.diag([1.0, -1.0 if augmentation.bev_flip else 1.0, 1.0, 1.0])
     half = augmentation.bev_angle / 2
     orthogonal = transform_from([np.cos(half), 0, 0, np.sin(half)], [0, 0, 0]) @ mirror
-    ego_from_camera = orthogonal @ rig.ego_from_camera @ inverse(turns)
+    ego_from_camera = orthogonal @ poses @ inverse(turns)
     ego_from_camera[:, :3, 3] *= augmentation.bev_scale
     similarity = orthogonal @ np.diag([*[augmentation.bev_scale] * 3, 1.0])
 
@@ -175,6 +173,22 @@ def apply(
         objects,
         transform_points(similarity, points),
     )
+
+
+def _warped(view: View, image: NDArray[np.uint8], warp: Array) -> tuple[NDArray[np.uint8], Array]:
+    """An image as the network's input, and the matrix (3, 3) of its camera there.
+
+    warp (3, 3): of the input's pixels.
+    """
+    intrinsics = warp @ view.intrinsics_for(image)
+    if np.array_equal(warp, np.eye(3)):
+        return view.apply(image), intrinsics
+    if not view.is_plain:
+        return warp_image(view.apply(image), warp, view.input_size), intrinsics
+    reduction_of(image, view.calibration.size)  # raises UserError
+    height, width = image.shape[:2]
+    to_input = warp @ input_from_image(width, height, view.input_size)
+    return warp_image(image, to_input, view.input_size), intrinsics
 
 
 def warp_image(

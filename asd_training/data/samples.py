@@ -130,6 +130,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
             self.index.objects(keyframe),
             points[:, :3].astype(np.float64),
             size,
+            self.config.trained_cameras,
             contents.network_sees_lidar,
         )
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from asd_perception.camera import CameraCalibration
 from asd_perception.errors import UserError
-from asd_perception.geometry import Array
 from asd_perception.image_decoding import (
     check_encoded,
     check_raw,
@@ -54,13 +54,10 @@ def image_from_compressed(
 
 @dataclass(frozen=True)
 class CameraModel:
-    """One camera's calibration: its optical frame, K (3, 3), D (8,), and image size in pixels."""
+    """One camera's calibration and its optical frame."""
 
     frame_id: str
-    intrinsics: Array
-    distortion: Array
-    width: int
-    height: int
+    calibration: CameraCalibration
 
 
 def camera_model_from_msg(msg: CameraInfo) -> CameraModel:
@@ -108,4 +105,5 @@ def camera_model_from_msg(msg: CameraInfo) -> CameraModel:
     frame_id = msg.header.frame_id.lstrip("/")
     if not frame_id:
         raise UserError("camera_info has no frame_id; set it to the camera's optical frame")
-    return CameraModel(frame_id, intrinsics, distortion, int(msg.width), int(msg.height))
+    size = int(msg.width), int(msg.height)
+    return CameraModel(frame_id, CameraCalibration(intrinsics, size, distortion))

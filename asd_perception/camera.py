@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera's calibration, and the cameras that a network was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from asd_perception.configuration import configuration
+from asd_perception.geometry import Array
+
+
+@dataclass(frozen=True, eq=False)
+class CameraCalibration:
+    """A camera as ROS and OpenCV describe it. Equal ones compare equal, and have one hash.
+
+    matrix (3, 3): pinhole matrix in pixels, pixel centres at integers. size: (width, height).
+    distortion (8,): OpenCV's k1 k2 p1 p2 k3 k4 k5 k6, zeros for a rectified image. equidistant: a
+    fisheye lens instead, whose k1 k2 k3 k4 (OpenCV's fisheye model) come first in `distortion`.
+    """
+
+    matrix: Array
+    size: tuple[int, int]
+    distortion: Array
+    equidistant: bool = False
+
+    @property
+    def is_distorted(self) -> bool:
+        """Whether straight lines are not straight in its images."""
+        return self.equidistant or bool(np.any(self.distortion))
+
+    def _key(self) -> tuple[bytes, tuple[int, int], bytes, bool]:
+        return self.matrix.tobytes(), self.size, self.distortion.tobytes(), self.equidistant
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CameraCalibration) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+@configuration
+class TrainedCamera:
+    """A camera that a network was trained with: how it was mounted, and how its input shows it."""
+
+    heading: float
+    """Of the optical axis, in degrees from straight ahead, to the left."""
+    pitch: float
+    """Of the optical axis above the horizontal, in degrees."""
+    roll: float
+    """How far its right side hangs down, in degrees."""
+    focal: Annotated[float, Field(gt=0)]
+    """Focal length, in widths of the image."""
+    centre: float
+    """Principal point from the left edge, in widths of the image."""
+    above_edge: float
+    """Principal point above the lower edge, in widths of the image."""
+
+    def intrinsics(self, input_size: tuple[int, int]) -> Array:
+        """The pinhole matrix (3, 3) of the network's input (rows, columns)."""
+        rows, columns = input_size
+        focal = self.focal * columns
+        centre = self.centre * columns - 0.5, rows - 0.5 - self.above_edge * columns
+        return np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]])
+
+
+NUSCENES_CAMERAS = (
+    TrainedCamera(55.2, 0.14, 0.12, 0.7954, 0.5169, 0.2623),  # CAM_FRONT_LEFT
+    TrainedCamera(0.3, -0.32, -0.05, 0.7915, 0.5105, 0.2550),  # CAM_FRONT
+    TrainedCamera(-56.4, -0.78, 0.52, 0.7880, 0.5053, 0.2526),  # CAM_FRONT_RIGHT
+    TrainedCamera(108.6, -0.92, -0.22, 0.7855, 0.4954, 0.2542),  # CAM_BACK_LEFT
+    TrainedCamera(179.9, 0.96, 0.23, 0.5058, 0.5186, 0.2611),  # CAM_BACK
+    TrainedCamera(-110.8, -0.93, 0.62, 0.7872, 0.5048, 0.2489),  # CAM_BACK_RIGHT
+)
+"""Those of one nuScenes keyframe, which the synthetic scenes have, too."""

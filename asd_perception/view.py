@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From any camera to one that the network was trained with, by one resampling per image.
+
+A network knows the cameras of its training: their focal lengths, their tilt, and where the horizon
+lies in its input. Scaled to the network's width and cropped along its lower edge (`preprocess`), an
+image of such a camera is what the network knows. Any other camera is turned and zoomed into the
+trained camera that is most like it (`most_alike`), by heading and focal length:
+
+- a lens with a wider view is narrowed to the middle of it, one with a narrower view fills only the
+  middle of the input;
+- principal point, pitch and roll become the trained camera's; the heading stays.
+
+Undistortion, turn, zoom and crop are one look-up table per camera. Pixels of the input that the
+lens does not see continue the image's edge and are marked (`View.seen`): they take no part in what
+is found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from asd_perception.camera import CameraCalibration, TrainedCamera
+from asd_perception.geometry import Array, camera_angles, level_camera, wrap_angle
+from asd_perception.preprocessing import (
+    image_from_camera,
+    input_from_image,
+    is_bgr,
+    preprocess,
+    reduction_of,
+)
+
+ANGLE_STEP = 0.005
+"""Radians to which a mounting is rounded: one that trembles keeps its look-up table."""
+
+FOCAL_WEIGHT = 3.0
+"""What a focal length e times as long counts in `most_alike`, where a radian of heading counts 1."""
+
+SAME_FOCAL = 0.03  # relative; cameras that differ by less than these are one and the same
+SAME_CENTRE = 0.05  # of the principal point from left to right, in widths of the input
+SAME_HORIZON = 0.04  # of the horizon from top to bottom, in heights of the input
+SAME_ANGLE = np.deg2rad(3.0)  # of pitch and roll
+
+Maps = tuple[NDArray[np.int16], NDArray[np.uint16]]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """How one camera's images become the network's input.
+
+    intrinsics (3, 3): of the input. view_from_camera (3, 3): rotation from the camera's optical
+    frame to that of the input. is_plain: whether `preprocess` does it alone. seen (rows, columns)
+    bool: which pixels of the input the lens sees; None: all of them.
+    """
+
+    calibration: CameraCalibration
+    input_size: tuple[int, int]
+    intrinsics: Array
+    view_from_camera: Array
+    is_plain: bool
+    seen: NDArray[np.bool_] | None
+
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The input (rows, columns, 3) uint8 RGB from an image (height, width, 3) uint8 RGB.
+
+        The image may be a reduced one. Raises UserError for one of another size or type.
+        """
+        reduction = reduction_of(image, self.calibration.size)
+        if self.is_plain:
+            return preprocess(image, self.input_size)
+        if bgr := is_bgr(image):
+            image = image[..., ::-1]
+        block = max(1, int(1 / (self._scale * reduction)))
+        height, width = image.shape[:2]
+        columns, rows = max(1, width // block), max(1, height // block)
+        if block > 1:  # averages over whole pixels: the look-up alone would leave some out
+            image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        maps = _look_up_table(self, reduction, (width, height), (columns, rows))
+        # The image's edge goes on outside of it: a black border would be an edge that is not there.
+        pixels = cv2.remap(
+            np.ascontiguousarray(image),
+            *maps,
+            interpolation=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if bgr else pixels
+
+    def intrinsics_for(self, image: NDArray[np.uint8]) -> Array:
+        """The intrinsics (3, 3) of the input made of this image.
+
+        A reduced image's sides are rounded up, so that a plain crop of it is not quite that of the
+        full one.
+        """
+        if not self.is_plain:
+            return self.intrinsics
+        height, width = image.shape[:2]
+        of_image = image_from_camera(reduction_of(image, self.calibration.size))
+        return input_from_image(width, height, self.input_size) @ of_image @ self.calibration.matrix
+
+    def pose(self, target_from_camera: Array) -> Array:
+        """The pose (4, 4) of the input's camera, where that of the camera is given."""
+        result = target_from_camera.copy()
+        result[:3, :3] = target_from_camera[:3, :3] @ self.view_from_camera.T
+        return result
+
+    def seen_features(self, stride: int) -> NDArray[np.bool_] | None:
+        """Which feature pixels (h, w), of stride x stride pixels, the lens sees at least half of."""
+        if self.seen is None:
+            return None
+        rows, columns = self.input_size
+        blocks = self.seen.reshape(rows // stride, stride, columns // stride, stride)
+        return blocks.mean(axis=(1, 3)) >= 0.5
+
+    @property
+    def scaled_size(self) -> tuple[int, int]:
+        """(rows, columns) of the whole image at the input's scale: how fine to decode it."""
+        width, height = self.calibration.size
+        return round(self._scale * height), round(self._scale * width)
+
+    @property
+    def _scale(self) -> float:
+        return self.intrinsics[0, 0] / self.calibration.matrix[0, 0]
+
+
+def view_of(
+    calibration: CameraCalibration,
+    ego_from_camera: Array | None,
+    trained: tuple[TrainedCamera, ...],
+    input_size: tuple[int, int],
+) -> View:
+    """The view of a camera; the same object for as long as calibration and mounting stay.
+
+    ego_from_camera (4, 4): the mounting; None: not known, the image is then only undistorted.
+    input_size: (rows, columns).
+    """
+    angles = None
+    if ego_from_camera is not None:
+        heading, pitch, roll = np.round(camera_angles(ego_from_camera) / ANGLE_STEP) * ANGLE_STEP
+        angles = float(heading), float(pitch), float(roll)
+    return _view_of(calibration, angles, trained, input_size)
+
+
+@lru_cache(maxsize=64)
+def _view_of(
+    calibration: CameraCalibration,
+    angles: tuple[float, float, float] | None,
+    trained: tuple[TrainedCamera, ...],
+    input_size: tuple[int, int],
+) -> View:
+    intrinsics = input_from_image(*calibration.size, input_size) @ calibration.matrix
+    view_from_camera = np.eye(3)
+    is_plain = not calibration.is_distorted
+    if angles is not None:
+        heading, pitch, roll = angles
+        focal = intrinsics[0, 0] / input_size[1]
+        camera = most_alike(trained, heading, focal)
+        if not _is_like(camera, intrinsics, pitch, roll, input_size):
+            intrinsics = camera.intrinsics(input_size)
+            target = level_camera(heading, np.deg2rad(camera.pitch), np.deg2rad(camera.roll))
+            view_from_camera = target.T @ level_camera(heading, pitch, roll)
+            is_plain = False
+    seen = None
+    if not is_plain:
+        of_camera = calibration.matrix
+        u, v = _source_pixels(calibration, of_camera, view_from_camera, intrinsics, input_size)
+        width, height = calibration.size
+        seen = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
+    return View(calibration, input_size, intrinsics, view_from_camera, is_plain, seen)
+
+
+def most_alike(trained: tuple[TrainedCamera, ...], heading: float, focal: float) -> TrainedCamera:
+    """The trained camera that looks most nearly the same way with about the same focal length.
+
+    heading in rad, focal in widths of the input.
+    """
+
+    def difference(camera: TrainedCamera) -> float:
+        turn = abs(float(wrap_angle(heading - np.deg2rad(camera.heading))))
+        return turn + FOCAL_WEIGHT * abs(float(np.log(focal / camera.focal)))
+
+    return min(trained, key=difference)
+
+
+def _is_like(
+    camera: TrainedCamera,
+    intrinsics: Array,
+    pitch: float,
+    roll: float,
+    input_size: tuple[int, int],
+) -> bool:
+    """Whether a camera, as its plain input shows it, differs from a trained one by next to nothing.
+
+    intrinsics (3, 3): of the plain input. pitch, roll in rad.
+    """
+    rows, columns = input_size
+    known = camera.intrinsics(input_size)
+    known_pitch = np.deg2rad(camera.pitch)
+
+    def horizon(matrix: Array, angle: float) -> float:
+        return matrix[1, 2] + matrix[1, 1] * np.tan(angle)
+
+    return bool(
+        abs(intrinsics[0, 0] / known[0, 0] - 1) <= SAME_FOCAL
+        and abs(intrinsics[1, 1] / known[1, 1] - 1) <= SAME_FOCAL
+        and abs(intrinsics[0, 2] - known[0, 2]) <= SAME_CENTRE * columns
+        and abs(horizon(intrinsics, pitch) - horizon(known, known_pitch)) <= SAME_HORIZON * rows
+        and abs(pitch - known_pitch) <= SAME_ANGLE
+        and abs(roll - np.deg2rad(camera.roll)) <= SAME_ANGLE
+    )
+
+
+def _source_pixels(
+    calibration: CameraCalibration,
+    of_image: Array,
+    view_from_camera: Array,
+    intrinsics: Array,
+    input_size: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where in an image the pixels of the input come from: u and v, (rows, columns) each.
+
+    of_image (3, 3): the camera's matrix for the pixels of this image. intrinsics (3, 3): of the
+    input.
+    """
+    rows, columns = input_size
+    if calibration.equidistant:
+        undistort, coefficients = cv2.fisheye.initUndistortRectifyMap, calibration.distortion[:4]
+    else:
+        undistort, coefficients = cv2.initUndistortRectifyMap, calibration.distortion
+    return undistort(
+        of_image, coefficients, view_from_camera, intrinsics, (columns, rows), cv2.CV_32FC1
+    )
+
+
+@lru_cache(maxsize=64)
+def _look_up_table(
+    view: View, reduction: int, size: tuple[int, int], averaged: tuple[int, int]
+) -> Maps:
+    """For `cv2.remap`, from an image of `size` (width, height) whose blocks are averaged."""
+    step_x, step_y = size[0] / averaged[0], size[1] / averaged[1]
+    averaged_from_image = np.array(
+        [[1 / step_x, 0, 0.5 / step_x - 0.5], [0, 1 / step_y, 0.5 / step_y - 0.5], [0, 0, 1]]
+    )
+    of_image = averaged_from_image @ image_from_camera(reduction) @ view.calibration.matrix
+    u, v = _source_pixels(
+        *(view.calibration, of_image, view.view_from_camera, view.intrinsics, view.input_size)
+    )
+    return cv2.convertMaps(u, v, cv2.CV_16SC2)
