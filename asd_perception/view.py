@@ -38,7 +38,7 @@ ANGLE_STEP = 0.005
 """Radians to which a mounting is rounded: one that trembles keeps its look-up table."""
 
 FOCAL_WEIGHT = 3.0
-"""What a focal length e times as long counts in `most_alike`, where a radian of heading counts 1."""
+"""What a focal length e times as long counts in `most_alike`; a radian of heading counts 1."""
 
 SAME_FOCAL = 0.03  # relative; cameras that differ by less than these are one and the same
 SAME_CENTRE = 0.05  # of the principal point from left to right, in widths of the input
@@ -108,7 +108,7 @@ class View:
         return result
 
     def seen_features(self, stride: int) -> NDArray[np.bool_] | None:
-        """Which feature pixels (h, w), of stride x stride pixels, the lens sees at least half of."""
+        """Which feature pixels (h, w) of stride x stride pixels the lens sees, half or more of each."""
         if self.seen is None:
             return None
         rows, columns = self.input_size
@@ -134,8 +134,8 @@ def view_of(
 ) -> View:
     """The view of a camera; the same object for as long as calibration and mounting stay.
 
-    ego_from_camera (4, 4): the mounting; None: not known, the image is then only undistorted.
-    input_size: (rows, columns).
+    ego_from_camera (4, 4): the mounting. Where that is None or no camera was `trained`, the image
+    is only undistorted. input_size: (rows, columns).
     """
     angles = None
     if ego_from_camera is not None:
@@ -154,7 +154,7 @@ def _view_of(
     intrinsics = input_from_image(*calibration.size, input_size) @ calibration.matrix
     view_from_camera = np.eye(3)
     is_plain = not calibration.is_distorted
-    if angles is not None:
+    if angles is not None and trained:
         heading, pitch, roll = angles
         focal = intrinsics[0, 0] / input_size[1]
         camera = most_alike(trained, heading, focal)

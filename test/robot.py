@@ -47,7 +47,7 @@ MOUNTINGS = np.stack(
         for h in _HEADINGS
     ]
 )
-INTRINSICS = np.array([[316.0, 0, 200], [0, 316.0, 112], [0, 0, 1]])
+INTRINSICS = np.array([[316.0, 0, 203], [0, 316.0, 122], [0, 0, 1]])
 RIG = CameraRig(
     names=CAMERAS,
     intrinsics=np.repeat(INTRINSICS[None], 6, axis=0),

@@ -98,7 +98,7 @@ def test_halved_weights_under_autocast_answer_as_the_plain_network():
     """Here in bfloat16, for which CPUs are made; float16 has eight times its precision."""
     student = load(TINY)
     detector = Detector(student)
-    images, *matrices = detector.inputs(example_images(), example_rig())
+    images, *matrices, _ = detector.inputs(example_images(), example_rig())
     half = to_half(folded(student), torch.bfloat16)
     with torch.inference_mode():
         expected = student(images, *matrices).head.heatmap.sigmoid()
@@ -182,11 +182,10 @@ def test_the_gpu_finds_what_the_cpu_finds_also_when_calibration_and_cameras_chan
 @needs_gpu
 def test_images_encoded_by_many_threads_keep_apart(detectors):
     _, gpu = detectors
-    rig, images = example_rig(), example_images()
+    images, views = example_images(), gpu.views(example_rig())
 
     def encode(i):
-        size = int(rig.image_sizes[i, 0]), int(rig.image_sizes[i, 1])
-        return gpu.encode(images[i], size, rig.intrinsics[i], rig.distortion[i])
+        return gpu.encode(images[i], views[i])
 
     expected = [encode(i) for i in range(len(CAMERAS))]
     torch.cuda.synchronize()
@@ -214,13 +213,13 @@ def test_a_frame_is_encoded_together_as_image_by_image(detectors):
 def test_encoding_waits_for_nothing(detectors):
     _, gpu = detectors
     rig, images = example_rig(), example_images()
-    calibration = (1600, 900), rig.intrinsics[0], rig.distortion[0]
-    gpu.encode(images[0], *calibration)
+    view = gpu.views(rig)[0]
+    gpu.encode(images[0], view)
     gpu.backend.encode_frame(images)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        gpu.encode(images[0], *calibration)
+        gpu.encode(images[0], view)
         gpu.backend.encode_frame(images)
     finally:
         torch.cuda.set_sync_debug_mode("default")

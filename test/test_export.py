@@ -65,7 +65,7 @@ def model():
 def frames(model, synthetic_root):
     nusc = open_dataset(synthetic_root)
     frame = camera_frame(nusc, nusc.sample[0])
-    inputs = Detector(model.student).inputs(read_images(frame), frame.rig)
+    *inputs, _ = Detector(model.student).inputs(read_images(frame), frame.rig)
     noise = torch.randint(0, 256, inputs[0].shape, dtype=torch.uint8)
     return {"drawn street": inputs, "random images": (noise, *inputs[1:])}
 

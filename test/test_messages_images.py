@@ -154,9 +154,9 @@ def camera_info(**changes):
 def test_camera_info_gives_intrinsics_and_distortion():
     message = deserialize_message(serialize_message(camera_info()), CameraInfo)
     model = camera_model_from_msg(message)
-    assert (model.frame_id, model.width, model.height) == ("optical", 1600, 900)
-    np.testing.assert_array_equal(model.intrinsics[0], [1266, 0, 816])
-    np.testing.assert_array_equal(model.distortion, [0.1, 0.2, 0.3, 0.4, 0.5, 0, 0, 0])
+    assert (model.frame_id, model.calibration.size) == ("optical", (1600, 900))
+    np.testing.assert_array_equal(model.calibration.matrix[0], [1266, 0, 816])
+    np.testing.assert_array_equal(model.calibration.distortion, [0.1, 0.2, 0.3, 0.4, 0.5, 0, 0, 0])
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,21 @@ class Student(nn.Module):
         )
         self.head = CenterHead(config.encoder_channels[0], config.head_channels)
 
-    def forward(self, images: Tensor, intrinsics: Tensor, ego_from_camera: Tensor) -> StudentOutput:
+    def forward(
+        self,
+        images: Tensor,
+        intrinsics: Tensor,
+        ego_from_camera: Tensor,
+        seen: Tensor | None = None,
+    ) -> StudentOutput:
         """Detect in one frame of N cameras per sample.
 
         images (B, N, 3, H, W): RGB in 0-255, uint8 or float. intrinsics (B, N, 3, 3): of these
         images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
+        seen (B, N, h, w) bool: as in `frame_geometry`.
         """
         size = (images.shape[-2], images.shape[-1])
-        geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config)
+        geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config, seen)
         return self.forward_bev(self.image_encoder(images), geometry)
 
     def forward_bev(self, features: Tensor, geometry: FrameGeometry) -> StudentOutput:

@@ -175,26 +175,8 @@ class Detector:
 
     def inputs(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the student's `forward` takes for `detect`'s frame, on the CPU.
-
-<<<<<<< HEAD
-        def prepare(
-            image: NDArray[np.uint8],
-            image_size: tuple[int, int],
-            intrinsics: Array,
-            distortion: Array,
-        ) -> tuple[NDArray[np.uint8], Array]:
-            of_image, of_input = self._intrinsics(image, image_size, intrinsics)
-            return preprocess(image, size, of_image, distortion), of_input
-
-        found = dict(zip(rig.names, _by_camera(prepare, images, rig), strict=True))
-        intrinsics = {name: of_input for name, (_, of_input) in found.items()}
-        pixels = torch.zeros(1, len(CAMERAS), 3, *size, dtype=torch.uint8)
-        for name, (image, _) in found.items():
-=======
-        It knows of no pixels that a lens does not see: those are black.
-        """
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the student's `forward` takes for `detect`'s frame, on the CPU."""
         views = self.views(rig)
         prepared = _by_camera(lambda image, view: view.apply(image), images, views, rig)
         pixels = torch.zeros(1, len(CAMERAS), 3, *self.config.image_size, dtype=torch.uint8)
@@ -202,8 +184,7 @@ class Detector:
         for name, image, given, view in zip(rig.names, prepared, images, views, strict=True):
             pixels[0, CAMERAS.index(name)] = torch.from_numpy(image).permute(2, 0, 1)
             encoded[name] = self._encoded(None, given, view)
-        intrinsics, poses, _ = self._cameras(encoded, _poses(rig))
-        return pixels, intrinsics, poses
+        return pixels, *self._cameras(encoded, _poses(rig))
 
     def _cameras(
         self, encoded: Mapping[str, EncodedImage], ego_from_camera: Mapping[str, Array]

@@ -116,9 +116,9 @@ def stages(
     views = detector.views(rig)
     raw, images = images, [decoded(camera) for camera in range(len(jpegs))]
     inputs = detector.inputs(images, rig)
-    pixels, intrinsics, poses = (tensor.to(detector.device) for tensor in inputs)
+    pixels, intrinsics, poses, seen = (tensor.to(detector.device) for tensor in inputs)
     config, size = student.config, tuple(pixels.shape[-2:])
-    geometry = frame_geometry(intrinsics, poses, size, config)
+    geometry = frame_geometry(intrinsics, poses, size, config, seen)
     features = student.image_encoder(pixels)
     lift = student.lift_splat
     logits, context = lift.head(features, geometry.conditions)
@@ -176,7 +176,7 @@ def stages(
     return {
         "JPEG decoding, six images": Stage(lambda: [decoded(i) for i in range(len(rig))]),
         PREPROCESSING: Stage(lambda: detector.inputs(images, rig)),
-        GEOMETRY: Stage(lambda: frame_geometry(intrinsics, poses, size, config)),
+        GEOMETRY: Stage(lambda: frame_geometry(intrinsics, poses, size, config, seen)),
         IMAGE_ENCODER: of(student.image_encoder, pixels),
         ONE_BY_ONE: counted(one_by_one, (pixels,), student.image_encoder.parameters()),
         "depth and context": of(lift.head, features, geometry.conditions),

@@ -123,12 +123,13 @@ def apply(
     objects: Annotations,
     points: Array,
     input_size: tuple[int, int],
-    trained_cameras: tuple[TrainedCamera, ...],
     sees_lidar: bool = False,
+    trained_cameras: tuple[TrainedCamera, ...] = (),
 ) -> NetworkFrame:
     """The network's input from a keyframe's rectified images, augmented.
 
-    images: one (height, width, 3) uint8 RGB per camera, full size or reduced; points (P, 3) and
+    trained_cameras: as for `view_of`. images: one (height, width, 3) uint8 RGB per camera, full
+    size or reduced; points (P, 3) and
     objects in base_link; input_size: (rows, columns). A dropped camera keeps its image, so that
     batch statistics stay those of real images, but gets a pose from which it sees nothing of the
     world (ABSENT_CAMERA). Objects that no other camera sees are removed, unless the

@@ -28,7 +28,7 @@ def example_rig() -> CameraRig:
     focal = 1260.0
     return CameraRig(
         names=CAMERAS,
-        intrinsics=np.repeat([[[focal, 0, 800], [0, focal, 450], [0, 0, 1]]], n, axis=0),
+        intrinsics=np.repeat([[[focal, 0, 810], [0, focal, 492], [0, 0, 1]]], n, axis=0),
         ego_from_camera=np.stack(poses),
         image_sizes=np.repeat([[WIDTH, HEIGHT]], n, axis=0),
         distortion=np.zeros((n, 8)),

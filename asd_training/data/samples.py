@@ -130,8 +130,8 @@ class KeyframeDataset(Dataset[TrainingSample]):
             self.index.objects(keyframe),
             points[:, :3].astype(np.float64),
             size,
-            self.config.trained_cameras,
             contents.network_sees_lidar,
+            self.config.trained_cameras,
         )
 
         cloud = np.zeros((0, 5))
