@@ -24,10 +24,10 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from asd_perception.cameras.image_decoding import decode_camera_image
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import quaternion_of, transform_from
-from asd_perception.image_decoding import decode_camera_image
-from asd_perception.rig import CameraRig
 from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
 from asd_perception.ros.messages.objects import detections_from_msg, objects_from_cloud
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from asd_perception.cameras.preprocessing import input_from_image, preprocess
+from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.configuration import from_dict
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
@@ -23,8 +25,6 @@ from asd_perception.geometry import (
 )
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.view_transform import camera_rays, depth_bin_index
-from asd_perception.preprocessing import input_from_image, preprocess
-from asd_perception.rig import ABSENT_CAMERA, CameraRig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import Augmentation, apply, jitter_colour, pinhole_and_turn
 from asd_training.data.nuscenes import (

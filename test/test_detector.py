@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import (
     ATTRIBUTES,
     CAMERAS,
@@ -27,7 +28,6 @@ from asd_perception.network import model_directory
 from asd_perception.network.center_head import decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
-from asd_perception.rig import CameraRig
 from asd_perception.runtime.detector import Detector, detections_of
 from asd_perception.runtime.onnx import OnnxPart
 

@@ -14,8 +14,7 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd_perception.errors import UserError
-from asd_perception.image_decoding import (
+from asd_perception.cameras.image_decoding import (
     check_encoded,
     decode_camera_image,
     decode_image,
@@ -24,7 +23,8 @@ from asd_perception.image_decoding import (
     encoding_warning,
     format_warning,
 )
-from asd_perception.preprocessing import REDUCTIONS
+from asd_perception.cameras.preprocessing import REDUCTIONS
+from asd_perception.errors import UserError
 
 WIDTH, HEIGHT = 80, 60
 

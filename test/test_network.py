@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from asd_perception.bev_grid import BevGrid
+from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import (
@@ -33,7 +34,6 @@ from asd_perception.network.view_transform import (
     frustum_points,
 )
 from asd_perception.ops.bev_pool import bev_pool, plan_bev_pool
-from asd_perception.rig import ABSENT_CAMERA, CameraRig
 
 GRID = BevGrid(half_extent=12.8)
 SMALL = StudentConfig(image_size=(64, 96), bev=GRID, depth=DepthConfig(1.0, 21.0, 20))

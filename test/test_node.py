@@ -29,9 +29,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 
+from asd_perception.cameras.rig import CameraRig, compensate
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import transform_from
-from asd_perception.rig import CameraRig, compensate
 from asd_perception.ros import node as node_module
 from asd_perception.ros.messages import cdr_check
 from asd_perception.ros.messages.cdr import detections_to_cdr

@@ -28,9 +28,9 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import transform_from
-from asd_perception.rig import CameraRig
 from asd_perception.ros.messages.geometry import time_from_ns
 
 BACK = CAMERAS.index("CAM_BACK")

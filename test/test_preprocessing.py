@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd_perception.errors import UserError
-from asd_perception.image_decoding import decode_camera_image, decode_image
-from asd_perception.preprocessing import (
+from asd_perception.cameras.image_decoding import decode_camera_image, decode_image
+from asd_perception.cameras.preprocessing import (
     image_from_camera,
     input_from_image,
     is_bgr,
     preprocess,
     reduction_of,
 )
+from asd_perception.errors import UserError
 
 
 @settings(max_examples=30, deadline=None)

@@ -21,10 +21,10 @@ pytest.importorskip(
 
 from test_bev_pool import random_entries, with_gradients  # noqa: E402
 
+from asd_perception.cameras.preprocessing import preprocess  # noqa: E402
 from asd_perception.ops.bev_pool import plan_splat, splat, splat_reference  # noqa: E402
 from asd_perception.ops.bev_pool_triton import TritonSplat  # noqa: E402
 from asd_perception.ops.image_input_triton import image_input  # noqa: E402
-from asd_perception.preprocessing import preprocess  # noqa: E402
 
 needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA GPU, and none is here")
 

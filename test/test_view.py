@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from asd_perception.camera import NUSCENES_CAMERAS, CameraCalibration
+from asd_perception.cameras.calibration import NUSCENES_CAMERAS, CameraCalibration
+from asd_perception.cameras.preprocessing import preprocess
+from asd_perception.cameras.view import View, most_alike, view_of
 from asd_perception.errors import UserError
 from asd_perception.geometry import camera_angles, level_camera, project
-from asd_perception.preprocessing import preprocess
-from asd_perception.view import View, most_alike, view_of
 
 INPUT = (96, 256)
 FRONT = NUSCENES_CAMERAS[1]

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PositiveInt
 from pydantic_core import PydanticCustomError
 
 from asd_perception.bev_grid import BevGrid
-from asd_perception.camera import NUSCENES_CAMERAS, TrainedCamera
+from asd_perception.cameras.calibration import NUSCENES_CAMERAS, TrainedCamera
 from asd_perception.configuration import configuration, from_dict
 from asd_perception.errors import UserError
 

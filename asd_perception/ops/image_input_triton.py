@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from asd_perception.preprocessing import input_from_image
+from asd_perception.cameras.preprocessing import input_from_image
 
 COLUMNS = 128
 """Output columns that a program makes."""

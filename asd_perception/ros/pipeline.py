@@ -22,11 +22,11 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from asd_perception.cameras.preprocessing import wrong_size
+from asd_perception.cameras.rig import compensate
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import Array
-from asd_perception.preprocessing import wrong_size
-from asd_perception.rig import compensate
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.intake import Intake
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns

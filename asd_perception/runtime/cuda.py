@@ -35,12 +35,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from asd_perception.cameras.preprocessing import crop_height, is_bgr
 from asd_perception.constants import CAMERAS
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
-from asd_perception.preprocessing import crop_height, is_bgr
 from asd_perception.runtime.backend import FrameResult
 from asd_perception.runtime.cuda_graphs import TRITON, RecordedCall, compiled
 from asd_perception.runtime.folding import folded

@@ -17,7 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asd_perception.camera import CameraCalibration
+from asd_perception.cameras.calibration import CameraCalibration
+from asd_perception.cameras.preprocessing import (
+    reduction_of,
+)
+from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
+from asd_perception.cameras.view import View, view_of
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.geometry import Array
@@ -25,15 +30,10 @@ from asd_perception.network import model_directory
 from asd_perception.network.center_head import Decoded
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
-from asd_perception.preprocessing import (
-    reduction_of,
-)
-from asd_perception.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.runtime.backend import Backend, Features
 from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.cuda import CudaBackend
 from asd_perception.runtime.detections import Detections
-from asd_perception.view import View, view_of
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ class Detector:
         """Find the objects of one frame.
 
         images: one (height, width, 3) uint8 RGB array per camera, in the rig's order; reduced ones
-            (asd_perception.preprocessing) serve as well.
+            (asd_perception.cameras.preprocessing) serve as well.
         rig: the cameras that gave an image, at the frame's reference time; the others are taken
             to see nothing (`rig.ABSENT_CAMERA`).
         On a GPU the first call with all cameras takes some 10 s more: it compiles for six at once.
@@ -136,7 +136,7 @@ class Detector:
     def encode(self, image: NDArray[np.uint8], view: View) -> EncodedImage:
         """One camera's part of the work, as soon as its image is there; any thread may call it.
 
-        image (height, width, 3) uint8 RGB, in full or reduced (asd_perception.preprocessing).
+        image (height, width, 3) uint8 RGB, in full or reduced (`cameras.preprocessing`).
         Raises UserError for an image of another size than the view's camera, and OutOfMemoryError.
         """
         with memory_checked(self.device):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from nuscenes import NuScenes
 from tqdm import tqdm
 
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import CAMERAS
-from asd_perception.rig import CameraRig
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
 from asd_training.data.nuscenes import (

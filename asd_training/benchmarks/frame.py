@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from asd_perception.image_decoding import decode_camera_image
+from asd_perception.cameras.image_decoding import decode_camera_image
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.network.center_head import HeadOutput, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops.bev_pool import bev_pool, plain_ops
-from asd_perception.rig import CameraRig
 from asd_perception.runtime.cuda import CudaBackend, pin
 from asd_perception.runtime.cuda_graphs import RecordedCall, compiled
 from asd_perception.runtime.detections import Detections
@@ -134,11 +134,11 @@ def stages(
 
     fused, fusing = camera_bev, {}
     if config.fusion != "camera_only":
-        seen = features, geometry, camera_bev
-        simulated = student.point_simulator(*seen)
+        to_points = features, geometry, camera_bev
+        simulated = student.point_simulator(*to_points)
         both = camera_bev, simulated.bev, simulated.evidence
         fused, _ = student.fusion(*both)
-        fusing["simulated points"] = of(student.point_simulator, *seen)
+        fusing["simulated points"] = of(student.point_simulator, *to_points)
         fusing["fusion"] = of(student.fusion, *both)
     encoded_bev = student.bev_encoder(fused)
     head = HeadOutput(*student.head(encoded_bev))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asd_perception.cameras.preprocessing import input_from_image
 from asd_perception.network.config import BACKBONES, DepthConfig, StudentConfig
 from asd_perception.network.view_transform import camera_rays, cells_of, frustum_points
 from asd_perception.ops.bev_pool import (
@@ -25,7 +26,6 @@ from asd_perception.ops.bev_pool import (
     splat_cumulative,
     splat_reference,
 )
-from asd_perception.preprocessing import input_from_image
 from asd_training.benchmarks.measure import Stage, Timing, measure, measure_ceilings
 from asd_training.data.example import HEIGHT, WIDTH, example_rig
 

@@ -27,7 +27,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from asd_perception.camera import TrainedCamera
+from asd_perception.cameras.calibration import TrainedCamera
+from asd_perception.cameras.preprocessing import (
+    input_from_image,
+    reduction_of,
+)
+from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
+from asd_perception.cameras.view import View, view_of
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
     Array,
@@ -38,12 +44,6 @@ from asd_perception.geometry import (
     transform_points,
     wrap_angle,
 )
-from asd_perception.preprocessing import (
-    input_from_image,
-    reduction_of,
-)
-from asd_perception.rig import ABSENT_CAMERA, CameraRig
-from asd_perception.view import View, view_of
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.nuscenes import Annotations
 

@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import box_corners, transform_from
-from asd_perception.rig import CameraRig
 
 WIDTH, HEIGHT = 1600, 900
 """Size in pixels of the cameras' images, as in nuScenes."""

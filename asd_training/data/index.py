@@ -25,11 +25,11 @@ from numpy.typing import ArrayLike, NDArray
 from nuscenes import NuScenes
 from tqdm import tqdm
 
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import Array, transform_points
-from asd_perception.rig import CameraRig
 from asd_training.config.teacher import MAX_SWEEPS
 from asd_training.data.nuscenes import (
     TABLES,

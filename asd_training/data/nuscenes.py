@@ -24,6 +24,8 @@ from nuscenes.eval.common.data_classes import EvalBox
 from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.splits import get_scenes_of_split
 
+from asd_perception.cameras.image_decoding import decode_camera_image
+from asd_perception.cameras.rig import CameraRig, compensate
 from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES, NO_ATTRIBUTE
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
@@ -35,8 +37,6 @@ from asd_perception.geometry import (
     transform_points,
     yaw_of,
 )
-from asd_perception.image_decoding import decode_camera_image
-from asd_perception.rig import CameraRig, compensate
 from asd_perception.runtime.detections import Detections
 
 TABLES = (

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.network.config import StudentConfig
-from asd_perception.rig import CameraRig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import Augmentation, apply
 from asd_training.data.index import KeyframeIndex

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import Array, box_corners, inverse, project, transform_points
 from asd_perception.palette import BACKGROUND, CLASS_COLOURS, LIDAR, RINGS, TRUTH, Colour
-from asd_perception.rig import CameraRig
 from asd_perception.runtime.detections import Detections
 
 Image = NDArray[np.uint8]

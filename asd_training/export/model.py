@@ -42,7 +42,8 @@ def write_model(
             images, intrinsics, poses = frame
             arrays = images[0].permute(0, 2, 3, 1).numpy()
             encoded = {name: backend.encode(x) for name, x in zip(CAMERAS, arrays, strict=True)}
-            return backend.detect(encoded, intrinsics, poses).objects
+            seen = torch.ones(1, len(CAMERAS), *student.config.feature_size, dtype=torch.bool)
+            return backend.detect(encoded, intrinsics, poses, seen).objects
 
         check(check_parity(DecodingStudent(student), answer, frames), out, tolerance)
 

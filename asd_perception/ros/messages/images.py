@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from asd_perception.camera import CameraCalibration
-from asd_perception.errors import UserError
-from asd_perception.image_decoding import (
+from asd_perception.cameras.calibration import CameraCalibration
+from asd_perception.cameras.image_decoding import (
     check_encoded,
     check_raw,
     decode_camera_image,
@@ -23,6 +22,7 @@ from asd_perception.image_decoding import (
     encoding_warning,
     format_warning,
 )
+from asd_perception.errors import UserError
 
 
 def check_image(msg: Image | CompressedImage) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception import geometry
-from asd_perception.camera import CameraCalibration
+from asd_perception.cameras.calibration import CameraCalibration
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse, transform_points
 

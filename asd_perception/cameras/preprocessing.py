@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a camera's image to the network's input: the one definition that training and node share.
 
-An image is cropped to the network's aspect ratio along its lower edge (the upper rows show sky)
-and resized by area averaging, so that a 1600x900 and a
-400x225 image of one scene give nearly the same input. Values stay uint8 RGB; the network
-normalises them itself. Cameras that would look strange like that, and distorted images, go through
-`view.py`.
+An image is cropped to the network's aspect ratio along its lower edge (the upper rows show sky) and
+resized by area averaging, so that a 1600x900 and a 400x225 image of one scene give nearly the same
+input. Values stay uint8 RGB; the network normalises them itself. Distorted images, and those of
+cameras unlike the ones that the network was trained with, go through `view.py` instead.
 
 A large JPEG image is decoded at a fraction of its size (`image_decoding`). Such a reduced image is
 good for a full one everywhere: the ratio of its size to its camera's says what it is

@@ -24,15 +24,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from asd_perception.camera import CameraCalibration, TrainedCamera
-from asd_perception.geometry import Array, camera_angles, level_camera, wrap_angle
-from asd_perception.preprocessing import (
+from asd_perception.cameras.calibration import CameraCalibration, TrainedCamera
+from asd_perception.cameras.preprocessing import (
     image_from_camera,
     input_from_image,
     is_bgr,
     preprocess,
     reduction_of,
 )
+from asd_perception.geometry import Array, camera_angles, level_camera, wrap_angle
 
 ANGLE_STEP = 0.005
 """Radians to which a mounting is rounded: one that trembles keeps its look-up table."""
@@ -108,7 +108,7 @@ class View:
         return result
 
     def seen_features(self, stride: int) -> NDArray[np.bool_] | None:
-        """Which feature pixels (h, w) of stride x stride pixels the lens sees, half or more of each."""
+        """Which feature pixels (h, w), `stride` pixels wide, the lens sees at least half of."""
         if self.seen is None:
             return None
         rows, columns = self.input_size

@@ -25,8 +25,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from asd_perception.cameras.preprocessing import REDUCTIONS, reduced_size, wrong_size
 from asd_perception.errors import UserError
-from asd_perception.preprocessing import REDUCTIONS, reduced_size, wrong_size
 
 MAX_PIXELS = 2**27  # more are a damaged header's claim
 
