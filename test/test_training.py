@@ -328,11 +328,12 @@ _TRAINED_BY_THE_LOOP = """
 import os, sys
 from pathlib import Path
 import torch
-from asd_training.config import StudentRun, TeacherRun, read_config
-from asd_training.datasets.index import KeyframeIndex
-from asd_training.loop import prepare, train
-from asd_training.student import StudentTraining
-from asd_training.teacher.training import TeacherTraining
+from asd_training.config.read import read_config
+from asd_training.config.run import StudentRun, TeacherRun
+from asd_training.data.index import KeyframeIndex
+from asd_training.training.run import prepare, train
+from asd_training.training.student import StudentTraining
+from asd_training.training.teacher import TeacherTraining
 
 root, run, kind, *changes = sys.argv[1:]
 cls, training = {
