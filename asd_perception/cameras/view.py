@@ -226,13 +226,11 @@ def _source_pixels(
     input.
     """
     rows, columns = input_size
+    to_input = view_from_camera, intrinsics, (columns, rows), cv2.CV_32FC1
     if calibration.equidistant:
-        undistort, coefficients = cv2.fisheye.initUndistortRectifyMap, calibration.distortion[:4]
-    else:
-        undistort, coefficients = cv2.initUndistortRectifyMap, calibration.distortion
-    return undistort(
-        of_image, coefficients, view_from_camera, intrinsics, (columns, rows), cv2.CV_32FC1
-    )
+        coefficients = calibration.distortion[:4]
+        return cv2.fisheye.initUndistortRectifyMap(of_image, coefficients, *to_input)
+    return cv2.initUndistortRectifyMap(of_image, calibration.distortion, *to_input)
 
 
 @lru_cache(maxsize=64)

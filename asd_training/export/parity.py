@@ -160,7 +160,11 @@ def _largest(differences: NDArray[Any]) -> float:
 def parity_frames(student: Student) -> dict[str, Frame]:
     """A drawn street, and random images under the same cameras."""
     rig = example_rig()
-    *drawn, _ = Detector(student).inputs(drawn_street(rig), rig)  # its lenses see all of it
+    # Its lenses see all of the network's input, of which an ONNX file says nothing.
+    drawn, intrinsics, poses, _ = Detector(student).inputs(drawn_street(rig), rig)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, drawn[0].shape, dtype=torch.uint8, generator=generator)
-    return {"drawn street": drawn, "random images": (images, *drawn[1:])}
+    images = torch.randint(0, 256, drawn.shape, dtype=torch.uint8, generator=generator)
+    return {
+        "drawn street": (drawn, intrinsics, poses),
+        "random images": (images, intrinsics, poses),
+    }
