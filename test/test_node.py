@@ -289,6 +289,20 @@ def test_a_model_that_is_too_large_for_the_memory_is_called_that(start, small_mo
     assert "out of memory on cpu; use a smaller model" in line
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--params-file", "nope.yaml"), ("-p", "image_transport")], ids=["file", "value"]
+)
+def test_a_wrong_argument_is_one_line(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "asd_perception.ros.node", "--ros-args", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and "detector: error: " in done.stderr
+
+
 def test_help_teaches_topics_and_parameters():
     shown = subprocess.run(
         [sys.executable, "-m", "asd_perception.ros.node", "--help"],

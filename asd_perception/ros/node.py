@@ -356,11 +356,16 @@ def _parse_arguments() -> None:
         epilog="\n".join(["parameters:", *table, "", _EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args(remove_ros_args(sys.argv)[1:])
+    try:
+        arguments = remove_ros_args(sys.argv)
+    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
+        raise UserError(" ".join(str(error).split())) from error
+    parser.parse_args(arguments[1:])
 
 
 def _run() -> None:
     """Run the node until SIGINT or SIGTERM."""
+    _parse_arguments()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -400,7 +405,6 @@ def _share_cores() -> None:
 def main() -> int:
     """Console script `detector`."""
     _share_cores()
-    _parse_arguments()
     return run_cli("detector", _run)
 
 
