@@ -92,10 +92,15 @@ def test_environment_of_somebody_else_is_left_alone(project: Path):
 def test_unreachable_package_index(project: Path):
     with socket.socket() as closed:  # bound but not listening: connections are refused
         closed.bind(("127.0.0.1", 0))
-        process = start(project, PIP_INDEX_URL=f"http://127.0.0.1:{closed.getsockname()[1]}")
+        index = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        process = start(project, "kilted", PIP_INDEX_URL=index)
         assert_fails_with_one_line(process, "package index cannot be reached")
-    assert (project / ".venv" / "setup" / "environment").exists()
-    assert not (project / ".venv" / "setup" / "packages").exists()
+        assert (project / ".venv" / "setup" / "environment").exists()
+        assert not (project / ".venv" / "setup" / "packages").exists()
+
+        again = start(project, PIP_INDEX_URL=index)
+        assert "ROS 2 Kilted" in again.stdout.readline(), "the next run keeps the distribution"
+        assert_fails_with_one_line(again, "package index cannot be reached")
 
 
 @pytest.mark.slow

@@ -93,8 +93,10 @@ def python_version():
 def check_python():
     if not (3, 10) <= sys.version_info[:2] <= (3, 14):
         raise SetupError(
-            "Python 3.10 to 3.14 is needed and {} is {}: name another one, as in "
-            "`make setup PYTHON=python3.12`".format(sys.executable, python_version())
+            "Python 3.10 to 3.14 is needed (others lack builds of torch or ROS 2) and {} is {}: "
+            "name another one, as in `make setup PYTHON=python3.12`".format(
+                sys.executable, python_version()
+            )
         )
     if not sys.platform.startswith("linux") or os.uname()[4] != "x86_64":
         raise SetupError("the ROS 2 packages are made for x86-64 Linux only: use such a machine")
