@@ -109,15 +109,15 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., su
 def robot() -> Iterator[Robot]:
     """What the node hears, and hears of it."""
     import rclpy
+    from commands import FAST_DDS_PROFILE
     from robot import Robot
 
     context = rclpy.Context()
     context.init()
-    with (
-        pytest.MonkeyPatch.context() as environment
-    ):  # its raw sweeps do not fit Fast DDS's default
+    with pytest.MonkeyPatch.context() as environment:
         profile = Path(__file__).resolve().parents[1] / "config/fastdds.xml"
-        environment.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+        for variable in FAST_DDS_PROFILE:  # its raw sweeps do not fit Fast DDS's default
+            environment.setenv(variable, str(profile))
         robot = Robot(context)
     yield robot
     robot.close()

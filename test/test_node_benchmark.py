@@ -5,14 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import asd_bench
+from commands import FAST_DDS_PROFILE, asd_bench
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["compressed", "raw"])
 def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monkeypatch, transport):
     profile = Path(__file__).parents[1] / "config/fastdds.xml"
-    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+    for variable in FAST_DDS_PROFILE:
+        monkeypatch.setenv(variable, str(profile))
     file = tmp_path / "figures.json"
     options = ("--transport", transport, "--rate", 2, "--seconds", 6, "--json", file)
     done = asd_bench("node", "--model", small_model, *options)

@@ -10,12 +10,10 @@ from pathlib import Path
 import asd_training.bags
 from asd_training.bags.live import check_ros
 
+# The settings file of Fast DDS 3 (Kilted and later) is named by the first, of 2 (Jazzy) by the second.
+_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 # Where a user says how Fast DDS is to send; without any of these, our own fastdds.xml is used.
-_FAST_DDS_SETTINGS = (
-    "FASTDDS_DEFAULT_PROFILES_FILE",
-    "FASTRTPS_DEFAULT_PROFILES_FILE",
-    "FASTDDS_BUILTIN_TRANSPORTS",
-)
+_FAST_DDS_SETTINGS = (*_PROFILES, "FASTDDS_BUILTIN_TRANSPORTS")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 
     if not any(name in os.environ for name in _FAST_DDS_SETTINGS):
         folder = Path(asd_training.bags.__file__).parent
-        os.environ[_FAST_DDS_SETTINGS[0]] = str(folder / "fastdds.xml")
+        os.environ.update(dict.fromkeys(_PROFILES, str(folder / "fastdds.xml")))
     report = play(
         args.bag,
         rate=args.rate,

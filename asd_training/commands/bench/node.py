@@ -18,7 +18,10 @@ from asd_training.commands.bench.shared import (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-bench node`."""
-    parser.epilog = "DDS is configured as usual: FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds.xml"
+    parser.epilog = (
+        "DDS is configured as usual: FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds.xml on Jazzy, "
+        "FASTDDS_DEFAULT_PROFILES_FILE on Kilted and later"
+    )
     add_model_argument(parser)
     add_device_argument(parser)
     parser.add_argument("--transport", choices=["raw", "compressed"], default="compressed")
