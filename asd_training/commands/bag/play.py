@@ -10,7 +10,7 @@ from pathlib import Path
 import asd_training.bags
 from asd_training.bags.live import check_ros
 
-# The settings file of Fast DDS 3 (Kilted and later) is named by the first, of 2 (Jazzy) by the second.
+# The first names the settings of Fast DDS 3 (Kilted and later), the second those of 2 (Jazzy).
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 # Where a user says how Fast DDS is to send; without any of these, our own fastdds.xml is used.
 _FAST_DDS_SETTINGS = (*_PROFILES, "FASTDDS_BUILTIN_TRANSPORTS")
