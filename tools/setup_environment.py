@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the virtual environment .venv: `make setup` runs this with the Python that it is made with.
 
-    setup_environment.py [kilted|jazzy]    without a name that of .venv, or else the first
+    setup_environment.py [jazzy|kilted]    without a name that of .venv, or else the first
 
 Five steps, each done once, and again only when what it is made from has changed:
 
@@ -40,7 +40,7 @@ PYTHON = os.path.join(BIN, "python")
 STAMPS = os.path.join(VENV, "setup")
 LOG = os.path.join(STAMPS, "log.txt")
 
-DISTRIBUTIONS = ["kilted", "jazzy"]  # the first is the default: raw images get lost with Jazzy
+DISTRIBUTIONS = ["jazzy", "kilted"]  # the first is the default
 DISK_GB = 3.0  # .venv takes 2 GB; compiling the messages needs room beside it
 TEMPORARY_GB = 1.0  # pip downloads everything before it installs anything
 IMPORTS = (
