@@ -23,11 +23,11 @@ from asd_perception.constants import (
 )
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import transform_from
-from asd_perception.machine import machine
 from asd_perception.network import model_directory
 from asd_perception.network.center_head import decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
+from asd_perception.provenance import machine
 from asd_perception.runtime.detector import Detector, detections_of
 from asd_perception.runtime.onnx import OnnxPart
 

@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from asd_perception.machine import command_line, without_folders
+from asd_perception.provenance import command_line, without_folders
 
 ROOT = Path(__file__).parent.parent
 MACHINE_FOLDER = re.compile(r"(?<![\w.])/(tmp|home|root|work|mnt|Users)/")

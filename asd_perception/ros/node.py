@@ -34,8 +34,8 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
-from asd_perception.machine import available_cores
 from asd_perception.requirements import check_requirements
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asd_perception.constants import CAMERAS
-from asd_perception.machine import machine
 from asd_perception.network.center_head import decode
 from asd_perception.network.student import Student, StudentOutput
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
+from asd_perception.provenance import machine
 from asd_perception.runtime.backend import FrameResult
 from asd_perception.runtime.folding import folded
 from asd_perception.runtime.onnx import load_parts, onnx_runtime, why_unavailable

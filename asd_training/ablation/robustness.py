@@ -16,8 +16,8 @@ import numpy as np
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
-from asd_perception.machine import command_line
 from asd_perception.network import model_directory
+from asd_perception.provenance import command_line
 from asd_perception.runtime.detector import Detector
 from asd_training.ablation.corruption import CORRUPTIONS, corrupt
 from asd_training.ablation.report import read_results, write_report

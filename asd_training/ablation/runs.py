@@ -27,8 +27,8 @@ from tqdm import tqdm
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
-from asd_perception.machine import without_folders
 from asd_perception.network import model_directory
+from asd_perception.provenance import without_folders
 from asd_training.ablation.report import DEFINITION, write_report
 from asd_training.config.ablation import Ablation, read_ablation
 from asd_training.config.read import Run, read_config

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from asd_perception.files import atomic_file
-from asd_perception.machine import commit, device_name, machine, without_folders
+from asd_perception.provenance import commit, device_name, machine, without_folders
 
 
 @dataclasses.dataclass(frozen=True)

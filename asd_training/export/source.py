@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from asd_perception.errors import UserError
-from asd_perception.machine import command_line
 from asd_perception.network import model_directory
 from asd_perception.network.student import Student
+from asd_perception.provenance import command_line
 from asd_training.config.read import read_config
 from asd_training.config.run import StudentRun
 from asd_training.models.pretrained import load_pickle

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, describe_os_error
 from asd_perception.files import atomic_file
-from asd_perception.machine import available_cores
 from asd_training.synthetic.nuscenes_writer import VERSION, write_tables
 from asd_training.synthetic.scene import SceneJob, record
 

@@ -18,8 +18,8 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from asd_perception.errors import UserError
-from asd_perception.machine import without_folders
 from asd_perception.network import model_directory
+from asd_perception.provenance import without_folders
 from asd_training.config.read import Run
 from asd_training.config.run import TrainingConfig
 from asd_training.data.index import KeyframeIndex

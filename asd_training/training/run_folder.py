@@ -24,7 +24,7 @@ from asd_perception import __version__
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
-from asd_perception.machine import command_line, commit, machine, without_folders
+from asd_perception.provenance import command_line, commit, machine, without_folders
 from asd_training.config.read import Run, read_config
 from asd_training.config.run import TrainingConfig
 

@@ -14,8 +14,8 @@ import torch
 
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
-from asd_perception.machine import command_line
 from asd_perception.network import model_directory
+from asd_perception.provenance import command_line
 from asd_training.benchmarks.results import results_of
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
-from asd_perception.machine import command_line, without_folders
 from asd_perception.network import model_directory
+from asd_perception.provenance import command_line, without_folders
 from asd_perception.runtime.detector import Detector, find_device
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a result says of how it was made: the machine, its cores, the command, the commit.
+"""What a result says of how it was made: the machine, the command, the commit.
 
 Paths are written without the machine's folders, so that a model or a results file can be published.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import re
@@ -15,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from asd_perception.cores import available_cores
 
 if TYPE_CHECKING:
     import torch
@@ -40,16 +41,6 @@ def device_name(device: torch.device) -> str:
     import torch  # takes seconds, and not everybody who asks has it
 
     return torch.cuda.get_device_name(device)
-
-
-def available_cores() -> int:
-    """Cores that this process may keep busy: by its affinity, and by its control group's quota.
-
-    `os.cpu_count()` counts the machine's, of which a container may have a share only.
-    """
-    cores = len(os.sched_getaffinity(0))
-    quota = _quota()
-    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 def command_line(program: str) -> str:
@@ -96,38 +87,3 @@ def _short_path(text: str) -> str:
     if path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     return str(Path(*path.parts[1:][-2:]))
-
-
-def _quota(
-    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> float | None:
-    """Cores' worth of time that the control groups above this process grant; None: no limit."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return None
-    quotas = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        base = root / "cpu" if controllers else root
-        group = base / path.lstrip("/")
-        # A container sees its own group as the root, whatever its path is called outside.
-        for folder in {group, *group.parents, base}:
-            if folder == base or base in folder.parents:
-                quotas.append(_quota_of(folder))
-    return min((quota for quota in quotas if quota is not None), default=None)
-
-
-def _quota_of(group: Path) -> float | None:
-    """The limit that one control group sets, of version 2 (cpu.max) or 1 (cpu.cfs_quota_us)."""
-    try:
-        if (group / "cpu.max").is_file():
-            quota, period = (group / "cpu.max").read_text().split()
-        else:
-            quota = (group / "cpu.cfs_quota_us").read_text().strip()
-            period = (group / "cpu.cfs_period_us").read_text().strip()
-        return None if quota in ("max", "-1") else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None

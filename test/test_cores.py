@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from asd_perception import machine
+from asd_perception import cores
 
 
 def test_an_affinity_counts():
     first = min(os.sched_getaffinity(0))
     program = (
         f"import os; os.sched_setaffinity(0, [{first}]);"
-        "from asd_perception.machine import available_cores; print(available_cores())"
+        "from asd_perception.cores import available_cores; print(available_cores())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -44,11 +44,11 @@ def test_a_control_groups_quota_counts(tmp_path, own, files, quota):
         file = tmp_path / "fs" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
-    assert machine._quota(tmp_path / "fs", tmp_path / "cgroup") == quota
+    assert cores._quota(tmp_path / "fs", tmp_path / "cgroup") == quota
 
 
 def test_the_quota_is_a_limit_of_whole_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    for quota, cores in ((None, 4), (1.5, 2), (0.2, 1), (64.0, 4)):
-        monkeypatch.setattr(machine, "_quota", lambda quota=quota: quota)
-        assert machine.available_cores() == cores
+    for quota, available in ((None, 4), (1.5, 2), (0.2, 1), (64.0, 4)):
+        monkeypatch.setattr(cores, "_quota", lambda quota=quota: quota)
+        assert cores.available_cores() == available
