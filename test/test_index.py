@@ -213,10 +213,9 @@ def test_points_on_the_own_vehicle_are_left_out(root):
 def test_a_missing_or_damaged_lidar_file_is_named(root):
     index = KeyframeIndex.open(root)
     path = own_lidar_file(index, 0)
-    for content in (path.read_bytes()[:-4], b""):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match=f"{path.name} has {len(content)} bytes, not a mult"):
-            index.lidar(0)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UserError, match=f"{path.name} has .* bytes, not a multiple of 20"):
+        index.lidar(0)
     path.unlink()
     with pytest.raises(UserError, match=f"{path.name} is missing"):
         index.lidar(0)

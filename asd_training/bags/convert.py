@@ -30,6 +30,7 @@ from asd_training.bags.scene_messages import (
     point_cloud,
     transforms,
 )
+from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,
@@ -138,11 +139,7 @@ def _camera_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
 
 
 def _lidar_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
-    path = _file_of(nusc, record)
-    values = np.fromfile(path, dtype="<f4")
-    if values.size % 5:
-        raise UserError(f"{path} is no nuScenes LiDAR sweep: its size is no multiple of 20 bytes")
-    cloud = lidar_cloud(record["timestamp"], LIDAR, values.reshape(-1, 5))
+    cloud = lidar_cloud(record["timestamp"], LIDAR, read_lidar(_file_of(nusc, record)))
     yield f"/{LIDAR}/points", serialize(cloud)
 
 

@@ -31,6 +31,7 @@ from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import Array, transform_points
 from asd_training.config.teacher import MAX_SWEEPS
+from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import (
     TABLES,
     Annotations,
@@ -39,7 +40,6 @@ from asd_training.data.nuscenes import (
     camera_frame,
     dataset_version,
     open_dataset,
-    read_lidar,
     reference_from_sensor,
     scene_samples,
     split_scene_names,

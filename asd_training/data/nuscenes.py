@@ -38,6 +38,7 @@ from asd_perception.geometry import (
     yaw_of,
 )
 from asd_perception.runtime.detections import Detections
+from asd_training.data.lidar_file import read_lidar
 
 TABLES = (
     "attribute",
@@ -230,23 +231,6 @@ def read_images(
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
     return images
-
-
-def read_lidar(path: Path) -> NDArray[np.float32]:
-    """The points (P, 5) of a LiDAR file: x, y, z in the sensor's frame, intensity, ring.
-
-    Raises UserError if the file is missing or damaged.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; the dataset is incomplete") from error
-    if not content or len(content) % 20:
-        raise UserError(
-            f"{path} has {len(content)} bytes, not a multiple of 20 (5 floats a point) above 0; "
-            "it is damaged: copy it again"
-        )
-    return np.frombuffer(content, dtype="<f4").reshape(-1, 5)
 
 
 def lidar_points(nusc: NuScenes, sample: dict[str, Any], global_from_ego_: Array) -> Array:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nuScenes' LiDAR files: five float32 per point, without a header.
+
+No byte of such a file says what it is. Points of another width, or with other columns, would be
+read as points elsewhere; so what the five columns must hold is checked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd_perception.errors import UserError
+
+_COLUMNS = 5
+_MAX_RING = 255
+_MAX_COORDINATE = 10_000.0  # m; no LiDAR reaches as far, and misread numbers are often beyond
+_REMEDY = "store x y z intensity ring, five float32 per point, as nuScenes does"
+
+
+def read_lidar(path: Path) -> NDArray[np.float32]:
+    """The points (P, 5) of a LiDAR file: x, y, z in m in the sensor's frame, intensity, ring.
+
+    Raises UserError if the file is missing, damaged or of another format, with what it looks like.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; the dataset is incomplete") from error
+    if not content:
+        raise UserError(f"{path} is empty; it is damaged: copy it again")
+    if content.startswith((b"# .PCD", b"VERSION")):
+        raise UserError(f"{path} is a PCD file; {_REMEDY}")
+    points = _whole_points(content, _COLUMNS)
+    if not _are_rings(points[:, 4]):
+        raise UserError(f"{path} {_looks_like(content)}; {_REMEDY}")
+    if points.nbytes < len(content):
+        raise UserError(
+            f"{path} has {len(content)} bytes, not a multiple of 20 (5 floats per point); it is "
+            "damaged: copy it again"
+        )
+    # Also false for what is not a number.
+    if not (np.abs(points[:, :3]) <= _MAX_COORDINATE).all():
+        raise UserError(
+            f"{path} has points whose x, y or z is not finite or beyond "
+            f"{_MAX_COORDINATE / 1000:.0f} km; leave such points out"
+        )
+    return points
+
+
+def _whole_points(content: bytes, columns: int) -> NDArray[np.float32]:
+    """The points (P, columns) that a file of that width begins with; less than a point is left."""
+    count = len(content) // (4 * columns)
+    return np.frombuffer(content, "<f4", count * columns).reshape(count, columns)
+
+
+def _are_rings(values: NDArray[np.float32]) -> bool:
+    return bool(((values >= 0) & (values <= _MAX_RING) & (values == np.floor(values))).all())
+
+
+def _looks_like(content: bytes) -> str:
+    """What a file is whose fifth column holds no ring numbers."""
+    if len(content) % 16 == 0 and (_whole_points(content, 4)[:, 3] >= 0).all():  # intensities
+        return "looks like 4 floats per point (KITTI)"
+    if len(content) % 24 == 0 and _are_rings(_whole_points(content, 6)[:, 4]):
+        return "looks like 6 floats per point"
+    return f"has no ring number (whole, 0 to {_MAX_RING}) in the fifth column of each point"
