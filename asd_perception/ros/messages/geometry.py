@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stamps and poses of messages: ns and 4x4 matrices."""
+"""Stamps and poses of messages, rclpy's or rosbags': ns and 4x4 matrices."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Pose, Transform
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, transform_from
+
+if TYPE_CHECKING:
+    from builtin_interfaces.msg import Time
+    from geometry_msgs.msg import Pose, Transform
 
 
 def stamp_ns(stamp: Time) -> int:
@@ -17,7 +21,9 @@ def stamp_ns(stamp: Time) -> int:
 
 
 def time_from_ns(nanoseconds: int) -> Time:
-    """The stamp of a time in ns."""
+    """The stamp of a time in ns, as a message of rclpy's."""
+    from builtin_interfaces.msg import Time
+
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return Time(sec=seconds, nanosec=rest)
 

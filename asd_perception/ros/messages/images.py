@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and calibrations as arrays, and the place where bad ones are found.
 
+Messages may be rclpy's or rosbags': the functions here look at their fields alone.
 Every function here raises UserError with a one-line reason if the message does not hold what its
 type promises.
 """
@@ -8,10 +9,10 @@ type promises.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from asd_perception.cameras.calibration import CameraCalibration
 from asd_perception.cameras.image_decoding import (
@@ -24,10 +25,13 @@ from asd_perception.cameras.image_decoding import (
 )
 from asd_perception.errors import UserError
 
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
 
 def check_image(msg: Image | CompressedImage) -> None:
     """Raise UserError for a message that holds no image, as far as microseconds can tell."""
-    if isinstance(msg, CompressedImage):
+    if hasattr(msg, "format"):
         check_encoded(np.frombuffer(msg.data, np.uint8))
     else:
         check_raw(msg)
@@ -35,7 +39,7 @@ def check_image(msg: Image | CompressedImage) -> None:
 
 def image_warning(msg: Image | CompressedImage) -> str | None:
     """What may be wrong with the colours of an image that can be decoded, with the remedy."""
-    if isinstance(msg, CompressedImage):
+    if hasattr(msg, "format"):
         return format_warning(msg.format)
     return encoding_warning(msg.encoding)
 
