@@ -88,7 +88,7 @@ def camera_info(
     )
 
 
-def lidar_cloud(stamp_us: int, frame_id: str, points: Array) -> PointCloud2:
+def lidar_cloud(stamp_us: int, frame_id: str, points: NDArray[np.float32]) -> PointCloud2:
     """A LiDAR sweep from points (P, 5): x, y, z in m, intensity, ring."""
     cloud = np.zeros(len(points), dtype=_LIDAR_POINT)
     for column, name in enumerate(_LIDAR_POINT.names or ()):
