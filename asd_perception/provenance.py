@@ -69,7 +69,7 @@ def without_folders(value: Any) -> Any:
     """Plain values (dictionaries, lists, text) without the machine's folders.
 
     An absolute path below the working directory becomes relative to it; of any other the last two
-    names stay, so that runs/teacher/model becomes teacher/model.
+    names stay, so that /data/runs/teacher/model becomes teacher/model. Home folders always go.
     """
     if isinstance(value, dict):
         return {key: without_folders(item) for key, item in value.items()}
@@ -83,7 +83,15 @@ def without_folders(value: Any) -> Any:
 
 
 def _short_path(text: str) -> str:
-    path = Path(text)
-    if path.is_relative_to(Path.cwd()):
-        return str(path.relative_to(Path.cwd()))
-    return str(Path(*path.parts[1:][-2:]))
+    path, here = Path(text), Path.cwd()
+    home = Path(os.path.expanduser("~"))  # unlike Path.home(), works for a user without a home
+    holds_homes = here in (Path("/"), *home.parents)
+    if path.is_relative_to(here) and not holds_homes:
+        return str(path.relative_to(here))
+    if path.is_relative_to(home):
+        names = path.relative_to(home).parts
+    elif path.parts[1:2] in (("home",), ("Users",)):  # of somebody else, who trained perhaps
+        names = path.parts[3:]
+    else:
+        names = path.parts[1:]
+    return str(Path(*names[-2:]))

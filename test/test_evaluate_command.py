@@ -52,6 +52,23 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root
     assert done.stderr.count("\n") == 1 and "file is a file" in done.stderr
 
 
+def test_what_is_written_names_no_folder_of_the_machine_that_trained(synthetic_root, tmp_path):
+    teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
+    model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
+    config = tmp_path / "t" / "config.yaml"  # as an earlier version wrote it
+    config.write_text(config.read_text().replace("provenance: {}", "provenance: {data: /home/al/x}"))
+    done = asd_train(
+        "evaluate",
+        tmp_path / "t", synthetic_root,
+        "--report", tmp_path / "r.html", "--metrics", tmp_path / "m.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "m.json").read_text())
+    assert numbers["provenance"] == {"data": "x"}
+    for file in ("m.json", "r.html"):
+        assert "/home/al" not in (tmp_path / file).read_text()
+
+
 def test_the_command_scores_a_teacher_with_its_own_sweeps(samples, synthetic_root, tmp_path):
     teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
     model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})

@@ -39,6 +39,15 @@ def test_weights_and_configuration_come_back(student, folder):
     assert model_directory.read_config(folder)["provenance"] == {"command": "test"}
 
 
+def test_a_model_that_was_trained_elsewhere_loses_that_machines_folders(student, tmp_path):
+    old = {"command": "asd-train student /home/alice/data runs/mine", "data": "/srv/sets/nuscenes"}
+    model_directory.save(tmp_path / "model", student, old)
+    assert model_directory.read_config(tmp_path / "model")["provenance"] == {
+        "command": "asd-train student data runs/mine",
+        "data": "sets/nuscenes",
+    }
+
+
 def test_missing_extra_and_misshaped_tensors_are_named(folder):
     weights = load_file(folder / "model.safetensors")
     names = list(weights)

@@ -25,6 +25,21 @@ def test_paths_lose_the_folders_of_the_machine(tmp_path, monkeypatch):
         assert without_folders(plain) == ("." if plain == "/" else plain)
 
 
+def test_home_folders_go_wherever_the_program_was_started(tmp_path, monkeypatch):
+    home = tmp_path / "people" / "alice"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    for working_directory in ("/", tmp_path, home.parent, home):
+        monkeypatch.chdir(working_directory)
+        assert without_folders(f"{home}/data") == "data"
+        assert without_folders(str(home)) == "."
+        assert without_folders("/home/bob/data") == "data"
+        assert without_folders("/Users/bob/runs/teacher/model") == "teacher/model"
+    monkeypatch.chdir("/")
+    assert without_folders(f"{home}/runs/teacher/model") == "teacher/model"
+    assert without_folders("/data/runs/teacher/model") == "teacher/model"
+
+
 def test_so_do_the_arguments_of_a_command(monkeypatch):
     arguments = [
         "student",

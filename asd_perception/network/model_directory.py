@@ -22,6 +22,7 @@ from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.files import atomic_directory
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
+from asd_perception.provenance import without_folders
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -73,14 +74,15 @@ def save_network(
 
 
 def config_text(kind: str, config: Any, provenance: dict[str, Any]) -> str:
-    """What config.yaml says of a network: all but its weights."""
+    """What config.yaml says of a network: all but its weights, and no folder of a machine."""
     document = {
         "format": FORMAT,
         "cameras": list(CAMERAS),
         "classes": list(CLASSES),
         "attributes": list(ATTRIBUTES),
         kind: to_dict(config),
-        "provenance": provenance,
+        # again, since it may come from a model that was trained elsewhere
+        "provenance": without_folders(provenance),
     }
     return yaml.safe_dump(document, sort_keys=False)
 

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         provenance = None
     else:
         document = model_directory.read_config(args.model)
-        provenance = document.get("provenance") or {}
+        provenance = without_folders(document.get("provenance") or {})
         if "teacher" in document:
             teacher = load_teacher(args.model)
             index = KeyframeIndex.open(args.data, nusc.version)
