@@ -56,7 +56,8 @@ def test_what_is_written_names_no_folder_of_the_machine_that_trained(synthetic_r
     teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
     model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
     config = tmp_path / "t" / "config.yaml"  # as an earlier version wrote it
-    config.write_text(config.read_text().replace("provenance: {}", "provenance: {data: /home/al/x}"))
+    text = config.read_text().replace("provenance: {}", "provenance: {data: /home/al/x}")
+    config.write_text(text)
     done = asd_train(
         "evaluate",
         tmp_path / "t", synthetic_root,
