@@ -14,7 +14,7 @@ from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
 from asd_perception.ros.calibration import Calibration
-from asd_perception.ros.messages.images import camera_model_from_msg
+from asd_perception.ros.messages.camera_info import camera_model_from_msg
 from asd_perception.ros.messages.transforms import MAX_FRAMES, StaticTransforms
 
 

@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: images and camera_info turn into arrays; a bad message says why."""
-
-import math
+"""Promise: images turn into arrays; a bad message says why."""
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
+from sensor_msgs.msg import CompressedImage, Image
 
 from asd_perception.errors import UserError
 from asd_perception.ros.messages.images import (
-    camera_model_from_msg,
     image_from_compressed,
     image_from_msg,
 )
@@ -136,48 +131,3 @@ def test_junk_bytes_are_refused(junk, magic):
     message.data.frombytes(magic + junk)
     with pytest.raises(UserError):
         decompress(message)
-
-
-def camera_info(**changes):
-    values = {
-        "header": Header(frame_id="optical"),
-        "width": 1600,
-        "height": 900,
-        "k": [1266.0, 0.0, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0],
-        "distortion_model": "plumb_bob",
-        "d": [0.1, 0.2, 0.3, 0.4, 0.5],
-        **changes,
-    }
-    return CameraInfo(**values)
-
-
-def test_camera_info_gives_intrinsics_and_distortion():
-    message = deserialize_message(serialize_message(camera_info()), CameraInfo)
-    model = camera_model_from_msg(message)
-    assert (model.frame_id, model.calibration.size) == ("optical", (1600, 900))
-    np.testing.assert_array_equal(model.calibration.matrix[0], [1266, 0, 816])
-    np.testing.assert_array_equal(model.calibration.distortion, [0.1, 0.2, 0.3, 0.4, 0.5, 0, 0, 0])
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"k": [math.nan] * 9}, "not finite"),
-        ({"k": [0.0] * 9}, "focal length"),
-        ({"width": 0}, "zero image size"),
-        ({"d": [math.inf] * 5}, "not finite"),
-        ({"distortion_model": "equidistant"}, "equidistant"),
-        ({"distortion_model": "equidistant", "d": [0.0] * 4}, "equidistant"),
-        ({"k": [1266.0, 0.0, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 0.0]}, "0 0 1"),
-        ({"k": [1266.0, 0.0, 1e9, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "far outside"),
-        ({"k": [1e-300, 0.0, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "focal lengths 1e-300"),
-        ({"k": [1266.0, 0.0, 816.0, 0.0, 1e9, 491.0, 0.0, 0.0, 1.0]}, "focal lengths 1266 and"),
-        ({"d": [0.1, 1e30, 0.0, 0.0, 0.0]}, "beyond any lens"),
-        ({"distortion_model": "rational_polynomial", "d": [0.1] * 12}, "thin prism"),
-        ({"binning_x": 2}, "binning"),
-        ({"header": Header()}, "frame_id"),
-    ],
-)
-def test_bad_camera_info_is_refused(changes, reason):
-    with pytest.raises(UserError, match=reason):
-        camera_model_from_msg(camera_info(**changes))

@@ -85,6 +85,9 @@ CAMERAS = {
     "principal point at a side": dict(shift=(90, 0)),
     "barrel": dict(distortion=[-0.25, 0.08, 0.001, -0.0005, 0, 0, 0, 0]),
     "rational": dict(distortion=[0.1, -0.05, 0.0, 0.0, 0.01, 0.12, -0.02, 0.005]),
+    "thin prism and tilt": dict(
+        distortion=[-0.2, 0.05, 0, 0, 0, 0, 0, 0, 0.01, -0.002, 0.008, 0.001, 0.02, -0.015]
+    ),
     "fisheye": dict(distortion=[0.02, -0.01, 0.002, 0, 0, 0, 0, 0], equidistant=True),
 }
 

@@ -12,14 +12,18 @@ from pydantic import Field
 from asd_perception.configuration import configuration
 from asd_perception.geometry import Array
 
+DISTORTION_LENGTHS = (4, 5, 8, 12, 14)
+"""How many coefficients OpenCV's distortion may have: k1 k2 p1 p2, k3, k4 k5 k6, s1 s2 s3 s4, and
+the tilt tx ty of the sensor, in this order."""
+
 
 @dataclass(frozen=True, eq=False)
 class CameraCalibration:
     """A camera as ROS and OpenCV describe it. Equal ones compare equal, and have one hash.
 
     matrix (3, 3): pinhole matrix in pixels, pixel centres at integers. size: (width, height).
-    distortion (8,): OpenCV's k1 k2 p1 p2 k3 k4 k5 k6, zeros for a rectified image. equidistant: a
-    fisheye lens instead, whose k1 k2 k3 k4 (OpenCV's fisheye model) come first in `distortion`.
+    distortion: OpenCV's coefficients, of one of DISTORTION_LENGTHS, zeros for a rectified image.
+    equidistant: a fisheye lens instead, with OpenCV's k1 k2 k3 k4 first in `distortion`.
     """
 
     matrix: Array

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception import geometry
-from asd_perception.cameras.calibration import CameraCalibration
+from asd_perception.cameras.calibration import DISTORTION_LENGTHS, CameraCalibration
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse, transform_points
 
@@ -31,7 +31,7 @@ class CameraRig:
     ego_from_camera: (N, 4, 4) from each camera's optical frame at its own stamp to base_link at
         the reference time; ego motion between the two is folded in (`compensate`).
     image_sizes: (N, 2) width and height in pixels.
-    distortion: (N, 8) OpenCV coefficients k1 k2 p1 p2 k3 k4 k5 k6, zero for rectified images.
+    distortion: (N, D) as in CameraCalibration, D one of DISTORTION_LENGTHS, for all cameras alike.
     equidistant: (N,) bool, fisheye lenses, with k1 k2 k3 k4 first in `distortion`; None: no camera.
 
     Raises UserError for arrays that disagree in shape or hold no calibration.
@@ -46,11 +46,17 @@ class CameraRig:
 
     def __post_init__(self) -> None:
         n = len(self.names)
+        coefficients = np.shape(self.distortion)[-1:]
+        if coefficients and coefficients[0] not in DISTORTION_LENGTHS:
+            raise UserError(
+                f"camera rig: distortion has {coefficients[0]} coefficients, OpenCV's models have "
+                f"{', '.join(map(str, DISTORTION_LENGTHS))}"
+            )
         for field, shape in (
             ("intrinsics", (n, 3, 3)),
             ("ego_from_camera", (n, 4, 4)),
             ("image_sizes", (n, 2)),
-            ("distortion", (n, 8)),
+            ("distortion", (n, *coefficients)),
         ):
             value = np.asarray(getattr(self, field))
             if value.shape != shape:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
-from asd_perception.ros.messages.images import CameraModel
+from asd_perception.ros.messages.camera_info import CameraModel
 from asd_perception.ros.messages.transforms import StaticTransforms
 
 

@@ -29,10 +29,9 @@ from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import Array
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.intake import Intake
+from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
 from asd_perception.ros.messages.images import (
-    CameraModel,
-    camera_model_from_msg,
     check_image,
     image_from_compressed,
     image_from_msg,

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calibration in sensor_msgs/CameraInfo; its messages may be rclpy's or rosbags'.
+
+The message describes two images: K and D the raw one, P and R the one that image_proc rectifies.
+It does not say which of the two a topic carries; the node's parameter `calibration` does. Both are
+of the camera's full resolution, of which a driver may publish a region of interest, binned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asd_perception.cameras.calibration import DISTORTION_LENGTHS, CameraCalibration
+from asd_perception.errors import UserError
+from asd_perception.geometry import Array
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo
+
+FISHEYE_MODELS = ("equidistant", "fisheye")
+# image_geometry, too, tells these two apart by the number of their coefficients only. A camera
+# without distortion may leave the name empty.
+PINHOLE_MODELS = ("plumb_bob", "rational_polynomial", "")
+
+
+@dataclass(frozen=True, eq=False)
+class CameraModel:
+    """One camera's calibration, and how its image lies in its frame.
+
+    frame_id: the optical frame. calibration: of the image as it is published. frame_from_image
+    (3, 3): rotation from the image's axes to the optical frame; no identity in a rectified stereo
+    image.
+    """
+
+    frame_id: str
+    calibration: CameraCalibration
+    frame_from_image: Array
+
+
+def camera_model_from_msg(msg: CameraInfo, rectified: bool = False) -> CameraModel:
+    """The calibration of the raw image, or of the `rectified` one.
+
+    Raises UserError with a one-line reason for a message that describes no camera.
+    """
+    full_size = int(msg.width), int(msg.height)
+    if 0 in full_size:
+        raise UserError(f"camera_info has zero image size ({msg.width}x{msg.height})")
+    frame_id = msg.header.frame_id.lstrip("/")
+    if not frame_id:
+        raise UserError("camera_info has no frame_id; set it to the camera's optical frame")
+    distortion, equidistant = np.zeros(DISTORTION_LENGTHS[-1]), False
+    frame_from_image = np.eye(3)
+    if rectified:  # Tx and Ty, where the other camera of a stereo pair is, do not matter here
+        full = _pinhole_matrix("P", np.reshape(msg.p, (3, 4)), full_size)
+        frame_from_image = _rectification(msg).T
+    else:
+        full = _pinhole_matrix("K", np.reshape(msg.k, (3, 3)), full_size)
+        distortion, equidistant = _lens(msg)
+    published_from_full, size = _window(msg)
+    calibration = CameraCalibration(published_from_full @ full, size, distortion, equidistant)
+    return CameraModel(frame_id, calibration, frame_from_image)
+
+
+def _pinhole_matrix(name: str, values: Array, size: tuple[int, int]) -> Array:
+    """The 3x3 matrix in K or P, of an image of `size`."""
+    advice = "calibrate again"
+    if name == "P":
+        advice = "calibrate the camera, or set the parameter calibration to raw for a raw image"
+    if not np.isfinite(values).all():
+        raise UserError(f"camera_info has a value in {name} that is not finite; {advice}")
+    matrix = np.array(values[:, :3], dtype=np.float64)
+    focal = matrix[0, 0], matrix[1, 1]
+    if min(focal) <= 0:
+        raise UserError(f"camera_info has no focal length in {name}; {advice}")
+    shares = focal[0] / size[0], focal[1] / size[1]
+    if min(shares) < 0.05 or max(shares) > 50:  # 169 degrees, and 1 degree
+        raise UserError(
+            f"camera_info has the focal lengths {focal[0]:g} and {focal[1]:g} pixels in {name} "
+            f"for a {size[0]}x{size[1]} image; {advice}"
+        )
+    if matrix[1, 0] != 0 or tuple(matrix[2]) != (0, 0, 1):
+        raise UserError(f"camera_info has a {name} that is not fx s cx / 0 fy cy / 0 0 1; {advice}")
+    centre = matrix[0, 2], matrix[1, 2]
+    if not all(-1 < at / length < 2 for at, length in zip(centre, size, strict=True)):
+        raise UserError(
+            f"camera_info has the principal point of {name} at ({centre[0]:g}, {centre[1]:g}), "
+            f"far outside of its {size[0]}x{size[1]} image; {advice}"
+        )
+    return matrix
+
+
+def _rectification(msg: CameraInfo) -> Array:
+    """R (3, 3), from the optical frame's axes to those of the rectified image."""
+    rotation = np.array(msg.r, dtype=np.float64).reshape(3, 3)
+    if not (
+        np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) and np.linalg.det(rotation) > 0
+    ):
+        raise UserError(
+            "camera_info has an R that is no rotation; calibrate again (a single camera's is the "
+            "identity)"
+        )
+    return rotation
+
+
+def _lens(msg: CameraInfo) -> tuple[Array, bool]:
+    """The raw image's distortion as CameraCalibration has it, and whether it is equidistant.
+
+    A fisheye lens is no pinhole camera even where its coefficients are 0.
+    """
+    model, coefficients = msg.distortion_model, np.array(msg.d, dtype=np.float64)
+    if not np.isfinite(coefficients).all():
+        raise UserError("camera_info has a value in D that is not finite; calibrate again")
+    if np.abs(coefficients).max(initial=0.0) > 1e4:
+        raise UserError("camera_info has a value in D beyond any lens; calibrate again")
+    equidistant = model in FISHEYE_MODELS
+    if not equidistant and (model not in PINHOLE_MODELS or (coefficients.any() and not model)):
+        raise UserError(
+            f"camera_info has the distortion model {model!r}, which is none of plumb_bob, "
+            "rational_polynomial and equidistant; publish the rectified image and set the "
+            "parameter calibration to rectified"
+        )
+    lengths = (4,) if equidistant else DISTORTION_LENGTHS
+    used = coefficients if coefficients.any() else coefficients[:0]
+    if not used[lengths[-1] :].any():  # some drivers fill an array of one length for every model
+        used = used[: lengths[-1]]
+    if len(used) not in (0, *lengths):
+        raise UserError(
+            f"camera_info has {len(coefficients)} values in D; {model} has "
+            f"{', '.join(map(str, lengths))}: calibrate again"
+        )
+    distortion = np.zeros(DISTORTION_LENGTHS[-1])
+    distortion[: len(used)] = used
+    return distortion, equidistant
+
+
+def _window(msg: CameraInfo) -> tuple[Array, tuple[int, int]]:
+    """The published part of the full image: its pixels from those (3, 3), and its size.
+
+    Of a rectified image it is the same window as of the raw one, as in image_proc, whatever
+    `do_rectify` says. Pixel centres are at integers, so the middle of b binned pixels
+    lies (b - 1) / 2 behind the first one's.
+    """
+    roi = msg.roi
+    left, top = int(roi.x_offset), int(roi.y_offset)
+    width, height = int(roi.width) or int(msg.width), int(roi.height) or int(msg.height)
+    if left + width > msg.width or top + height > msg.height:
+        raise UserError(
+            f"camera_info has a region of interest of {width}x{height} at ({left}, {top}), which "
+            f"reaches beyond its {msg.width}x{msg.height} image; mend the driver"
+        )
+    bin_x, bin_y = max(1, int(msg.binning_x)), max(1, int(msg.binning_y))
+    if bin_x > width or bin_y > height:
+        raise UserError(
+            f"camera_info has {bin_x}x{bin_y} binning of {width}x{height} pixels; mend the driver"
+        )
+    published_from_full = np.array(
+        [
+            [1 / bin_x, 0.0, (0.5 - left) / bin_x - 0.5],
+            [0.0, 1 / bin_y, (0.5 - top) / bin_y - 0.5],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+    return published_from_full, (width // bin_x, height // bin_y)
