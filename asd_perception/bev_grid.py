@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-from math import inf
-
-from asd_perception.configuration import configuration
-from asd_perception.errors import UserError
+from asd_perception.configuration import configuration, fault
 
 
 @configuration
@@ -28,8 +25,13 @@ class BevGrid:
     """Greatest height in m at which points are kept."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.cell <= self.half_extent < inf and self.z_min < self.z_max):
-            raise UserError(f"bev {self}: needs 0 < cell <= half_extent and z_min < z_max")
+        if not 0 < self.cell <= self.half_extent:
+            raise fault(
+                "cell",
+                f"is {self.cell}; it must be above 0 and at most half_extent, {self.half_extent}",
+            )
+        if self.z_min >= self.z_max:
+            raise fault("z_min", f"is {self.z_min}; it must be below z_max, {self.z_max}")
 
     @property
     def size(self) -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Typed configurations: dataclasses that pydantic checks, read from YAML values and back.
 
-A value of a wrong type or out of range, and a key that nobody knows, is one UserError that names
-the key by its full path. A string below a field is the field's description.
+A value of a wrong type, out of range or not finite, and a key that nobody knows, is one UserError
+that names the key by its full path. A string below a field is the field's description.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import dataclass_transform
 
 from asd_perception.errors import UserError
@@ -26,13 +26,20 @@ from asd_perception.errors import UserError
 T = TypeVar("T")
 
 _CHECKS = ConfigDict(
-    strict=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True
+    strict=True,
+    extra="forbid",
+    allow_inf_nan=False,
+    use_attribute_docstrings=True,
+    arbitrary_types_allowed=True,
 )
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def configuration(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass that raises UserError for values that do not fit."""
+    """Make a class a frozen dataclass that raises UserError for values that do not fit.
+
+    Its `__post_init__` raises `fault`s, whose keys are told by their full path.
+    """
     checked: Any = dataclass(frozen=True, config=_CHECKS)(cls)
     initialise = checked.__init__
 
@@ -47,6 +54,14 @@ def configuration(cls: type[T]) -> type[T]:
     return checked
 
 
+def fault(key: str, text: str) -> PydanticCustomError:
+    """What a `__post_init__` or a validator raises, to be read as "KEY TEXT".
+
+    key: of the configuration that is checked; "" in a validator, which checks one field's value.
+    """
+    return PydanticCustomError("fault", "{text}", {"key": key, "text": text})
+
+
 def from_dict(cls: type[T], values: Any, where: str = "") -> T:
     """Build the configuration `cls` from plain YAML values; `where` goes before a key's name.
 
@@ -55,11 +70,18 @@ def from_dict(cls: type[T], values: Any, where: str = "") -> T:
     """
     if not isinstance(values, dict):
         raise UserError(f"{where or 'configuration'}: expected keys and values, found {values!r}")
+    _check_keys(values, where)
     try:
-        # JSON, since only there a list is a strict tuple, and a mapping a strict dataclass.
-        return TypeAdapter(cls).validate_json(json.dumps(values, default=str))
+        return validated(cls, values)
     except ValidationError as error:
         raise UserError(_first_line(error, cls, where)) from error
+
+
+def validated(cls: type[T], values: Any) -> T:
+    """`from_dict` for a validator of a field: the ValidationError that it raises, pydantic puts
+    below the field's own path."""
+    # JSON, since only there a list is a strict tuple, and a mapping a strict dataclass.
+    return TypeAdapter(cls).validate_json(json.dumps(values, default=str))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -100,6 +122,18 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _check_keys(value: Any, path: str) -> None:
+    """Raises UserError for a key that is no text, as YAML reads `1:` and `2026-11-29:`."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"unknown key {path}{key}: a key is text, and this is {key!r}")
+            _check_keys(item, f"{path}{key}.")
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _check_keys(item, f"{path.removesuffix('.')}[{i}].")
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
@@ -119,45 +153,45 @@ _LINES = {
 }
 
 
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
 def _first_line(error: ValidationError, cls: type, where: str) -> str:
-    """The first fault in one line."""
-    fault = error.errors(include_url=False)[0]
-    path = [part for part in fault["loc"] if not _is_type_name(part)]
+    """One fault in one line; an unknown key first, since it may be why another one is missing."""
+    faults = error.errors(include_url=False)
+    found = next((item for item in faults if item["type"] in _UNKNOWN), faults[0])
+    kind, path, value = found["type"], list(found["loc"]), repr(found["input"])
+    if kind == "fault" and found["ctx"]["key"]:
+        path.append(found["ctx"]["key"])
     key = where + "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in path
-    ).lstrip(".")
-    kind, found = fault["type"], repr(fault["input"])
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+    ).removeprefix(".")
+    if kind in _UNKNOWN:
         return _unknown_key(key, str(path[-1]), _known_keys(cls, path[:-1]))
     if kind in ("missing", "missing_argument"):
         return f"{key} is missing"
-    if kind == "greater_than" and isinstance(fault["ctx"]["gt"], int):  # a whole number's limit
-        return f"{key} is {found}; it must be at least {fault['ctx']['gt'] + 1}"
+    if kind == "greater_than" and isinstance(found["ctx"]["gt"], int):  # a whole number's limit
+        return f"{key} is {value}; it must be at least {found['ctx']['gt'] + 1}"
     if kind in _LINES:
-        return f"{key} {_LINES[kind].format(found=found, **_limits(fault))}"
-    if kind == "custom":
-        return f"{key} {fault['msg']}"
-    return f"{key}: expected {_expected(fault)}, found {found}"
+        return f"{key} {_LINES[kind].format(found=value, **_limits(found))}"
+    if kind == "fault":
+        return f"{key} {found['msg']}"
+    return f"{key}: expected {_expected(found)}, found {value}"
 
 
-def _is_type_name(part: Any) -> bool:
-    """Whether this part of a path is pydantic's word for a union's branch, and no key."""
-    return isinstance(part, str) and not part.isidentifier()
-
-
-def _limits(fault: ErrorDetails) -> dict[str, Any]:
+def _limits(error: ErrorDetails) -> dict[str, Any]:
     """What a value is compared with, in words."""
-    limits = dict(fault.get("ctx") or {})
+    limits = dict(error.get("ctx") or {})
     if "expected" in limits:
         limits["expected"] = limits["expected"].replace("'", "").replace(" or ", ", ")
     return limits
 
 
-def _expected(fault: ErrorDetails) -> str:
+def _expected(error: ErrorDetails) -> str:
     """The type that was expected, as it is written in the dataclass."""
-    name = fault["type"].split("_")[0]
+    name = error["type"].split("_")[0]
     words = {"string": "str", "dict": "keys and values", "dataclass": "keys and values"}
-    if fault["type"] in ("too_long", "too_short"):
+    if error["type"] in ("too_long", "too_short"):
         return "tuple of another length"
     return words.get(name, name)
 
@@ -165,12 +199,15 @@ def _expected(fault: ErrorDetails) -> str:
 def _unknown_key(key: str, name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     advice = f"; did you mean {near[0]}?" if near else ";"
-    return f"unknown key {key}{advice} known keys are {', '.join(known)}"
+    shown = key if key.split() == [key] else repr(key)  # one with a space, as of "steps = 3"
+    return f"unknown key {shown}{advice} known keys are {', '.join(known)}"
 
 
 def _known_keys(cls: Any, path: list[Any]) -> list[str]:
     """The keys of the dataclass that lies at `path` below `cls`."""
     for part in path:
+        if isinstance(part, int):  # the list's own annotation names the class of its items
+            continue
         field = getattr(cls, "__pydantic_fields__", {}).get(part)
         cls = next(
             (item for item in _alternatives(field and field.annotation) if _is_dataclass(item)),

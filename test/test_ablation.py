@@ -116,10 +116,14 @@ def test_rows_and_seeds_can_be_shared_out(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"baseline": "nobody"}, "there is no row nobody"),
+        ({"baseline": "nobody"}, "baseline names nobody, which is no row; rows are"),
         ({"seeds": [1, 1]}, "seeds are"),
-        ({"teachers": []}, "row taught: there is no teacher lidar"),
-        ({"rowz": []}, "unknown key rowz"),
+        ({"teachers": []}, r"rows.\d..teacher is lidar, which is no teacher's name"),
+        ({"rowz": []}, "unknown key rowz; did you mean rows"),
+        (
+            {"rows": [{"name": "plain", "titel": "x"}]},
+            r"unknown key rows.0..titel; did you mean title. known keys are name, title, set",
+        ),
         ({"rows": [{"name": "a b", "title": "x"}]}, "a name is letters, digits and _"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
         (

@@ -331,8 +331,8 @@ def test_the_configuration_is_read_from_yaml_values():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"resize": [1.2, 0.9]}, "resize 1.2-0.9"),
-        ({"bev_scale": [0, 1]}, "bev_scale 0.0-1.0"),
+        ({"resize": [1.2, 0.9]}, "resize is .1.2, 0.9.; it needs"),
+        ({"bev_scale": [0, 1]}, "bev_scale is .0.0, 1.0.; it needs"),
         ({"rotation": -1}, "rotation is -1; it must be at least 0"),
         ({"camera_dropout": 1.5}, "camera_dropout is 1.5"),
         ({"colour_gain": float("nan")}, "colour_gain is nan"),

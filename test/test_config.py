@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: a configuration survives YAML, and a wrong one is told by the name of its key."""
 
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -33,12 +34,15 @@ def test_round_trip_through_yaml(config):
         ({"depth": {"bins": "many"}}, "depth.bins: expected int, found 'many'"),
         ({"depth": {"far": True}}, "depth.far: expected float, found True"),
         ({"image_size": [128, 352, 3]}, "image_size: expected tuple"),
-        ({"image_size": [100, 352]}, "multiple of 32"),
-        ({"depth": {"near": 10.0, "far": 5.0}}, "near < far"),
+        ({"image_size": [100, 352]}, "image_size is .100, 352.; .* multiple of 32"),
+        ({"depth": {"near": 10.0, "far": 5.0}}, "depth.near is 10.0; it must be below far, 5.0"),
+        ({"depth": {"near": 0.0}}, "depth.near is 0.0; it must be above 0"),
+        ({"depth": {"bins": 1}}, "depth.bins is 1; it must be at least 2"),
         ("resnet", "expected keys and values"),
-        ({"bev": {"cell": 0}}, r"bev .*cell=0.*needs 0 < cell <= half_extent"),
-        ({"bev": {"half_extent": -51.2}}, "needs 0 < cell <= half_extent"),
-        ({"bev": {"z_min": 9}}, "z_min < z_max"),
+        ({"bev": {"cell": 0}}, "bev.cell is 0.0; it must be above 0 and at most half_extent, 51.2"),
+        ({"bev": {"half_extent": -51.2}}, "bev.cell is 0.8; it must be above 0 and at most"),
+        ({"bev": {"z_min": 9}}, "bev.z_min is 9.0; it must be below z_max, 5.0"),
+        ({"bev": {"half_extent": 8.8}}, "bev has 22 cells per side; it must be a multiple of 4"),
         ({"encoder_blocks": -1}, "encoder_blocks is -1; it must be at least 1"),
         ({"encoder_channels": [32, 0, 64]}, r"encoder_channels.1. is 0; it must be at least 1"),
     ],
@@ -87,5 +91,63 @@ def test_a_configuration_needs_neither_torch_nor_a_dataset():
 def test_an_unknown_key_names_the_nearest_known_one():
     with pytest.raises(UserError, match=r"unknown key student.depth.binz; did you mean bins\?"):
         read_config(StudentRun, None, ["student.depth.binz=3"])
-    with pytest.raises(UserError, match=r"unknown key backbone.stridee; did you mean stride\?"):
+    with pytest.raises(UserError, match=r"key student.backbone.stridee; did you mean stride\?"):
         read_config(StudentRun, None, ["student.backbone.stridee=3"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning-rate: 1", "unknown key learning-rate; did you mean learning_rate? known keys"),
+        ("student: {image-size: [96, 256]}", "student.image-size; did you mean image_size?"),
+        ("student: {trained_cameras: [{focl: 1}]}", "trained_cameras[0].focl; did you mean focal?"),
+        ("steps =3: 1", "unknown key 'steps =3'; did you mean steps?"),
+        ("'': 1", "unknown key ''; known keys are train_split"),
+        ("1: 2", "unknown key 1: a key is text, and this is 1"),
+        ("null: 2", "unknown key None: a key is text, and this is None"),
+        ("student: {2026-11-29: 2}", "unknown key student.2026-11-29: a key is text"),
+        ("student: {trained_cameras: [{1: 2}]}", "unknown key student.trained_cameras[0].1: a key"),
+    ],
+)
+def test_a_key_that_is_no_name_is_unknown(tmp_path, text, message):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        read_config(StudentRun, tmp_path / "run.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("student.image_size=[100,352]", "student.image_size is (100, 352); each side"),
+        ("student.depth.near=70", "student.depth.near is 70.0; it must be below far, 60.0"),
+        ("student.bev.cell=0", "student.bev.cell is 0.0; it must be above 0"),
+        ("student.bev.half_extent=8.8", "student.bev has 22 cells per side; it must be"),
+        ("student.backbone.stride=0", "student.backbone.stride is 0; it must be at least 1"),
+        ("augmentation.resize=[2,1]", "augmentation.resize is (2.0, 1.0); it needs 0.1"),
+        ("distillation.levels=[2,1]", "distillation.levels are (2.0, 1.0); they must rise"),
+        ("distillation.levels=[0,.nan]", "distillation.levels[1] is nan; it must be finite"),
+        ("distillation.response_weight=.inf", "distillation.response_weight is inf; it must be"),
+        ("supervision.semantics=.inf", "supervision.semantics is inf; it must be finite"),
+        ("weight_decay=.inf", "weight_decay is inf; it must be finite"),
+    ],
+)
+def test_a_fault_has_its_full_path_and_is_blamed_on_what_brought_it_in(tmp_path, change, message):
+    file = tmp_path / "run.yaml"
+    file.write_text("steps: 7\n")
+    changes = ["seed=3", change, "batch_size=2"]
+    with pytest.raises(UserError, match=re.escape(f"--set {change}: {message}")) as caught:
+        read_config(StudentRun, file, changes)
+    assert str(file) not in str(caught.value)
+    key, _, value = change.partition("=")
+    for part in reversed(key.split(".")):
+        value = f"{{{part}: {value}}}"
+    file.write_text(value)
+    with pytest.raises(UserError, match=re.escape(f"{file}: {message}")):
+        read_config(StudentRun, file, ["seed=3"])
+
+
+def test_a_change_may_mend_the_file(tmp_path):
+    (tmp_path / "run.yaml").write_text("student: {depth: {near: 70}}\n")
+    config = read_config(StudentRun, tmp_path / "run.yaml", ["student.depth.far=80"])
+    assert config.student.depth.far == 80

@@ -6,13 +6,11 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from asd_perception.bev_grid import BevGrid
 from asd_perception.cameras.calibration import NUSCENES_CAMERAS, TrainedCamera
-from asd_perception.configuration import configuration, from_dict
-from asd_perception.errors import UserError
+from asd_perception.configuration import configuration, fault, validated
 
 Fusion = Literal["heterogeneous", "symmetric", "camera_only"]
 
@@ -99,13 +97,10 @@ Strides as usual for 256x704 images: 16 for ResNet-50 (BEVDet, BEVDepth), 8 for 
 def as_backbone(value: Any) -> Any:
     """The backbone that a name in BACKBONES, or a mapping of its keys, stands for."""
     if isinstance(value, dict):
-        return from_dict(BackboneConfig, value, "backbone.")
+        return validated(BackboneConfig, value)
     if isinstance(value, str) and value not in BACKBONES:
-        raise PydanticCustomError(
-            "custom",
-            "is {name}; known names are {known} (or give model_type, options, ...)",
-            {"name": repr(value), "known": ", ".join(BACKBONES)},
-        )
+        known = ", ".join(BACKBONES)
+        raise fault("", f"is {value!r}; known names are {known} (or give model_type, options, ...)")
     return BACKBONES[value] if isinstance(value, str) else value
 
 
@@ -113,12 +108,16 @@ def as_backbone(value: Any) -> Any:
 class DepthConfig:
     """Depth bins of equal width along each camera ray."""
 
-    near: float = 1.0
+    near: PositiveFloat = 1.0
     """Depth in m at which the first bin begins."""
     far: float = 60.0
     """Depth in m at which the last bin ends."""
-    bins: int = 59
+    bins: Annotated[int, Field(ge=2)] = 59
     """Number of bins."""
+
+    def __post_init__(self) -> None:
+        if self.near >= self.far:
+            raise fault("near", f"is {self.near}; it must be below far, {self.far}")
 
     @property
     def bin_width(self) -> float:
@@ -167,10 +166,7 @@ class StudentConfig:
         ] // self.backbone.stride
 
     def __post_init__(self) -> None:
-        for side in self.image_size:
-            if side <= 0 or side % 32:
-                raise UserError(f"image_size {self.image_size}: each side must be a multiple of 32")
-        if self.depth.bins < 2 or not 0 < self.depth.near < self.depth.far:
-            raise UserError(f"depth {self.depth}: needs 0 < near < far and at least 2 bins")
+        if any(side <= 0 or side % 32 for side in self.image_size):
+            raise fault("image_size", f"is {self.image_size}; each side must be a multiple of 32")
         if self.bev.size % 4:
-            raise UserError(f"bev has {self.bev.size} cells per side; it must be a multiple of 4")
+            raise fault("bev", f"has {self.bev.size} cells per side; it must be a multiple of 4")

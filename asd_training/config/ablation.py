@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from asd_perception.configuration import configuration, from_dict, read_yaml
+from asd_perception.configuration import configuration, fault, from_dict, read_yaml
 from asd_perception.errors import UserError
 
 
@@ -64,21 +64,27 @@ class Ablation:
 
     def __post_init__(self) -> None:
         rows, teachers = ([item.name for item in items] for items in (self.rows, self.teachers))
-        for what, names in (("row", rows), ("teacher", teachers)):
+        for key, names in (("rows", rows), ("teachers", teachers)):
             for name in names:
                 if names.count(name) > 1:
-                    raise UserError(f"there are two {what}s named {name}")
+                    raise fault(key, f"has two named {name}")
                 if not name.replace("_", "").isalnum():
-                    raise UserError(f"{what} {name!r}: a name is letters, digits and _")
+                    raise fault(key, f"has one named {name!r}; a name is letters, digits and _")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"seeds are {self.seeds}; they must be one or more different ones")
-        mentioned = [self.baseline, self.control, *self.robustness, *sum(self.compare, ())]
-        for name in mentioned:
-            if name not in rows:
-                raise UserError(f"there is no row {name}; rows are {', '.join(rows)}")
-        for row in self.rows:
+            raise fault("seeds", f"are {self.seeds}; they must be one or more different ones")
+        mentioned = {
+            "baseline": (self.baseline,),
+            "control": (self.control,),
+            "compare": sum(self.compare, ()),
+            "robustness": self.robustness,
+        }
+        for key, mentions in mentioned.items():
+            for name in mentions:
+                if name not in rows:
+                    raise fault(key, f"names {name}, which is no row; rows are {', '.join(rows)}")
+        for i, row in enumerate(self.rows):
             if row.teacher is not None and row.teacher not in teachers:
-                raise UserError(f"row {row.name}: there is no teacher {row.teacher}")
+                raise fault(f"rows[{i}].teacher", f"is {row.teacher}, which is no teacher's name")
 
 
 def read_ablation(path: Path) -> Ablation:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from asd_perception.configuration import configuration
-from asd_perception.errors import UserError
+from asd_perception.configuration import configuration, fault
 
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -50,4 +49,4 @@ class AugmentationConfig:
     def __post_init__(self) -> None:
         for name, (low, high) in (("resize", self.resize), ("bev_scale", self.bev_scale)):
             if not 0.1 <= low <= high <= 10:
-                raise UserError(f"{name} {low}-{high}: needs 0.1 <= smallest <= largest <= 10")
+                raise fault(name, f"is ({low}, {high}); it needs 0.1 <= smallest <= largest <= 10")

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from asd_perception.configuration import configuration
-from asd_perception.errors import UserError
+from asd_perception.configuration import configuration, fault
 
 Method = Literal["none", "l2", "adaptive"]
 
@@ -98,4 +97,4 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         if not self.levels or self.levels[0] < 0 or sorted(set(self.levels)) != list(self.levels):
-            raise UserError(f"levels are {self.levels}; they must rise from 0 or more")
+            raise fault("levels", f"are {self.levels}; they must rise from 0 or more")

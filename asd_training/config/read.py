@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import textwrap
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic_core import PydanticCustomError
 
 from asd_perception.configuration import descriptions, from_dict, parse_yaml, read_yaml, to_dict
 from asd_perception.errors import UserError
-from asd_perception.network.config import as_backbone
+from asd_perception.network.config import StudentConfig
 from asd_training.config.run import StudentRun, TeacherRun
 
 Run = TypeVar("Run", StudentRun, TeacherRun)
@@ -25,16 +25,27 @@ def read_config(cls: type[Run], path: Path | None, changes: list[str] | None = N
     """A run's configuration from YAML (None: the defaults), with `key=value` changes applied.
 
     A change's key is a path with dots ("student.image_size"), its value is read as YAML.
-    Raises UserError that names the key at fault.
+    Raises UserError that names the key at fault, and the file or the change that it comes from.
     """
     values = {} if path is None else read_yaml(path)
-    values = {} if values is None else values  # an empty file: the defaults
+    documents = [{} if values is None else values]  # an empty file: the defaults
     for change in changes or []:
-        _apply(values, change)
+        documents.append(_changed(documents[-1], change))
     try:
-        return from_dict(cls, values)
+        return from_dict(cls, documents[-1])
     except UserError as error:
-        raise UserError(f"{path}: {error}" if path else str(error)) from error
+        sources = [str(path), *(f"--set {change}" for change in changes or [])]
+        first = [_error_of(cls, document) for document in documents].index(str(error))
+        raise UserError(f"{sources[first]}: {error}") from error
+
+
+def _error_of(cls: type[Run], values: Any) -> str | None:
+    """What is wrong with the values of a configuration."""
+    try:
+        from_dict(cls, values)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def commented_yaml(config: Any, indent: str = "") -> str:
@@ -55,16 +66,8 @@ def commented_yaml(config: Any, indent: str = "") -> str:
     return "\n".join(lines)
 
 
-def _backbone(value: Any, change: str) -> Any:
-    """The backbone that is to be changed. Raises UserError."""
-    try:
-        return as_backbone(value)
-    except PydanticCustomError as error:
-        raise UserError(f"--set {change}: the backbone {error.message()}") from error
-
-
-def _apply(values: Any, change: str) -> None:
-    """Set one `a.b.c=value` in nested dictionaries, in place."""
+def _changed(values: Any, change: str) -> Any:
+    """Nested dictionaries with one `a.b.c=value` set."""
     key, equals, text = change.partition("=")
     try:
         value = parse_yaml(text)
@@ -73,12 +76,23 @@ def _apply(values: Any, change: str) -> None:
     if not equals or not key:
         raise UserError(f"--set {change}: expected key=value")
     *parents, last = key.split(".")
-    for parent in parents:
-        if isinstance(values, dict):
-            child = values.setdefault(parent, {})
+    changed = inner = copy.deepcopy(values)
+    for depth, parent in enumerate(parents):
+        if isinstance(inner, dict):
+            child = inner.setdefault(parent, {})
             if parent == "backbone":  # in full, before a part of it is changed
-                child = values[parent] = to_dict(_backbone(child, change))
-            values = child
-    if not isinstance(values, dict):
+                where = "".join(f"{name}." for name in parents[:depth])
+                child = inner[parent] = _full_backbone(child, where, change)
+            inner = child
+    if not isinstance(inner, dict):
         raise UserError(f"--set {change}: there is no key {key}")
-    values[last] = value
+    inner[last] = value
+    return changed
+
+
+def _full_backbone(value: Any, where: str, change: str) -> dict[str, Any]:
+    """All keys of the backbone that is to be changed. Raises UserError."""
+    try:
+        return to_dict(from_dict(StudentConfig, {"backbone": value}, where).backbone)
+    except UserError as error:
+        raise UserError(f"--set {change}: {error}") from error

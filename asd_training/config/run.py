@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from asd_perception.configuration import configuration
 from asd_perception.network.config import StudentConfig
@@ -19,7 +19,6 @@ from asd_training.config.supervision import PixelSupervision
 from asd_training.config.teacher import TeacherConfig
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-PositiveFinite = Annotated[FiniteFloat, Field(gt=0)]
 
 
 @configuration
@@ -38,13 +37,13 @@ class TrainingConfig:
     """Samples per process and forward pass."""
     accumulate: PositiveInt = 1
     """Forward passes per step."""
-    learning_rate: PositiveFinite = 2e-3
+    learning_rate: PositiveFloat = 2e-3
     """Peak of one cosine cycle after the warm-up."""
     weight_decay: NonNegativeFloat = 0.01
     """Of AdamW; not applied to biases and normalisations."""
     warmup_steps: NonNegativeInt = 200
     """Steps of linear growth of the learning rate."""
-    gradient_clip: PositiveFinite = 10.0
+    gradient_clip: PositiveFloat = 10.0
     """Largest norm of the gradient."""
     precision: Precision = "32-true"
     """Lightning's name of the precision: 32-true, bf16-mixed or 16-mixed."""
