@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,7 +28,7 @@ from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.convert import convert_scene, image_topic
 from asd_training.bags.evaluate import submission_of_bag
 from asd_training.bags.scene import EgoTrack
-from asd_training.data.nuscenes import camera_frame, open_dataset
+from asd_training.data.nuscenes import camera_frame, open_dataset, read_images
 from asd_training.synthetic.generate import synthesize
 
 ANNOTATION_TOPICS = {"topic": "/annotations", "objects_topic": "/annotation_objects"}
@@ -94,6 +95,23 @@ def test_images_keep_their_bytes_and_stamps(nusc, bag):
             assert message.header.frame_id == camera
             assert message.format == "jpeg"
             assert message.data.tobytes() == file_bytes(nusc, record)
+
+
+def test_a_png_image_under_another_name_is_read_and_called_png(tmp_path):
+    root = tmp_path / "data"
+    synthesize(root, {"test": 1}, keyframes=1, seed=1, scale=0.05, sweeps=False, workers=1)
+    nusc = open_dataset(root)
+    frame = camera_frame(nusc, nusc.sample[0])
+    expected, path = read_images(frame)[0], frame.image_paths[0]
+    path.write_bytes(cv2.imencode(".png", expected[..., ::-1])[1].tobytes())
+    assert path.suffix == ".jpg"
+    np.testing.assert_array_equal(read_images(frame)[0], expected)
+    convert_scene(nusc, nusc.scene[0]["name"], tmp_path / "bag")
+    formats = [
+        messages(tmp_path / "bag", image_topic(camera), CompressedImage)[0][1].format
+        for camera in CAMERAS
+    ]
+    assert formats == ["png", *["jpeg"] * 5]
 
 
 def test_camera_info_is_the_calibration_at_each_image(nusc, bag):

@@ -5,11 +5,12 @@ import threading
 import time
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
-from robot import MOUNTINGS, START, TRIGGERS, camera_info, fill_pose, jpeg, raw, scene
+from robot import INTRINSICS, MOUNTINGS, START, TRIGGERS, camera_info, fill_pose, jpeg, raw, scene
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
@@ -58,10 +59,10 @@ class Node:
         self.messages = [jpeg(image) for image in scene(3)]
         self.pipeline.start()
 
-    def calibrate(self):
+    def calibrate(self, mountings=MOUNTINGS, intrinsics=INTRINSICS):
         transforms = []
-        for camera, mounting in zip(CAMERAS, MOUNTINGS, strict=True):
-            self.pipeline.on_camera_info(camera, camera_info(camera))
+        for camera, mounting in zip(CAMERAS, mountings, strict=True):
+            self.pipeline.on_camera_info(camera, camera_info(camera, k=intrinsics.ravel()))
             transform = TransformStamped(child_frame_id=camera)
             transform.header.frame_id = "base_link"
             fill_pose(transform.transform.translation, transform.transform.rotation, mounting)
@@ -307,3 +308,31 @@ def test_a_repeated_image_is_detected_once(node):
         time.sleep(0.05)
     node.detect(1)
     assert len(node.published) == 2
+
+
+def test_an_image_keeps_the_calibration_that_it_came_with(node, monkeypatch):
+    """Also where that changes while the image waits for a thread."""
+    node = node()
+    node.calibrate()
+    detector = node.pipeline.detector
+    encode, detect, go_on, shown = detector.encode, detector.detect_encoded, threading.Event(), []
+
+    def keep(encoded, poses, threshold):
+        focal = {encoded[camera].view.calibration.matrix[0, 0] for camera in CAMERAS}
+        shown.append((focal, np.stack([poses[camera] for camera in CAMERAS])))
+        return detect(encoded, poses, threshold)
+
+    monkeypatch.setattr(detector, "encode", lambda *a: go_on.wait(30) and encode(*a))
+    monkeypatch.setattr(detector, "detect_encoded", keep)
+    node.sweep(0)
+    moved, zoomed = MOUNTINGS.copy(), INTRINSICS.copy()
+    moved[:, 2, 3] += 0.5
+    zoomed[0, 0] = zoomed[1, 1] = 400
+    node.calibrate(moved, zoomed)
+    go_on.set()
+    node.until(lambda: shown)
+    node.until(node.idle)
+    node.detect(1)
+    assert [focal for focal, _ in shown] == [{INTRINSICS[0, 0]}, {400}]
+    np.testing.assert_allclose(shown[0][1], MOUNTINGS, atol=1e-9)
+    np.testing.assert_allclose(shown[1][1], moved, atol=1e-9)

@@ -237,6 +237,15 @@ def _damaged(encoded: NDArray[np.uint8], reason: str = "") -> UserError:
     return UserError(f"image of {len(encoded)} bytes is truncated or damaged{details}")
 
 
+def encoded_format(data: bytes | NDArray[np.uint8]) -> str:
+    """ "jpeg", "png" or "webp", as a sensor_msgs/CompressedImage names its format.
+
+    Raises UserError for bytes that are no such image, or one that is cut short.
+    """
+    check_encoded(data)
+    return {_JPEG: "jpeg", _PNG: "png", _RIFF: "webp"}[_kind(np.frombuffer(data, np.uint8))]
+
+
 def encoded_size(data: bytes | NDArray[np.uint8]) -> tuple[int, int]:
     """(width, height) that the header of a JPEG, PNG or WebP image claims, without decoding it.
 

@@ -242,13 +242,14 @@ class DetectorNode(LifecycleNode):
             )
             self._topics.append(subscription)
 
+        # In this order an executor takes those that it finds at once: calibration before images.
+        subscribe(TFMessage, "/tf_static", pipeline.on_static_transforms, _static_transform_qos())
         image_type = Image if settings.image_transport == "raw" else CompressedImage
         for camera in settings.cameras:
-            on_image = partial(pipeline.on_image, camera)
             on_camera_info = partial(pipeline.on_camera_info, camera)
-            subscribe(image_type, settings.image_topic(camera), on_image, _sensor_qos())
+            on_image = partial(pipeline.on_image, camera)
             subscribe(CameraInfo, f"{camera}/camera_info", on_camera_info, _sensor_qos())
-        subscribe(TFMessage, "/tf_static", pipeline.on_static_transforms, _static_transform_qos())
+            subscribe(image_type, settings.image_topic(camera), on_image, _sensor_qos())
         if settings.use_odometry:
             subscribe(Odometry, "odometry", pipeline.on_odometry, QoSProfile(depth=100))
 

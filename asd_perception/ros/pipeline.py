@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +64,9 @@ class _Arrival:
     message: Image | CompressedImage
     at: float  # on time.monotonic()
     now: float  # on the synchronizer's clock
+    # As they were known when the image came: it may have to wait, and they may change meanwhile.
+    model: CameraModel | None = None
+    mounting: Array | None = None  # ego_from_camera (4, 4)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class _Prepared:
 
     image: EncodedImage
     model: CameraModel
+    mounting: Array | None  # ego_from_camera (4, 4); None: not known when the image came
     arrival: float  # on time.monotonic()
 
 
@@ -175,13 +179,14 @@ class Pipeline:
 
     def on_camera_info(self, camera: str, msg: CameraInfo) -> None:
         try:
-            self.calibration.models[camera] = camera_model_from_msg(msg)
+            model = camera_model_from_msg(msg)
         except UserError as error:  # the last good calibration stays in use
             self._bad_message(camera, error)
             return
+        self.calibration.models[camera] = model
         waiting = self._uncalibrated.pop(camera, None)
         if waiting is not None and time.monotonic() - waiting.at < CALIBRATION_WAIT:
-            self._put(waiting)
+            self._put(waiting, model)
         with self._frames:
             self._serve()
 
@@ -240,16 +245,22 @@ class Pipeline:
             statistics.contradiction.add(
                 f"its images are in frame {frame_id!r}, its camera_info in {model.frame_id!r}"
             )
-        self._put(arrival)
+        self._put(arrival, model)
 
     def _busy(self) -> bool:
         """Whether a fresh frame waits for the detector, which another sweep would only replace."""
         since = self._worker.waits_since if self._worker is not None else None
         return since is not None and time.monotonic() - since < FRESH
 
-    def _put(self, arrival: _Arrival) -> None:
-        if self._intake is not None:
-            self._intake.put(arrival)
+    def _put(self, arrival: _Arrival, model: CameraModel) -> None:
+        """Hand an image to the intake, with the calibration that is known now."""
+        if self._intake is None:
+            return
+        try:
+            mounting = self.calibration.mounting(model)
+        except UserError:  # it is used from when it comes
+            mounting = None
+        self._intake.put(replace(arrival, model=model, mounting=mounting))
 
     def poll(self) -> None:
         """Send off the frames that have waited long enough for missing cameras."""
@@ -273,10 +284,11 @@ class Pipeline:
     def _prepare(self, arrival: _Arrival) -> None:
         """Decode, resize and encode an image, and look for its frame."""
         started = time.monotonic()
-        model = self.calibration.models[arrival.camera]
+        model, mounting = arrival.model, arrival.mounting
         try:
-            assert model is not None  # on_image has seen one, and it is never taken back
-            prepared = _Prepared(self._encode(arrival.message, model), model, arrival.at)
+            assert model is not None  # _put has added it
+            image = self._encode(arrival.message, model, mounting)
+            prepared = _Prepared(image, model, mounting, arrival.at)
             self.statistics.took("prepare", time.monotonic() - started)
             with self._frames:
                 self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
@@ -289,12 +301,10 @@ class Pipeline:
         except Exception as error:
             self._failed(error)
 
-    def _encode(self, msg: Image | CompressedImage, model: CameraModel) -> EncodedImage:
+    def _encode(
+        self, msg: Image | CompressedImage, model: CameraModel, mounting: Array | None
+    ) -> EncodedImage:
         """The encoded image, if it has the size that its calibration says."""
-        try:
-            mounting = self.calibration.mounting(model)
-        except UserError:  # it is used from when it comes
-            mounting = None
         view = self.detector.view(model.calibration, mounting)
         size = view.calibration.size
         with memory_checked("cpu"):
@@ -335,6 +345,9 @@ class Pipeline:
             return
         mountings, lacking = {}, ""
         for camera, prepared in zip(frame.cameras, frame.items, strict=True):
+            if prepared.mounting is not None:
+                mountings[camera] = prepared.mounting
+                continue
             try:
                 mountings[camera] = self.calibration.mounting(prepared.model)
             except UserError as error:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
+from asd_perception.geometry import Array
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.objects import objects_to_points
 from asd_perception.runtime.detections import Detections
@@ -54,7 +55,7 @@ class _Event:
 
 
 def image_topic(camera: str) -> str:
-    """The topic of a camera's JPEG images."""
+    """The topic of a camera's images, compressed as in the dataset."""
     return f"/{camera}/image_raw/compressed"
 
 
@@ -71,7 +72,10 @@ def convert_scene(nusc: NuScenes, scene_name: str, output: str | Path) -> dict[s
         _Event(int(stamp), 1, partial(_ego_messages, track, int(stamp)))
         for stamp in track.stamps_us
     ]
-    events.append(_Event(int(track.stamps_us[0]), 0, partial(_static_messages, nusc, records)))
+    events += [
+        _Event(stamp_us, 0, partial(_static_messages, stamp_us, mountings))
+        for stamp_us, mountings in _mountings(nusc, records)
+    ]
     for record in records:
         make = _lidar_messages if record["channel"] == LIDAR else _camera_messages
         events.append(_Event(record["timestamp"], 2, partial(make, nusc, record)))
@@ -110,15 +114,27 @@ def _add_topics(bag: BagWriter, channels: set[str]) -> None:
     bag.add_topic(ANNOTATION_OBJECTS_TOPIC, "sensor_msgs/msg/PointCloud2")
 
 
-def _static_messages(nusc: NuScenes, records: list[dict[str, Any]]) -> Messages:
-    """The mounting of every sensor, as base_link to the sensor's frame, at the first stamp."""
-    by_channel: dict[str, dict[str, Any]] = {}
+def _mountings(
+    nusc: NuScenes, records: list[dict[str, Any]]
+) -> Iterator[tuple[int, dict[str, Array]]]:
+    """Of which stamp on every sensor is mounted how: base_link from its frame (4, 4).
+
+    At first, and whenever a record has another mounting than the one before it of the same sensor.
+    Each is complete: a late subscriber of a latched topic gets the last message alone.
+    """
+    mountings: dict[str, Array] = {}
+    for record in reversed(records):
+        mountings[record["channel"]] = ego_from_sensor(nusc, record)
+    yield records[0]["timestamp"], dict(sorted(mountings.items()))
     for record in records:
-        by_channel.setdefault(record["channel"], record)
-    mountings = {
-        channel: ego_from_sensor(nusc, record) for channel, record in sorted(by_channel.items())
-    }
-    yield "/tf_static", serialize(transforms(records[0]["timestamp"], "base_link", mountings))
+        mounting = ego_from_sensor(nusc, record)
+        if not np.array_equal(mounting, mountings[record["channel"]]):
+            mountings[record["channel"]] = mounting
+            yield record["timestamp"], dict(sorted(mountings.items()))
+
+
+def _static_messages(stamp_us: int, mountings: dict[str, Array]) -> Messages:
+    yield "/tf_static", serialize(transforms(stamp_us, "base_link", mountings))
 
 
 def _ego_messages(track: EgoTrack, stamp_us: int) -> Messages:
@@ -134,8 +150,12 @@ def _camera_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
     ]
     info = camera_info(stamp_us, camera, intrinsics, record["width"], record["height"])
     yield f"/{camera}/camera_info", serialize(info)
-    jpeg = _file_of(nusc, record).read_bytes()
-    yield image_topic(camera), serialize(compressed_image(stamp_us, camera, jpeg))
+    path = _file_of(nusc, record)
+    try:
+        image = compressed_image(stamp_us, camera, path.read_bytes())
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    yield image_topic(camera), serialize(image)
 
 
 def _lidar_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:

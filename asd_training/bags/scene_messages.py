@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rosbags.typesys.stores import ros2_kilted as ros
 
+from asd_perception.cameras.image_decoding import encoded_format
 from asd_perception.geometry import Array, quaternion_of
 from asd_perception.ros.messages.objects import point_fields
 
@@ -63,9 +64,10 @@ def odometry(stamp_us: int, map_from_base: Array, linear: Array, angular: Array)
     )
 
 
-def compressed_image(stamp_us: int, frame_id: str, jpeg: bytes) -> CompressedImage:
-    """A JPEG image, its bytes untouched."""
-    return CompressedImage(header(stamp_us, frame_id), "jpeg", np.frombuffer(jpeg, np.uint8))
+def compressed_image(stamp_us: int, frame_id: str, encoded: bytes) -> CompressedImage:
+    """A JPEG, PNG or WebP image, its bytes untouched. Raises UserError for other bytes."""
+    image = np.frombuffer(encoded, np.uint8)
+    return CompressedImage(header(stamp_us, frame_id), encoded_format(image), image)
 
 
 def camera_info(
