@@ -10,6 +10,9 @@ CAMERAS = (
     "CAM_BACK_RIGHT",
 )
 
+MAX_CAMERAS = 8
+"""Cameras of a rig: from 1 to this many, of any names, in an order of its own."""
+
 # The ten nuScenes detection classes in nuScenes' order (nuscenes.eval.detection.constants).
 CLASSES = (
     "car",

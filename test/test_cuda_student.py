@@ -50,27 +50,32 @@ class OneDevice(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("fusion", ["heterogeneous", "symmetric", "camera_only"])
 @pytest.mark.parametrize(
-    "backbone", [BackboneConfig(), *BACKBONES.values()], ids=["tiny", *BACKBONES]
+    ("backbone", "fusion", "cameras"),
+    [
+        *((name, "heterogeneous", 6) for name in BACKBONES),
+        *(("tiny", fusion, 6) for fusion in ("heterogeneous", "symmetric", "camera_only")),
+        *(("tiny", "heterogeneous", cameras) for cameras in (1, 3, 5, 8)),
+    ],
 )
-def test_what_is_recorded_stays_on_its_device_and_reads_no_value(backbone, fusion, monkeypatch):
+def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
+    backbone, fusion, cameras, monkeypatch
+):
     """On the device "meta" tensors have shapes and no values: who asks for a value fails there, as
     does who sends something over from the CPU. Whether an operation's own CUDA code waits cannot
     be seen there, and pooling takes its plain form."""
-    if fusion != "heterogeneous" and backbone != BackboneConfig():
-        pytest.skip("the fusion does not depend on the backbone")
-    config = StudentConfig(image_size=(96, 256), backbone=backbone, fusion=fusion)
+    parts = BACKBONES.get(backbone, BackboneConfig())
+    config = StudentConfig(image_size=(96, 256), backbone=parts, fusion=fusion)
     student = folded(Student(config)).to("meta")
     allowed = center_head._ALLOWED.to("meta")  # which is sent once, before a recording
     monkeypatch.setattr(center_head, "_allowed_on", lambda device: allowed)
     monkeypatch.setattr(bev_pool, "_TRITON", False)  # no kernel runs without values
     with torch.inference_mode(), OneDevice("meta"):
         features = student.image_encoder.features(torch.empty(1, 3, 96, 256, device="meta"))
-        matrices = (torch.empty(1, len(CAMERAS), n, n, device="meta") for n in (3, 4))
+        matrices = (torch.empty(1, cameras, n, n, device="meta") for n in (3, 4))
         geometry = frame_geometry(*matrices, config.image_size, config)
-        six = torch.empty(1, len(CAMERAS), *features.shape[1:], device="meta")
-        found = decode(student.forward_bev(six, geometry).head, config.bev, config.max_objects)
+        encoded = torch.empty(1, cameras, *features.shape[1:], device="meta")
+        found = decode(student.forward_bev(encoded, geometry).head, config.bev, config.max_objects)
     assert found.boxes.shape == (1, config.max_objects, 7)
 
 

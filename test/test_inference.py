@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from asd_perception.network.model_directory import TINY, load
+from asd_perception.network.view_transform import frame_geometry
 from asd_perception.runtime.cpu import CpuBackend
+from asd_perception.runtime.cuda import with_absent_cameras
 from asd_perception.runtime.folding import fold_batch_norms
 
 
@@ -18,13 +20,14 @@ def student():
     return load(TINY)
 
 
-def frame(seed: int, height: float = 1.5):
+def frame(seed: int, height: float = 1.5, cameras: int = 6):
     """Random images and cameras that look about horizontally."""
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (1, 6, 3, 96, 256), dtype=torch.uint8, generator=generator)
-    intrinsics = torch.tensor([[200.0, 0, 127], [0, 200, 47], [0, 0, 1]]).expand(1, 6, 3, 3)
-    poses = torch.eye(4).repeat(1, 6, 1, 1)
-    for i, heading in enumerate(torch.arange(6) * torch.pi / 3):
+    images = torch.randint(0, 256, (1, cameras, 3, 96, 256), dtype=torch.uint8, generator=generator)
+    intrinsics = torch.tensor([[200.0, 0, 127], [0, 200, 47], [0, 0, 1]])
+    intrinsics = intrinsics.expand(1, cameras, 3, 3)
+    poses = torch.eye(4).repeat(1, cameras, 1, 1)
+    for i, heading in enumerate(torch.arange(cameras) * torch.pi / 3):
         poses[0, i, :2, 2] = torch.stack([heading.cos(), heading.sin()])
         poses[0, i, :2, 0] = torch.stack([heading.sin(), -heading.cos()])
         poses[0, i, :3, 1] = torch.tensor([0.0, 0.0, -1.0])
@@ -61,6 +64,38 @@ def test_geometry_is_kept_as_long_as_the_calibration_stays(student):
     poses[0, 0, 0, 3] += 1e-6  # in place: it must not be compared with itself
     moved = inference.geometry(intrinsics, poses)
     assert moved is not first and not torch.equal(moved.rays.origins, first.rays.origins)
+
+
+def test_a_camera_that_comes_and_goes_costs_no_new_geometry(student):
+    inference = CpuBackend(student)
+    _, intrinsics, poses = frame(0)
+    whole = inference.geometry(intrinsics, poses)
+    without = [inference.geometry(intrinsics[:, 1:], poses[:, 1:])]
+    without.append(inference.geometry(intrinsics[:, :-1], poses[:, :-1]))
+    for _ in range(3):
+        assert inference.geometry(intrinsics, poses) is whole
+        assert inference.geometry(intrinsics[:, 1:], poses[:, 1:]) is without[0]
+        assert inference.geometry(intrinsics[:, :-1], poses[:, :-1]) is without[1]
+
+
+@pytest.mark.parametrize("cameras", [1, 3, 5])
+def test_absent_cameras_that_a_recording_asks_for_change_nothing(student, cameras):
+    """A GPU's recorded work has a place for each of the rig's cameras; here, for eight."""
+    images, *calibration = frame(0, cameras=cameras)
+    with torch.inference_mode():
+        features = student.image_encoder(images)
+        seen = torch.ones(1, cameras, *features.shape[-2:], dtype=torch.bool)
+        seen[..., 0] = False
+        padded = with_absent_cameras(*calibration, seen, 8)
+        size, config = student.config.image_size, student.config
+        expected = student.forward_bev(features, frame_geometry(*calibration, size, config, seen))
+        filled = features.new_zeros(1, 8, *features.shape[2:])
+        filled[:, :cameras] = features
+        matrices, poses, mask = padded
+        found = student.forward_bev(filled, frame_geometry(matrices, poses, size, config, mask))
+    torch.testing.assert_close(found.head, expected.head, rtol=1e-4, atol=1e-4)
+    points = found.simulated_points[:, : seen.numel()]
+    torch.testing.assert_close(points, expected.simulated_points, rtol=1e-4, atol=1e-3)
 
 
 def test_the_student_it_is_made_from_stays_trainable(student):

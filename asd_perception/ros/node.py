@@ -125,7 +125,9 @@ class DetectorNode(LifecycleNode):
         model = settings.model or str(model_directory.TINY)
         if find_device(settings.device).type == "cuda":
             self.get_logger().info("compiling the model for the GPU: up to a minute the first time")
-        detector = Detector.from_pretrained(model, device=settings.device)
+        detector = Detector.from_pretrained(
+            model, device=settings.device, cameras=len(settings.cameras)
+        )
         detector.warm_up()
         self._running = {"model": str(model), **detector.describe()}
         return Pipeline(

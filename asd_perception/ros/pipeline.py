@@ -24,7 +24,6 @@ from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.preprocessing import wrong_size
 from asd_perception.cameras.rig import compensate
-from asd_perception.constants import CAMERAS
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import Array
 from asd_perception.ros.calibration import Calibration
@@ -111,7 +110,6 @@ class Pipeline:
         self.detector = detector
         self.calibration = Calibration(settings.cameras, settings.base_frame)
         self.odometry = OdometryBuffer()
-        self._names = dict(zip(settings.cameras, CAMERAS, strict=True))
         self._threshold = threshold
         self._publish = publish
         self._show = show
@@ -379,9 +377,8 @@ class Pipeline:
             moved = time.monotonic()
             took("odometry", moved - started)
             items = dict(zip(job.frame.cameras, job.frame.items, strict=True))
-            encoded = {self._names[camera]: items[camera].image for camera in poses}
-            by_name = {self._names[camera]: pose for camera, pose in poses.items()}
-            detections = self.detector.detect_encoded(encoded, by_name, self._threshold())
+            encoded = {camera: items[camera].image for camera in poses}
+            detections = self.detector.detect_encoded(encoded, poses, self._threshold())
             detected = time.monotonic()
             took("detect", detected - moved)
             self._publish(detections, job.frame.reference)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -18,7 +18,10 @@ Features = TypeVar("Features")
 
 
 class FrameResult(NamedTuple):
-    """One frame's objects and simulated points (1, N * h * w, 4) or None, on the CPU."""
+    """One frame's objects and simulated points (1, N * h * w, 4) or None, on the CPU.
+
+    N: of the cameras that gave an image, in their order.
+    """
 
     objects: Decoded
     points: Tensor | None
@@ -48,16 +51,16 @@ class Backend(Protocol[Features]):
 
     def detect(
         self,
-        encoded: Mapping[str, Features],
+        encoded: Sequence[Features],
         intrinsics: Tensor,
         ego_from_camera: Tensor,
         seen: Tensor,
     ) -> FrameResult:
-        """The objects of one frame, from its encoded images by camera; one frame at a time.
+        """The objects of one frame, from its N encoded images; one frame at a time.
 
-        intrinsics (1, N, 3, 3), ego_from_camera (1, N, 4, 4) and seen (1, N, h, w) bool of all
-        CAMERAS, on the CPU, as `frame_geometry` takes them; cameras that are not in `encoded` must
-        be placed where they see nothing (`rig.ABSENT_CAMERA`).
+        intrinsics (1, N, 3, 3), ego_from_camera (1, N, 4, 4) and seen (1, N, h, w) bool of their
+        cameras, on the CPU, as `frame_geometry` takes them. A rig's camera that gave no image is
+        none of the N.
         """
 
     def describe(self) -> dict[str, str]:

@@ -4,14 +4,16 @@
 Three things are done once instead of per frame. A convolution and the batch normalisation after it
 are one affine map, so they become one convolution. Weights lie channels last, as the images do.
 What depends on the calibration alone, rays and the plan of BEV pooling, is kept until a calibration
-differs in any digit; the next frame then computes it again, and is only slower.
+differs in any digit; the next frame then computes it again, and is only slower. The last few are
+kept, so that a camera that comes and goes costs nothing.
 
 ONNX Runtime runs the convolutions if the model directory has graphs for it (`onnx.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asd_perception.constants import CAMERAS
 from asd_perception.network.center_head import decode
 from asd_perception.network.student import Student, StudentOutput
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
@@ -28,6 +29,9 @@ from asd_perception.provenance import machine
 from asd_perception.runtime.backend import FrameResult
 from asd_perception.runtime.folding import folded
 from asd_perception.runtime.onnx import load_parts, onnx_runtime, why_unavailable
+
+KEPT_GEOMETRIES = 4
+"""Of all cameras, and of those left where one or two come and go."""
 
 
 class CpuBackend:
@@ -44,7 +48,8 @@ class CpuBackend:
             load_parts(self.student, model)
         # A graph encodes an image in one thread; PyTorch takes all of them for each.
         self.parallel_images = 1 if self._without_graphs else torch.get_num_threads()
-        self._known: tuple[tuple[Tensor, ...], FrameGeometry] | None = None
+        # With the cameras that it is of; the newest first.
+        self._known: deque[tuple[tuple[Tensor, ...], FrameGeometry]] = deque(maxlen=KEPT_GEOMETRIES)
 
     def describe(self) -> dict[str, str]:
         pytorch = f"PyTorch {torch.__version__}"
@@ -75,13 +80,12 @@ class CpuBackend:
     @torch.inference_mode()
     def detect(
         self,
-        encoded: Mapping[str, Tensor],
+        encoded: Sequence[Tensor],
         intrinsics: Tensor,
         ego_from_camera: Tensor,
         seen: Tensor,
     ) -> FrameResult:
-        absent = torch.zeros_like(next(iter(encoded.values())))
-        features = torch.stack([encoded.get(name, absent) for name in CAMERAS])[None]
+        features = torch.stack(list(encoded))[None]
         output = self.forward_bev(features, intrinsics, ego_from_camera, seen)
         config = self.student.config
         decoded = decode(output.head, config.bev, config.max_objects)
@@ -103,18 +107,17 @@ class CpuBackend:
     def geometry(
         self, intrinsics: Tensor, ego_from_camera: Tensor, seen: Tensor | None = None
     ) -> FrameGeometry:
-        """The geometry of these cameras: the last call's if that had the same ones."""
+        """The geometry of these cameras: an earlier call's if one had the same ones."""
         config = self.student.config
         if seen is None:
             seen = intrinsics.new_ones(*intrinsics.shape[:2], *config.feature_size).bool()
         cameras = intrinsics, ego_from_camera, seen
-        if self._known is not None:
-            known, geometry = self._known
+        for known, geometry in self._known:
             if all(map(torch.equal, cameras, known)):
                 return geometry
         # Copies, since the geometry looks into them, and the caller may write into its own.
         intrinsics, ego_from_camera, seen = (tensor.clone() for tensor in cameras)
         size = config.image_size
         geometry = frame_geometry(intrinsics, ego_from_camera, size, config, seen)
-        self._known = (intrinsics, ego_from_camera, seen), geometry
+        self._known.appendleft(((intrinsics, ego_from_camera, seen), geometry))
         return geometry

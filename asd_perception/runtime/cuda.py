@@ -17,6 +17,9 @@ second one when a matrix differs in any digit from the frame before: after a new
 camera is lost, at each frame with odometry. It writes where the second one reads, and both run on
 one stream: no frame can see another frame's geometry, and nothing is recorded twice.
 
+What is recorded has fixed shapes, those of the rig's number of cameras. A frame with fewer images
+is filled up with cameras that see nothing (`with_absent_cameras`).
+
 Convolutions and matrix products are in half precision. Sums over a grid cell, normalisations, and
 geometry up to the network's input are in single precision.
 """
@@ -27,7 +30,7 @@ import functools
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +39,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from asd_perception.cameras.preprocessing import crop_height, is_bgr
-from asd_perception.constants import CAMERAS
+from asd_perception.cameras.rig import ABSENT_CAMERA
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
@@ -125,9 +128,10 @@ class CudaBackend:
 
     parallel_images = 1  # the GPU runs them side by side by itself
 
-    def __init__(self, student: Student) -> None:
-        """student: on the GPU to run on."""
+    def __init__(self, student: Student, cameras: int) -> None:
+        """student: on the GPU to run on. cameras: of the rig; no frame has more images."""
         self.student = to_half(folded(student))
+        self.cameras = cameras
         self.config = config = student.config
         self.device = device = next(student.parameters()).device
         if TRITON and config.backbone.model_type == "swin":
@@ -137,20 +141,20 @@ class CudaBackend:
         self._lock = threading.Lock()  # around all that is put on the encoder streams
         self._frame_lock = threading.Lock()  # ... on the stream of `frame_stream`
         self._frame_encoded: torch.cuda.Event | None = None
-        self._under_way: deque[torch.cuda.Event] = deque(maxlen=2 * len(CAMERAS))  # images there
+        self._under_way: deque[torch.cuda.Event] = deque(maxlen=2 * cameras)  # images there
         with torch.inference_mode():
-            self._matrices = torch.eye(3, device=device).repeat(1, len(CAMERAS), 1, 1)
-            self._poses = torch.eye(4, device=device).repeat(1, len(CAMERAS), 1, 1)
-            size = (1, len(CAMERAS), *config.feature_size)
+            self._matrices = torch.eye(3, device=device).repeat(1, cameras, 1, 1)
+            self._poses = torch.eye(4, device=device).repeat(1, cameras, 1, 1)
+            size = (1, cameras, *config.feature_size)
             self._seen = torch.ones(size, dtype=torch.bool, device=device)
         torch.cuda.synchronize(device)  # all this was made on another stream
         with torch.cuda.device(device):
             features_of, objects_of = compiled(self._image_features), compiled(self._objects)
-            self.streams = [EncoderStream(features_of, config, device) for _ in CAMERAS]
+            self.streams = [EncoderStream(features_of, config, device) for _ in range(cameras)]
             one = self.streams[0].encode()  # (1, F, h, w)
             with torch.inference_mode():
-                six = one.new_zeros(len(CAMERAS), *one.shape[1:])
-                self._features = six.contiguous(memory_format=torch.channels_last)[None]
+                features = one.new_zeros(cameras, *one.shape[1:])
+                self._features = features.contiguous(memory_format=torch.channels_last)[None]
             torch.cuda.synchronize(device)  # and this
             self._geometry = RecordedCall(compiled(self._frame_geometry), self._detecting)
             self._detection = RecordedCall(
@@ -220,7 +224,7 @@ class CudaBackend:
     @torch.inference_mode()
     def encode_frame(self, images: Sequence[NDArray[np.uint8]]) -> list[GpuFeatures]:
         """`encode` for a whole frame's images, which are there to begin with; a frame at a time."""
-        if len(images) != len(CAMERAS):
+        if len(images) != self.cameras:
             return [self.encode(image) for image in images]
         with self._frame_lock:
             if self._frame_encoded is not None:
@@ -234,18 +238,18 @@ class CudaBackend:
     def frame_stream(self) -> EncoderStream:
         """The stream of whole frames, recorded at the first one: the node has none."""
         with torch.cuda.device(self.device):
-            return EncoderStream(self._features_of, self.config, self.device, len(CAMERAS))
+            return EncoderStream(self._features_of, self.config, self.device, self.cameras)
 
     @torch.inference_mode()
     def detect(
         self,
-        encoded: Mapping[str, GpuFeatures],
+        encoded: Sequence[GpuFeatures],
         intrinsics: Tensor,
         ego_from_camera: Tensor,
         seen: Tensor,
     ) -> FrameResult:
         with torch.cuda.stream(self._detecting):
-            cameras = intrinsics, ego_from_camera, seen
+            cameras = with_absent_cameras(intrinsics, ego_from_camera, seen, self.cameras)
             if self._known is None or not all(map(torch.equal, cameras, self._known)):
                 self._known = None  # until the new geometry stands, whatever fails from here on
                 for buffer, tensor in zip(
@@ -254,19 +258,32 @@ class CudaBackend:
                     buffer.copy_(tensor.pin_memory(), non_blocking=True)
                 self._geometry.replay()
                 self._known = tuple(tensor.clone() for tensor in cameras)
-            for i, name in enumerate(CAMERAS):
-                if name in encoded:
-                    self._detecting.wait_event(encoded[name].ready)
-                    self._features[0, i].copy_(encoded[name].features)
-                else:
-                    self._features[0, i].zero_()
+            for i, image in enumerate(encoded):
+                self._detecting.wait_event(image.ready)
+                self._features[0, i].copy_(image.features)
+            self._features[0, len(encoded) :].zero_()
             objects, points = self._detection.replay()
+            if points is not None:
+                points = points[:, : seen.numel()]  # none of absent cameras
             found = FrameResult(
                 Decoded(*(tensor.to("cpu", non_blocking=True) for tensor in objects)),
                 None if points is None else points.to("cpu", non_blocking=True),
             )
         self._detecting.synchronize()
         return found
+
+
+def with_absent_cameras(
+    intrinsics: Tensor, ego_from_camera: Tensor, seen: Tensor, cameras: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A frame's cameras (1, N, ...), and behind them absent ones: (1, cameras, ...)."""
+    absent = cameras - intrinsics.shape[1]
+    nowhere = torch.from_numpy(ABSENT_CAMERA).to(ego_from_camera)
+    return (
+        torch.cat([intrinsics, intrinsics[:, :1].expand(-1, absent, -1, -1)], dim=1),
+        torch.cat([ego_from_camera, nowhere.expand(1, absent, -1, -1)], dim=1),
+        torch.cat([seen, torch.ones_like(seen[:, :1]).expand(-1, absent, -1, -1)], dim=1),
+    )
 
 
 def pin(image: NDArray[np.uint8], config: StudentConfig) -> Pinned:

@@ -21,9 +21,9 @@ from asd_perception.cameras.calibration import CameraCalibration
 from asd_perception.cameras.preprocessing import (
     reduction_of,
 )
-from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.cameras.view import View, view_of
-from asd_perception.constants import CAMERAS
+from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.geometry import Array
 from asd_perception.network import model_directory
@@ -57,30 +57,45 @@ class Detector:
     >>> detections = detector.detect(images, rig)
     """
 
-    def __init__(self, student: Student, device: str = "cpu", model: Path | None = None) -> None:
+    def __init__(
+        self,
+        student: Student,
+        device: str = "cpu",
+        model: Path | None = None,
+        *,
+        cameras: int = 6,
+    ) -> None:
         """model: the student's model directory, whose ONNX graphs run on a CPU where it has any.
+        cameras: of the rig; a frame may lack some. A GPU's work is recorded for this number.
 
-        Raises UserError for a device that does not exist or has too little memory, and for graphs
-        that are not the student's.
+        Raises UserError for a device that does not exist or has too little memory, for graphs that
+        are not the student's, and for more than MAX_CAMERAS.
         """
+        if not 1 <= cameras <= MAX_CAMERAS:
+            raise UserError(f"a rig has 1 to {MAX_CAMERAS} cameras, not {cameras}")
+        self.cameras = cameras
         self.device = find_device(device)
         with memory_checked(self.device):
             self.student = student.to(self.device).eval()
             # Any: what an encoded image is, the backend alone knows.
-            self.backend: Backend[Any] = _backend(self.student, self.device, model)
+            self.backend: Backend[Any] = (
+                CudaBackend(self.student, cameras)
+                if self.device.type == "cuda"
+                else CpuBackend(self.student, model)
+            )
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path = model_directory.TINY, device: str = "cpu"
+        cls, path: str | Path = model_directory.TINY, device: str = "cpu", *, cameras: int = 6
     ) -> Detector:
         """Load a model directory (default: the tiny student that ships with the package).
 
-        device: "cpu", "cuda", "cuda:N", or "auto" (a GPU where there is one).
+        device: "cpu", "cuda", "cuda:N", or "auto" (a GPU where there is one). cameras: of the rig.
         Raises UserError if the folder is no valid model directory, or the device does not exist or
         has too little memory.
         """
         path = Path(path)
-        return cls(model_directory.load(path), device, path)
+        return cls(model_directory.load(path), device, path, cameras=cameras)
 
     def describe(self) -> dict[str, str]:
         """What really runs, in words: device, libraries, and what could not be used and why."""
@@ -97,8 +112,8 @@ class Detector:
         black = np.zeros((height, width, 3), np.uint8)
         camera = CameraCalibration(np.eye(3), (width, height), np.zeros(8))
         view = self.view(camera, None)
-        encoded = {name: self.encode(black, view) for name in CAMERAS}
-        self.detect_encoded(encoded, dict.fromkeys(CAMERAS, np.eye(4)), 0.0)
+        encoded = {str(i): self.encode(black, view) for i in range(self.cameras)}
+        self.detect_encoded(encoded, dict.fromkeys(encoded, np.eye(4)), 0.0)
 
     def detect(
         self, images: Sequence[NDArray[np.uint8]], rig: CameraRig, score_threshold: float = 0.05
@@ -107,12 +122,11 @@ class Detector:
 
         images: one (height, width, 3) uint8 RGB array per camera, in the rig's order; reduced ones
             (asd_perception.cameras.preprocessing) serve as well.
-        rig: the cameras that gave an image, at the frame's reference time; the others are taken
-            to see nothing (`rig.ABSENT_CAMERA`).
-        On a GPU the first call with all cameras takes some 10 s more: it compiles for six at once.
+        rig: the cameras that gave an image, at the frame's reference time.
+        On a GPU the first call with all cameras takes some 10 s more: it compiles for all at once.
         Returns objects of at least `score_threshold`, best first, with the simulated points.
-        Raises UserError for a camera of another name, or an image that disagrees with the rig, and
-        OutOfMemoryError.
+        Raises UserError for more cameras than the detector was made for, or an image that disagrees
+        with the rig, and OutOfMemoryError.
         """
         views = self.views(rig)
         with memory_checked(self.device):
@@ -160,17 +174,18 @@ class Detector:
         score_threshold: float,
     ) -> Detections:
         """`detect` for images that are encoded already; by camera, as are their poses (4, 4)."""
+        if not 1 <= len(encoded) <= self.cameras:
+            raise UserError(
+                f"a frame has images of 1 to {self.cameras} cameras, not of {len(encoded)}; "
+                "a detector is told the rig's number: cameras="
+            )
         cameras = self._cameras(encoded, ego_from_camera)
         with memory_checked(self.device):
-            found = self.backend.detect(
-                {name: image.features for name, image in encoded.items()}, *cameras
-            )
+            found = self.backend.detect([image.features for image in encoded.values()], *cameras)
         detections = detections_of(found.objects, 0, score_threshold)
         if found.points is None:  # a camera-only student has none
             return detections
-        there = torch.tensor([name in encoded for name in CAMERAS])[:, None]
-        points = found.points[0].unflatten(0, (len(CAMERAS), -1))  # (N, h * w, 4)
-        points = points[there & cameras[2][0].flatten(1)]
+        points = found.points[0][cameras[2].flatten()]
         return dataclasses.replace(detections, simulated_points=points.numpy())
 
     def inputs(
@@ -179,47 +194,28 @@ class Detector:
         """What the student's `forward` takes for `detect`'s frame, on the CPU."""
         views = self.views(rig)
         prepared = _by_camera(lambda image, view: view.apply(image), images, views, rig)
-        pixels = torch.zeros(1, len(CAMERAS), 3, *self.config.image_size, dtype=torch.uint8)
-        encoded = {}
-        for name, image, given, view in zip(rig.names, prepared, images, views, strict=True):
-            pixels[0, CAMERAS.index(name)] = torch.from_numpy(image).permute(2, 0, 1)
-            encoded[name] = self._encoded(None, given, view)
-        return pixels, *self._cameras(encoded, _poses(rig))
+        pixels = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2).contiguous()
+        encoded = {
+            name: self._encoded(None, image, view)
+            for name, image, view in zip(rig.names, images, views, strict=True)
+        }
+        return pixels[None], *self._cameras(encoded, _poses(rig))
 
     def _cameras(
         self, encoded: Mapping[str, EncodedImage], ego_from_camera: Mapping[str, Array]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One frame's intrinsics (1, N, 3, 3), poses (1, N, 4, 4) and seen (1, N, h, w).
-
-        Of all CAMERAS; one that is not in `encoded` is placed where it sees nothing.
-        """
-        unknown = [name for name in encoded if name not in CAMERAS]
-        if unknown or not encoded:
-            raise UserError(
-                f"the rig's camera {unknown[0]} is none of {', '.join(CAMERAS)}"
-                if unknown
-                else "a frame needs an image of one camera at least"
-            )
-        some = next(iter(encoded.values())).intrinsics
+        """A frame's intrinsics (1, N, 3, 3), poses (1, N, 4, 4) and seen (1, N, h, w)."""
         matrices, poses, seen = [], [], []
-        for name in CAMERAS:
-            matrix, pose, mask = some, ABSENT_CAMERA, None
-            if (image := encoded.get(name)) is not None:
-                matrix, pose = image.intrinsics, image.view.pose(ego_from_camera[name])
-                mask = image.view.seen_features(self.config.backbone.stride)
-            matrices.append(matrix)
-            poses.append(pose)
+        for name, image in encoded.items():
+            mask = image.view.seen_features(self.config.backbone.stride)
+            matrices.append(image.intrinsics)
+            poses.append(image.view.pose(ego_from_camera[name]))
             seen.append(np.ones(self.config.feature_size, bool) if mask is None else mask)
         return (
             torch.from_numpy(np.stack(matrices)).float()[None],
             torch.from_numpy(np.stack(poses)).float()[None],
             torch.from_numpy(np.stack(seen))[None],
         )
-
-
-def _backend(student: Student, device: torch.device, model: Path | None) -> Backend[Any]:
-    """What runs a student on its device. model: as for Detector."""
-    return CudaBackend(student) if device.type == "cuda" else CpuBackend(student, model)
 
 
 def _by_camera(

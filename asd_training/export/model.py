@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from asd_perception.constants import CAMERAS
 from asd_perception.network import model_directory
 from asd_perception.network.center_head import Decoded
 from asd_perception.network.student import Student
@@ -41,8 +40,8 @@ def write_model(
         def answer(frame: Frame) -> Decoded:
             images, intrinsics, poses = frame
             arrays = images[0].permute(0, 2, 3, 1).numpy()
-            encoded = {name: backend.encode(x) for name, x in zip(CAMERAS, arrays, strict=True)}
-            seen = torch.ones(1, len(CAMERAS), *student.config.feature_size, dtype=torch.bool)
+            encoded = [backend.encode(array) for array in arrays]
+            seen = torch.ones(1, len(encoded), *student.config.feature_size, dtype=torch.bool)
             return backend.detect(encoded, intrinsics, poses, seen).objects
 
         check(check_parity(DecodingStudent(student), answer, frames), out, tolerance)
