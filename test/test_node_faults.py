@@ -209,6 +209,20 @@ def test_contradictory_calibration_is_named(node, robot, sweep):
     time.sleep(0.3)
 
 
+def test_a_body_frame_in_place_of_the_optical_frame_is_named(node, robot, sweep):
+    pose = MOUNTINGS[BACK].copy()
+    pose[:3, :3] = pose[:3, [2, 0, 1]] * [1, -1, -1]
+    transform = TransformStamped(child_frame_id="CAM_BACK")
+    transform.header.frame_id = "base_link"
+    fill_pose(transform.transform.translation, transform.transform.rotation, pose)
+    robot.transforms.publish(TFMessage(transforms=[transform]))
+    robot.send(sweep(), robot.next_stamps())
+    robot.diagnosis("CAM_BACK", "'CAM_BACK' has the axes of a camera_link")
+    assert "CAM_BACK: its optical axis points 90 degrees up" in node.log.read_text()
+    robot.calibrate()
+    time.sleep(0.3)
+
+
 def test_a_stamp_in_the_future_costs_its_own_image_only(node, robot, sweep, expected):
     robot.detect(sweep())
     messages, stamps = sweep(), robot.next_stamps()

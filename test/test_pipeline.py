@@ -118,6 +118,44 @@ def test_all_is_well(node):
     assert {s.level for s in pipeline_statuses(node.pipeline)} == {DiagnosticStatus.OK}
 
 
+def camera_link(camera, frame="base_link"):
+    """The transform of a camera whose frame has a body's axes."""
+    pose = MOUNTINGS[CAMERAS.index(camera)].copy()
+    pose[:3, :3] = pose[:3, [2, 0, 1]] * [1, -1, -1]
+    transform = TransformStamped(child_frame_id=camera)
+    transform.header.frame_id = frame
+    fill_pose(transform.transform.translation, transform.transform.rotation, pose)
+    return TFMessage(transforms=[transform])
+
+
+def test_a_rig_that_cannot_be_right_is_said_once_in_the_log_and_always_in_the_diagnostics(node):
+    node = node()
+    node.calibrate()
+    node.detect(0)
+    node.pipeline.on_static_transforms(camera_link("CAM_BACK"))
+    for _ in range(3):
+        level, message = node.said("CAM_BACK")
+        assert level == DiagnosticStatus.WARN and "axes of a camera_link" in message
+    (line,) = [text for text in node.warned if "camera_link" in text]
+    assert line.startswith("CAM_BACK: ")
+    assert node.said("CAM_FRONT")[0] == DiagnosticStatus.OK
+    node.calibrate()
+    assert node.said("CAM_BACK")[0] == DiagnosticStatus.OK
+    node.pipeline.on_static_transforms(camera_link("CAM_BACK"))
+    node.said("CAM_BACK")
+    assert len([text for text in node.warned if "camera_link" in text]) == 2
+
+
+def test_a_wrong_rig_hides_no_worse_fault(node, monkeypatch):
+    node = node()
+    node.calibrate()
+    node.pipeline.on_static_transforms(camera_link("CAM_BACK"))
+    monkeypatch.setattr(diagnostics, "_quiet", lambda pipeline: 0.0)
+    level, message = node.said("CAM_BACK")
+    assert level == DiagnosticStatus.ERROR
+    assert message.startswith("no image on") and "camera_link" in message
+
+
 def test_a_detector_that_hangs_is_an_error_and_does_not_hang_the_node(node, monkeypatch):
     monkeypatch.setattr(diagnostics, "HANG_TIMEOUT", 0.2)
     monkeypatch.setattr(pipeline, "CLOSE_WAIT", 0.2)

@@ -62,6 +62,8 @@ class TrainedCamera:
     """Principal point from the left edge, in widths of the image."""
     above_edge: float
     """Principal point above the lower edge, in widths of the image."""
+    height: Annotated[float, Field(gt=0)] = 1.5
+    """Of the optical centre above the ground, in m."""
 
     def intrinsics(self, input_size: tuple[int, int]) -> Array:
         """The pinhole matrix (3, 3) of the network's input (rows, columns)."""
@@ -72,11 +74,11 @@ class TrainedCamera:
 
 
 NUSCENES_CAMERAS = (
-    TrainedCamera(55.2, 0.14, 0.12, 0.7954, 0.5169, 0.2623),  # CAM_FRONT_LEFT
-    TrainedCamera(0.3, -0.32, -0.05, 0.7915, 0.5105, 0.2550),  # CAM_FRONT
-    TrainedCamera(-56.4, -0.78, 0.52, 0.7880, 0.5053, 0.2526),  # CAM_FRONT_RIGHT
-    TrainedCamera(108.6, -0.92, -0.22, 0.7855, 0.4954, 0.2542),  # CAM_BACK_LEFT
-    TrainedCamera(179.9, 0.96, 0.23, 0.5058, 0.5186, 0.2611),  # CAM_BACK
-    TrainedCamera(-110.8, -0.93, 0.62, 0.7872, 0.5048, 0.2489),  # CAM_BACK_RIGHT
+    TrainedCamera(55.2, 0.14, 0.12, 0.7954, 0.5169, 0.2623, 1.51),  # CAM_FRONT_LEFT
+    TrainedCamera(0.3, -0.32, -0.05, 0.7915, 0.5105, 0.2550, 1.51),  # CAM_FRONT
+    TrainedCamera(-56.4, -0.78, 0.52, 0.7880, 0.5053, 0.2526, 1.50),  # CAM_FRONT_RIGHT
+    TrainedCamera(108.6, -0.92, -0.22, 0.7855, 0.4954, 0.2542, 1.59),  # CAM_BACK_LEFT
+    TrainedCamera(179.9, 0.96, 0.23, 0.5058, 0.5186, 0.2611, 1.58),  # CAM_BACK
+    TrainedCamera(-110.8, -0.93, 0.62, 0.7872, 0.5048, 0.2489, 1.56),  # CAM_BACK_RIGHT
 )
 """Those of one nuScenes keyframe, which the synthetic scenes have, too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from asd_perception.cameras.rig_check import MountedCamera
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 from asd_perception.ros.messages.camera_info import CameraModel
@@ -25,6 +26,15 @@ class Calibration:
     def mounting(self, model: CameraModel) -> Array:
         """ego_from_camera (4, 4) of a camera. Raises UserError that says what is missing."""
         return self.transforms.lookup(self.base_frame, model.frame_id)
+
+    def mounted(self) -> dict[str, MountedCamera]:
+        """The cameras whose calibration and mounting are both known, by topic name."""
+        found = {}
+        for camera, model in self.models.items():
+            if model is not None and self.fault(camera) is None:
+                mounting = self.mounting(model)
+                found[camera] = MountedCamera(model.frame_id, model.calibration, mounting)
+        return found
 
     def fault(self, camera: str) -> str | None:
         """What is missing or contradictory in a camera's calibration, with its remedy."""

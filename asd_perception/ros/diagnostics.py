@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from asd_perception.cameras.rig_check import Finding
 from asd_perception.ros.statistics import STAGES, Statistics
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ MISSED_RUN = 10  # frames in a row without a camera that sends images: it is not
 def pipeline_statuses(pipeline: Pipeline) -> list[DiagnosticStatus]:
     """The statuses of an active pipeline: frames, each camera, ego motion, latency."""
     statistics = pipeline.statistics
+    findings = pipeline.check_rig()
     return [
         _frame_status(pipeline),
-        *(_camera_status(pipeline, camera) for camera in statistics.cameras),
+        *(
+            _camera_status(pipeline, camera, findings.get(camera, []))
+            for camera in statistics.cameras
+        ),
         _motion_status(statistics, pipeline.settings.use_odometry, len(pipeline.odometry)),
         _latency_status(statistics),
     ]
@@ -41,8 +46,11 @@ def _begins(pipeline: Pipeline) -> bool:
     return time.monotonic() - pipeline.statistics.since < _quiet(pipeline)
 
 
-def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
-    """One camera: its calibration, rate, age, and what became of its images."""
+def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> DiagnosticStatus:
+    """One camera: its calibration, rate, age, and what became of its images.
+
+    findings: what is wrong with its mounting and lens.
+    """
     statistics = pipeline.statistics.cameras[camera]
     topic = pipeline.settings.image_topic(camera)
     now = time.monotonic()
@@ -88,6 +96,11 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
         message += f"; last bad message: {statistics.bad.reason}"
     if level == DiagnosticStatus.ERROR and statistics.ahead.recent:
         message += f"; {ahead}"
+    rig = "; ".join(finding.text for finding in findings)
+    if rig and level == DiagnosticStatus.OK:
+        level, message = DiagnosticStatus.WARN, rig
+    elif rig:
+        message += f"; {rig}"
     values = {
         "topic": topic,
         "rate": f"{statistics.rate:.2f} Hz",
@@ -99,6 +112,7 @@ def _camera_status(pipeline: Pipeline, camera: str) -> DiagnosticStatus:
         "images dropped (came faster than frames are detected)": pipeline.overrun(camera),
         "bad messages": statistics.bad.count,
         "last bad message": statistics.bad.reason,
+        "mounting and lens": rig or "as trained for",
     }
     return status(camera, level, message, values)
 

@@ -24,6 +24,7 @@ from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.preprocessing import wrong_size
 from asd_perception.cameras.rig import compensate
+from asd_perception.cameras.rig_check import Finding, check_rig
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import Array
 from asd_perception.ros.calibration import Calibration
@@ -117,6 +118,7 @@ class Pipeline:
         self._ros_time = ros_time
         self._intake: Intake[_Arrival] | None = None
         self._worker: LatestWorker[_Job] | None = None
+        self._told: set[tuple[str, str]] = set()  # cameras and findings that are in the log
         self._frames = threading.Lock()  # guards all from here on
         self._reset()
 
@@ -153,6 +155,24 @@ class Pipeline:
     def ros_time(self) -> int:
         """The node's clock in ns."""
         return self._ros_time()
+
+    def check_rig(self) -> dict[str, list[Finding]]:
+        """What is wrong with the calibrated cameras, by camera; what is new goes into the log."""
+        config = self.detector.config
+        findings = check_rig(
+            self.calibration.mounted(),
+            config.trained_cameras,
+            config.image_size,
+            self.settings.base_frame,
+        )
+        current = {(camera, item.text) for camera, items in findings.items() for item in items}
+        new: dict[str, list[str]] = {}
+        for camera, text in sorted(current - self._told):
+            new.setdefault(text, []).append(camera)
+        for text, cameras in new.items():
+            self._warn(f"rig {text}", f"{', '.join(cameras)}: {text}")
+        self._told = current
+        return findings
 
     def overrun(self, camera: str) -> int:
         """Images left out because they came faster than frames can be detected."""

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lens sees, in angles, and what a rig of cameras covers all around."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from asd_perception.cameras.calibration import CameraCalibration
+from asd_perception.cameras.view import View
+from asd_perception.geometry import Array, camera_angles
+
+
+@dataclass(frozen=True)
+class FieldOfView:
+    """Angles in rad from the optical axis to the middle of each edge of the image."""
+
+    left: float
+    right: float
+    up: float
+    down: float
+
+    @property
+    def horizontal(self) -> float:
+        return self.left + self.right
+
+    @property
+    def vertical(self) -> float:
+        return self.up + self.down
+
+
+def field_of_view(calibration: CameraCalibration) -> FieldOfView:
+    """What a camera's lens sees, with its distortion."""
+    width, height = calibration.size
+    fx, fy = calibration.matrix[0, 0], calibration.matrix[1, 1]
+    cx, cy = calibration.matrix[0, 2] + 0.5, calibration.matrix[1, 2] + 0.5
+    edges = np.array([cx / fx, (width - cx) / fx, cy / fy, (height - cy) / fy])
+    # A lens is inverted by a table, and only as far as its distance from the centre rises:
+    # beyond that its coefficients say nothing.
+    angle, distance = _distances(calibration)
+    falling = np.flatnonzero(np.diff(distance) <= 0)
+    end = falling[0] + 1 if len(falling) else len(angle)
+    angles = np.sign(edges) * np.interp(np.abs(edges), distance[:end], angle[:end])
+    return FieldOfView(*angles.tolist())
+
+
+def _distances(calibration: CameraCalibration) -> tuple[Array, Array]:
+    """Angles in rad from the optical axis, and how far from the principal point the lens shows
+    what is there, in focal lengths; of its radial distortion alone."""
+    coefficients = calibration.distortion[:8]
+    k1, k2, _, _, k3, k4, k5, k6 = np.pad(coefficients, (0, 8 - len(coefficients)))
+    if calibration.equidistant:
+        angle = np.linspace(0.0, np.pi, 2000)
+        of_angle = np.polynomial.Polynomial([1, *calibration.distortion[:4]])
+        return angle, angle * of_angle(angle**2)
+    angle = np.linspace(0.0, np.deg2rad(89.5), 2000)
+    radius = np.tan(angle)
+    squared = radius**2
+    rising = np.polynomial.Polynomial([1, k1, k2, k3])(squared)
+    return angle, radius * rising / np.polynomial.Polynomial([1, k4, k5, k6])(squared)
+
+
+def shown_sector(view: View, ego_from_camera: Array) -> tuple[float, float]:
+    """The headings in rad, from right to left, between which the network is shown what is there.
+
+    ego_from_camera (4, 4): the mounting. The second is the larger one; both may lie beyond ±pi.
+    Equal ones where the lens sees nothing of the network's view.
+    """
+    columns = np.arange(view.input_size[1])
+    if view.seen is not None:
+        columns = np.flatnonzero(view.seen.any(axis=0))
+    axis_heading = float(camera_angles(view.pose(ego_from_camera))[0])
+    if not len(columns):
+        return axis_heading, axis_heading
+    focal, centre = view.intrinsics[0, 0], view.intrinsics[0, 2]
+    left = np.arctan((centre - columns[0] + 0.5) / focal)
+    right = np.arctan((columns[-1] + 0.5 - centre) / focal)
+    return axis_heading - float(right), axis_heading + float(left)
+
+
+def covered(sectors: Iterable[tuple[float, float]]) -> float:
+    """How much of the full circle these sectors cover together, in rad; each from right to left."""
+    steps = 3600
+    seen = np.zeros(steps, dtype=bool)
+    for start, end in sectors:
+        first, last = (round(angle / (2 * np.pi) * steps) for angle in (start, end))
+        seen[np.arange(first, min(last, first + steps)) % steps] = True
+    return float(2 * np.pi * seen.mean())
