@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERAS, TrainedCamera
 from asd_perception.cameras.preprocessing import input_from_image, preprocess
 from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.configuration import from_dict
@@ -27,6 +28,7 @@ from asd_perception.network.config import StudentConfig
 from asd_perception.network.view_transform import camera_rays, depth_bin_index
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import Augmentation, apply, jitter_colour, pinhole_and_turn
+from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import (
     Annotations,
     annotated_objects,
@@ -37,6 +39,7 @@ from asd_training.data.nuscenes import (
     scene_samples,
     split_scenes,
 )
+from asd_training.data.samples import KeyframeDataset, SampleContents
 from asd_training.data.targets import UNKNOWN, pixel_targets
 
 INPUT = (96, 256)
@@ -104,6 +107,11 @@ def world_map(augmentation):
     """The similarity (3, 3) of base_link, as the fields of Augmentation say."""
     turn = Rotation.from_euler("z", augmentation.bev_angle).as_matrix()
     return augmentation.bev_scale * turn @ np.diag([1, -1 if augmentation.bev_flip else 1, 1])
+
+
+def within(size, pixels):
+    """Which pixels (..., 2) lie in an image of (rows, columns)."""
+    return np.all((pixels >= 0) & (pixels <= np.array(size[::-1]) - 1), axis=-1)
 
 
 def affine(matrix, pixels):
@@ -186,6 +194,53 @@ def test_any_affine_map_of_a_camera_is_a_pinhole_turned_about_its_axis(seed):
     assert np.all(intrinsics[:, 1, 0] == 0)
     assert np.all(intrinsics[:, [0, 1], [0, 1]] > 0)
     assert np.all(turns[:, 2] == [0, 0, 1, 0])  # depth stays depth
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_what_no_lens_sees_is_marked_after_any_augmentation(seed):
+    """A point is marked as seen where the network's input shows it if the lens showed it."""
+    rig = a_rig()
+    trained = tuple(
+        TrainedCamera(heading, 0, 0, 0.5, 0.5, 0.27) for heading in (0.0, 30.0)
+    )  # of wider views than the rig's
+    random = np.random.default_rng(seed)
+    points = random.uniform([2, -30, -4], [60, 40, 6], (2000, 3))
+    augmentation = draw(STRONG, seed, cameras=2)
+    inputs = apply(augmentation, black(rig), rig, some_objects(seed), points, INPUT, False, trained)
+    for camera in range(2):
+        on_lens, depth = rig.project(points, camera)
+        pixel, moved_depth = project(
+            transform_points(inverse(inputs.ego_from_camera[camera]), inputs.points),
+            inputs.intrinsics[camera],
+        )
+        u, v = pixel.round().astype(int).T
+        there = (depth > 1) & (moved_depth > 0) & within(INPUT, pixel.round())
+        unwarped = pixel.copy()
+        if augmentation.image_flips[camera] != augmentation.bev_flip:
+            unwarped[:, 0] = INPUT[1] - 1 - unwarped[:, 0]
+        unwarped = affine(np.linalg.inv(augmentation.image_warps[camera]), unwarped)
+        # Black from outside of the input counts as seen.
+        there &= within(INPUT, unwarped - 2) & within(INPUT, unwarped + 2)
+        beyond = np.maximum(-0.5 - on_lens, on_lens - (rig.image_sizes[camera] - 0.5)).max(axis=1)
+        seen = inputs.seen[camera][v[there], u[there]]
+        assert np.all(seen[beyond[there] < -4])  # px of the lens's image, 1.6 of the input's
+        assert not np.any(seen[beyond[there] > 4])
+    assert not inputs.seen.all()
+
+
+def test_pixels_that_no_lens_sees_have_no_targets(synthetic_root):
+    index = KeyframeIndex.open(synthetic_root)
+    wide = tuple(
+        dataclasses.replace(camera, focal=0.7 * camera.focal) for camera in NUSCENES_CAMERAS
+    )
+    config = StudentConfig(image_size=INPUT, trained_cameras=wide)
+    sample = KeyframeDataset(index, config, SampleContents())[0]
+    assert sample.seen.shape == (6, *config.feature_size)
+    assert 0.3 < sample.seen.float().mean() < 0.8
+    assert (sample.pixels.depth_bins[~sample.seen] == UNKNOWN).all()
+    assert (sample.pixels.classes[~sample.seen] == UNKNOWN).all()
+    assert (sample.pixels.depth_bins[sample.seen] != UNKNOWN).any()
 
 
 def test_a_mirrored_world_has_proper_cameras_and_an_image_mirrored_alone_has_not():

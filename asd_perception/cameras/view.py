@@ -111,9 +111,7 @@ class View:
         """Which feature pixels (h, w), `stride` pixels wide, the lens sees at least half of."""
         if self.seen is None:
             return None
-        rows, columns = self.input_size
-        blocks = self.seen.reshape(rows // stride, stride, columns // stride, stride)
-        return blocks.mean(axis=(1, 3)) >= 0.5
+        return mostly_seen(self.seen, stride)
 
     @property
     def scaled_size(self) -> tuple[int, int]:
@@ -170,6 +168,16 @@ def _view_of(
         width, height = calibration.size
         seen = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
     return View(calibration, input_size, intrinsics, view_from_camera, is_plain, seen)
+
+
+def mostly_seen(seen: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
+    """Which feature pixels (h, w), `stride` pixels wide, have half of their pixels or more seen.
+
+    seen (rows, columns): of the network's input.
+    """
+    rows, columns = seen.shape
+    blocks = seen.reshape(rows // stride, stride, columns // stride, stride)
+    return blocks.mean(axis=(1, 3)) >= 0.5
 
 
 def most_alike(trained: tuple[TrainedCamera, ...], heading: float, focal: float) -> TrainedCamera:

@@ -104,12 +104,14 @@ class Augmentation:
 class NetworkFrame(NamedTuple):
     """One keyframe as the network sees it, with its objects and points.
 
-    images (N, rows, columns, 3) uint8 RGB; intrinsics (N, 3, 3) of these images, upper triangular
+    images (N, rows, columns, 3) uint8 RGB; seen (N, rows, columns) bool, which of their pixels the
+    lenses see (`View.seen`); intrinsics (N, 3, 3) of these images, upper triangular
     with positive focal lengths; ego_from_camera (N, 4, 4), orthogonal, with determinant -1 where an
     image was mirrored without the world; objects; points (P, 3) in base_link.
     """
 
     images: NDArray[np.uint8]
+    seen: NDArray[np.bool_]
     intrinsics: Array
     ego_from_camera: Array
     objects: Annotations
@@ -138,17 +140,20 @@ def apply(
     """
     flips = augmentation.image_flips ^ augmentation.bev_flip
     pixels = np.empty((len(images), *input_size, 3), np.uint8)
+    seen = np.ones((len(images), *input_size), bool)
     matrices = np.empty((len(images), 3, 3))
     poses = rig.ego_from_camera.copy()
     for i, image in enumerate(images):
         view = view_of(rig.calibration(i), rig.ego_from_camera[i], trained_cameras, input_size)
         try:
             result, of_input = _warped(view, image, augmentation.image_warps[i])
+            if view.seen is not None:
+                seen[i] = _warped_mask(view.seen, augmentation.image_warps[i])
         except UserError as error:
             raise UserError(f"{rig.names[i]}: {error}") from error
         poses[i] = view.pose(rig.ego_from_camera[i])
         if flips[i]:
-            result = result[:, ::-1]
+            result, seen[i] = result[:, ::-1], seen[i, :, ::-1].copy()
             of_input = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]]) @ of_input
         pixels[i], matrices[i] = result, of_input
 
@@ -163,12 +168,13 @@ def apply(
     objects = _transform_objects(objects, similarity, augmentation)
     if augmentation.dropped.any():
         if not sees_lidar:
-            seen = _in_view(objects.boxes, intrinsics, ego_from_camera, input_size)
-            lost = seen.any(axis=0) & ~seen[~augmentation.dropped].any(axis=0)
+            visible = _in_view(objects.boxes, intrinsics, ego_from_camera, input_size)
+            lost = visible.any(axis=0) & ~visible[~augmentation.dropped].any(axis=0)
             objects = _select(objects, ~lost)
         ego_from_camera[augmentation.dropped] = ABSENT_CAMERA
     return NetworkFrame(
         jitter_colour(pixels, augmentation.colour_gain, augmentation.colour_offset),
+        seen,
         intrinsics,
         ego_from_camera,
         objects,
@@ -190,6 +196,18 @@ def _warped(view: View, image: NDArray[np.uint8], warp: Array) -> tuple[NDArray[
     height, width = image.shape[:2]
     to_input = warp @ input_from_image(width, height, view.input_size)
     return warp_image(image, to_input, view.input_size), intrinsics
+
+
+def _warped_mask(seen: NDArray[np.bool_], warp: Array) -> NDArray[np.bool_]:
+    """Which pixels the lens sees, after a warp (3, 3) of the input's pixels.
+
+    What the warp brings in from outside of the input is black in every camera, and no lens's fault.
+    """
+    if np.array_equal(warp, np.eye(3)):
+        return seen
+    size = seen.shape[::-1]
+    how = {"flags": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_CONSTANT, "borderValue": 1}
+    return cv2.warpAffine(seen.astype(np.uint8), warp[:2], size, **how).astype(bool)
 
 
 def warp_image(

@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from asd_perception.cameras.rig import CameraRig
+from asd_perception.cameras.view import mostly_seen
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import Augmentation, apply
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
 from asd_training.data.targets import (
+    UNKNOWN,
     DetectionTargets,
     PixelTargets,
     detection_targets,
@@ -34,9 +36,10 @@ class TrainingSample(NamedTuple):
     """One keyframe, or a batch with a leading axis B.
 
     images (N, 3, H, W) uint8; intrinsics (N, 3, 3) of the network's input; ego_from_camera
-    (N, 4, 4). points (P, 5) float32: x, y, z in base_link, intensity, age in s, of all samples of
-    a batch one after the other; point_sample (P,) int64: the sample that each belongs to.
-    The targets are in asd_training.targets. keyframe: int64, its number in the index.
+    (N, 4, 4); seen (N, h, w) bool, the feature pixels that a lens sees. points (P, 5) float32: x,
+    y, z in base_link, intensity, age in s, of all samples of a batch one after the other;
+    point_sample (P,) int64: the sample that each belongs to. The targets are in
+    asd_training.data.targets. keyframe: int64, its number in the index.
 
     What the dataset does not load is empty: N is 0 without cameras, P without LiDAR, and every
     tensor of targets has the size 0.
@@ -45,6 +48,7 @@ class TrainingSample(NamedTuple):
     images: Tensor
     intrinsics: Tensor
     ego_from_camera: Tensor
+    seen: Tensor
     points: Tensor
     point_sample: Tensor
     pixels: PixelTargets
@@ -123,7 +127,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
         augmentation = Augmentation.none(cameras)
         if self.augmentation is not None and random is not None:
             augmentation = Augmentation.draw(self.augmentation, cameras, size, random)
-        seen = apply(
+        inputs = apply(
             augmentation,
             read_images(frame, size),
             frame.rig,
@@ -136,22 +140,29 @@ class KeyframeDataset(Dataset[TrainingSample]):
 
         cloud = np.zeros((0, 5))
         if contents.sweeps:
-            cloud = np.concatenate([seen.points, points[:, 3:]], axis=1)
+            cloud = np.concatenate([inputs.points, points[:, 3:]], axis=1)
+        stride = self.config.backbone.stride
+        masks = np.ones((cameras, *self.config.feature_size), bool)
+        for mask, whole in zip(masks, inputs.seen, strict=True):
+            mask[:] = mostly_seen(whole, stride)
+        seen = torch.from_numpy(masks)
         pixels, objects = (
             PixelTargets(torch.zeros(0), torch.zeros(0)),
             DetectionTargets(*_NO_TARGETS),
         )
         if contents.targets:
-            objects = detection_targets(seen.objects, self.config.bev)
+            objects = detection_targets(inputs.objects, self.config.bev)
         if contents.targets and contents.images:
-            present = seen.points[points[:, 4] == points[:1, 4]]
+            present = inputs.points[points[:, 4] == points[:1, 4]]
             pixels = pixel_targets(
-                present, seen.objects, seen.intrinsics, seen.ego_from_camera, self.config
+                present, inputs.objects, inputs.intrinsics, inputs.ego_from_camera, self.config
             )
+            pixels = PixelTargets(*(torch.where(seen, target, UNKNOWN) for target in pixels))
         return TrainingSample(
-            images=torch.from_numpy(seen.images).permute(0, 3, 1, 2).contiguous(),
-            intrinsics=torch.from_numpy(seen.intrinsics).float(),
-            ego_from_camera=torch.from_numpy(seen.ego_from_camera).float(),
+            images=torch.from_numpy(inputs.images).permute(0, 3, 1, 2).contiguous(),
+            intrinsics=torch.from_numpy(inputs.intrinsics).float(),
+            ego_from_camera=torch.from_numpy(inputs.ego_from_camera).float(),
+            seen=seen,
             points=torch.from_numpy(cloud).float(),
             point_sample=torch.zeros(len(cloud), dtype=torch.int64),
             pixels=pixels,

@@ -91,7 +91,7 @@ def explain(
 ) -> Explanation:
     """What both networks say of a batch of one keyframe, and what distillation asks there."""
     answer = teacher(batch)
-    output = student(batch.images, batch.intrinsics, batch.ego_from_camera)
+    output = student(batch.images, batch.intrinsics, batch.ego_from_camera, batch.seen)
     config, grid, objects = objective.config, student.config.bev, batch.objects
     mask = object_mask(objects, config.background_floor)
 

@@ -71,12 +71,13 @@ class Teacher(nn.Module):
         images: Tensor | None = None,
         intrinsics: Tensor | None = None,
         ego_from_camera: Tensor | None = None,
+        seen: Tensor | None = None,
     ) -> TeacherOutput:
         """Detect in a batch of clouds, each with N cameras unless the modality is LiDAR alone.
 
         points (P, 5): x, y, z in base_link in m, intensity in 0-255, age in s; of all samples in
         one list. sample_index (P) int64: the sample that each belongs to. images (B, N, 3, H, W),
-        intrinsics (B, N, 3, 3), ego_from_camera (B, N, 4, 4) as in Student.
+        intrinsics (B, N, 3, 3), ego_from_camera (B, N, 4, 4), seen (B, N, h, w) as in Student.
         """
         lidar_bev = self.lidar_encoder(points, sample_index, batch_size)
         camera_bev, camera_depth, fused_bev = None, None, lidar_bev
@@ -84,7 +85,7 @@ class Teacher(nn.Module):
             if images is None or intrinsics is None or ego_from_camera is None:
                 raise ValueError("a teacher of modality lidar_camera needs images and their rig")
             size = (images.shape[-2], images.shape[-1])
-            geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config.network)
+            geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config.network, seen)
             camera_bev, camera_depth = self.lift_splat(self.image_encoder(images), geometry)
             fused_bev, _ = self.fusion(camera_bev, lidar_bev, lidar_bev[:, :1])
         encoded_bev = self.bev_encoder(fused_bev)
@@ -118,4 +119,5 @@ def run_teacher(teacher: nn.Module, batch: TrainingSample) -> TeacherOutput:
         batch.images,
         batch.intrinsics,
         batch.ego_from_camera,
+        batch.seen,
     )

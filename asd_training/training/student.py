@@ -53,7 +53,7 @@ class StudentTraining(DetectorTraining):
             )
 
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
-        output = self.network(batch.images, batch.intrinsics, batch.ego_from_camera)
+        output = self.network(batch.images, batch.intrinsics, batch.ego_from_camera, batch.seen)
         semantics = None
         if self.semantics is not None:
             semantics = self.semantics(output.image_features.flatten(0, 1))
@@ -65,4 +65,4 @@ class StudentTraining(DetectorTraining):
         return terms
 
     def heads(self, network: nn.Module, batch: TrainingSample) -> HeadOutput:
-        return network(batch.images, batch.intrinsics, batch.ego_from_camera).head
+        return network(batch.images, batch.intrinsics, batch.ego_from_camera, batch.seen).head
