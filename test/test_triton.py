@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,10 +22,16 @@ pytest.importorskip(
 
 from test_bev_pool import random_entries, with_gradients  # noqa: E402
 
+from asd_perception.cameras.calibration import (  # noqa: E402
+    NUSCENES_CAMERAS,
+    CameraCalibration,
+)
 from asd_perception.cameras.preprocessing import preprocess  # noqa: E402
+from asd_perception.cameras.view import view_of  # noqa: E402
+from asd_perception.geometry import level_camera  # noqa: E402
 from asd_perception.ops.bev_pool import plan_splat, splat, splat_reference  # noqa: E402
 from asd_perception.ops.bev_pool_triton import TritonSplat  # noqa: E402
-from asd_perception.ops.image_input_triton import image_input  # noqa: E402
+from asd_perception.ops.image_input_triton import image_input, view_input  # noqa: E402
 
 needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA GPU, and none is here")
 
@@ -113,6 +120,52 @@ def test_image_input_is_preprocessing_and_normalisation(image, network):
     assert torch.equal(written, found)
     swapped = image_input(on_device.flip(-1), network, MEAN, STD, bgr=True, dtype=torch.float32)
     assert torch.equal(swapped, found)
+
+
+LENSES = {
+    "barrel": ((60, 80), dict(distortion=[-0.25, 0.08, 0.001, -0.0005, 0, 0, 0, 0])),
+    "fisheye": ((60, 80), dict(equidistant=True)),
+    "large": ((151, 203), dict(zoom=0.9)),  # averaged; sides that divide by nothing
+    "small": ((21, 29), dict(zoom=1.4)),  # enlarged, and the lens sees the middle only
+}
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+@pytest.mark.parametrize("lens", LENSES)
+def test_view_input_is_the_view_and_normalisation(lens, bgr):
+    (height, width), camera = LENSES[lens]
+    network = (8, 24)
+    focal = 0.79 * width * camera.get("zoom", 0.85)
+    matrix = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    distortion = np.array(camera.get("distortion", np.zeros(8)))
+    calibration = CameraCalibration(
+        matrix, (width, height), distortion, camera.get("equidistant", False)
+    )
+    pose = np.eye(4)
+    pose[:3, :3] = level_camera(0.2, 0.1, 0.0)
+    view = view_of(calibration, pose, NUSCENES_CAMERAS, network)
+    assert not view.is_plain
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    expected = view.apply(image).astype(np.float32)
+    stored = np.ascontiguousarray(image[..., ::-1]) if bgr else image
+    source = view.source_map(image)
+    u, v = (torch.from_numpy(x).to(DEVICE) for x in (source.u, source.v))
+    found = view_input(
+        *(torch.from_numpy(stored).to(DEVICE), u, v, source.size, MEAN, STD),
+        bgr=bgr,
+        dtype=torch.float32,
+    )
+    assert found.shape == (1, 3, *network)
+    levels = found[0].permute(1, 2, 0).cpu().numpy() * np.float32(STD) + np.float32(MEAN)
+    difference = np.abs(levels - expected)
+    # OpenCV looks up 1/32 of a pixel, and rounds the averages, too.
+    assert difference.max() <= 0.04 * np.ptp(image) and difference.mean() < 1
+    written = torch.empty_like(found)
+    view_input(
+        *(torch.from_numpy(stored).to(DEVICE), u, v, source.size, MEAN, STD), bgr=bgr, out=written
+    )
+    assert torch.equal(written, found)
 
 
 def test_image_input_refuses_what_it_cannot_shrink():

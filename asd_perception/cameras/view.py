@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -48,6 +49,15 @@ SAME_ANGLE = np.deg2rad(3.0)  # of pitch and roll
 Maps = tuple[NDArray[np.int16], NDArray[np.uint16]]
 
 
+class SourceMap(NamedTuple):
+    """Where the input's pixels come from: u and v (rows, columns) float32 in the image averaged
+    to `size` (columns, rows), so that about one of its pixels lies on one of the input's."""
+
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
+    size: tuple[int, int]
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """How one camera's images become the network's input.
@@ -74,20 +84,26 @@ class View:
             return preprocess(image, self.input_size)
         if bgr := is_bgr(image):
             image = image[..., ::-1]
-        block = max(1, int(1 / (self._scale * reduction)))
-        height, width = image.shape[:2]
-        columns, rows = max(1, width // block), max(1, height // block)
-        if block > 1:  # averages over whole pixels: the look-up alone would leave some out
-            image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-        maps = _look_up_table(self, reduction, (width, height), (columns, rows))
+        size = image.shape[1], image.shape[0]
+        averaged = self.source_map(image).size
+        if averaged != size:  # the look-up alone would leave some pixels out
+            image = cv2.resize(image, averaged, interpolation=cv2.INTER_AREA)
         # The image's edge goes on outside of it: a black border would be an edge that is not there.
         pixels = cv2.remap(
             np.ascontiguousarray(image),
-            *maps,
+            *_fixed_point(self, reduction, size),
             interpolation=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if bgr else pixels
+
+    def source_map(self, image: NDArray[np.uint8]) -> SourceMap:
+        """Where `apply` takes the input's pixels from; the same object for images of one size.
+
+        Raises UserError for an image of another size than the camera's.
+        """
+        reduction = reduction_of(image, self.calibration.size)
+        return _source_map(self, reduction, (image.shape[1], image.shape[0]))
 
     def intrinsics_for(self, image: NDArray[np.uint8]) -> Array:
         """The intrinsics (3, 3) of the input made of this image.
@@ -117,10 +133,11 @@ class View:
     def scaled_size(self) -> tuple[int, int]:
         """(rows, columns) of the whole image at the input's scale: how fine to decode it."""
         width, height = self.calibration.size
-        return round(self._scale * height), round(self._scale * width)
+        return round(self.scale * height), round(self.scale * width)
 
     @property
-    def _scale(self) -> float:
+    def scale(self) -> float:
+        """Pixels of the input per pixel of the camera, about the optical axis."""
         return self.intrinsics[0, 0] / self.calibration.matrix[0, 0]
 
 
@@ -242,11 +259,12 @@ def _source_pixels(
 
 
 @lru_cache(maxsize=64)
-def _look_up_table(
-    view: View, reduction: int, size: tuple[int, int], averaged: tuple[int, int]
-) -> Maps:
-    """For `cv2.remap`, from an image of `size` (width, height) whose blocks are averaged."""
-    step_x, step_y = size[0] / averaged[0], size[1] / averaged[1]
+def _source_map(view: View, reduction: int, size: tuple[int, int]) -> SourceMap:
+    """From an image of `size` (width, height), each of whose pixels spans `reduction` of the
+    camera's."""
+    block = max(1, int(1 / (view.scale * reduction)))
+    columns, rows = max(1, size[0] // block), max(1, size[1] // block)
+    step_x, step_y = size[0] / columns, size[1] / rows
     averaged_from_image = np.array(
         [[1 / step_x, 0, 0.5 / step_x - 0.5], [0, 1 / step_y, 0.5 / step_y - 0.5], [0, 0, 1]]
     )
@@ -254,4 +272,16 @@ def _look_up_table(
     u, v = _source_pixels(
         *(view.calibration, of_image, view.view_from_camera, view.intrinsics, view.input_size)
     )
+    # Far outside, where a lens may have no finite pixel, the image's edge goes on.
+    u, v = (
+        np.nan_to_num(x, nan=-1, posinf=end, neginf=-1).clip(-1, end)
+        for x, end in ((u, columns), (v, rows))
+    )
+    return SourceMap(u, v, (columns, rows))
+
+
+@lru_cache(maxsize=64)
+def _fixed_point(view: View, reduction: int, size: tuple[int, int]) -> Maps:
+    """A `_source_map` for `cv2.remap`."""
+    u, v, _ = _source_map(view, reduction, size)
     return cv2.convertMaps(u, v, cv2.CV_16SC2)

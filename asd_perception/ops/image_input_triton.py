@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From camera images on a CUDA GPU to the network's normalised input, in one Triton kernel.
 
-The same as `preprocessing.preprocess` and the normalisation after it, for rectified images: channel
-order, crop along the lower edge, area averaging, rounding to whole levels, (level - mean) / std. A
-program makes a stretch of one output row, reads the pixels that it averages over, and writes three
-channels side by side (channels last).
+`image_input` is the same as `preprocessing.preprocess` and the normalisation after it: channel
+order, crop along the lower edge, area averaging, rounding to whole levels, (level - mean) / std.
+`view_input` is the same as `View.apply` and the normalisation, for any other camera: its look-up
+table in place of the crop. A program makes a stretch of one output row, reads the pixels that it
+averages over, and writes three channels side by side (channels last).
 
-Bytes: the rows below the crop, 3 N W H' in, once from device memory, since neighbours share pixels
-through the cache; 6 N h w out in half precision. Six 1600x900 images for 256x704: 16.8 MB + 6.5 MB.
-Operations: one multiplication and addition per channel and pixel read, 2 to 4 each way: 40 million.
+Bytes of `image_input`: the rows below the crop, 3 N W H' in, once from device memory, since
+neighbours share pixels through the cache; 6 N h w out in half precision. Six 1600x900 images for
+256x704: 16.8 MB + 6.5 MB. Operations: one multiplication and addition per channel and pixel read, 2
+to 4 each way: 40 million.
 """
 
 from __future__ import annotations
@@ -51,12 +53,7 @@ def image_input(
         raise ValueError(f"images are {width} wide, less than the network's input, {columns}")
     input_matrix = input_from_image(width, height, input_size)
     scale_x, scale_y = 1 / input_matrix[0, 0], 1 / input_matrix[1, 1]
-    if out is None:
-        result = images.new_empty(count, rows, columns, 3, dtype=dtype)
-    else:
-        result = out.permute(0, 2, 3, 1)
-        if result.shape != (count, rows, columns, 3) or not result.is_contiguous():
-            raise ValueError(f"out is {tuple(out.shape)}, or not channels last")
+    result = _channels_last(out, images, (count, rows, columns, 3), dtype)
     _resize_normalise[(count * rows, triton.cdiv(columns, COLUMNS))](
         images,
         result,
@@ -75,6 +72,18 @@ def image_input(
         BLOCK=COLUMNS,
     )
     return result.permute(0, 3, 1, 2)
+
+
+def _channels_last(
+    out: Tensor | None, images: Tensor, shape: tuple[int, int, int, int], dtype: torch.dtype
+) -> Tensor:
+    """Where to write: a new tensor (N, H, W, 3) beside the images, or `out` seen like that."""
+    if out is None:
+        return images.new_empty(shape, dtype=dtype)
+    result = out.permute(0, 2, 3, 1)
+    if result.shape != shape or not result.is_contiguous():
+        raise ValueError(f"out is {tuple(out.shape)}, or not channels last")
+    return result
 
 
 # Compiled once for all sizes of images, before the first camera's are known.
@@ -140,3 +149,134 @@ def _resize_normalise(
     tl.store(out, r.to(result.dtype.element_ty), mask=x < columns)
     tl.store(out + 1, g.to(result.dtype.element_ty), mask=x < columns)
     tl.store(out + 2, b.to(result.dtype.element_ty), mask=x < columns)
+
+
+def view_input(
+    image: Tensor,
+    u: Tensor,
+    v: Tensor,
+    size: tuple[int, int],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    *,
+    bgr: bool = False,
+    out: Tensor | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> Tensor:
+    """An image (H, W, 3) uint8 of any lens to the normalised input (1, 3, h, w), channels last.
+
+    u, v (h, w) float32 and size: as `cameras.view.SourceMap` has them. Everything else as for
+    `image_input`. Raises ValueError.
+
+    Bytes: the pixels that the view shows, about once, and 8 h w of the map. Operations: 2 per
+    channel and pixel read, of which there are (2 b)^2 per pixel of the input where b x b pixels are
+    averaged; neighbours share them through the cache.
+    """
+    image, u, v = image.contiguous(), u.contiguous(), v.contiguous()
+    rows, columns = u.shape
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image is {image.dtype} {tuple(image.shape)}, not uint8 (H, W, 3)")
+    if u.dtype != torch.float32 or v.dtype != torch.float32 or v.shape != u.shape:
+        raise ValueError(f"u and v are {u.dtype} {tuple(u.shape)} and {v.dtype} {tuple(v.shape)}")
+    height, width, _ = image.shape
+    step_x, step_y = width / size[0], height / size[1]
+    result = _channels_last(out, image, (1, rows, columns, 3), dtype)
+    _view_normalise[(rows, triton.cdiv(columns, COLUMNS))](
+        image,
+        u,
+        v,
+        result,
+        height,
+        width,
+        columns,
+        *size,
+        float(step_x),
+        float(step_y),
+        math.ceil(step_x) + 1,
+        math.ceil(step_y) + 1,
+        *mean,
+        *std,
+        BGR=bgr,
+        BLOCK=COLUMNS,
+    )
+    return result.permute(0, 3, 1, 2)
+
+
+@triton.jit(
+    do_not_specialize=[
+        *("height", "width", "columns", "averaged_columns", "averaged_rows", "taps_x", "taps_y")
+    ],
+)
+def _view_normalise(
+    image,
+    u,
+    v,
+    result,
+    height,
+    width,
+    columns,
+    averaged_columns,
+    averaged_rows,
+    step_x,
+    step_y,
+    taps_x,
+    taps_y,
+    mean_r,
+    mean_g,
+    mean_b,
+    std_r,
+    std_g,
+    std_b,
+    BGR: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    y = tl.program_id(0)
+    x = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = x < columns
+    column = tl.load(u + y * columns + x, mask=inside, other=0.0)
+    row = tl.load(v + y * columns + x, mask=inside, other=0.0)
+    left = tl.floor(column)
+    top = tl.floor(row)
+    r = tl.zeros((BLOCK,), tl.float32)
+    g = tl.zeros((BLOCK,), tl.float32)
+    b = tl.zeros((BLOCK,), tl.float32)
+    # Bilinear between four pixels of the averaged image, the edge's own beyond it; each of them is
+    # an area of the image, whose pixels count by their overlap with it.
+    for down in tl.static_range(2):
+        cell_y = tl.minimum(tl.maximum(top + down, 0.0), averaged_rows - 1.0)
+        low_y = cell_y * step_y
+        first_y = tl.floor(low_y).to(tl.int32)
+        share_y = 1.0 - tl.abs(row - top - down)
+        for right in tl.static_range(2):
+            cell_x = tl.minimum(tl.maximum(left + right, 0.0), averaged_columns - 1.0)
+            low_x = cell_x * step_x
+            first_x = tl.floor(low_x).to(tl.int32)
+            share = share_y * (1.0 - tl.abs(column - left - right))
+            for i in range(taps_y):
+                source_y = first_y + i
+                weight_y = share * tl.maximum(
+                    tl.minimum(source_y + 1.0, low_y + step_y) - tl.maximum(source_y * 1.0, low_y),
+                    0.0,
+                )
+                for j in range(taps_x):
+                    source_x = first_x + j
+                    weight = weight_y * tl.maximum(
+                        tl.minimum(source_x + 1.0, low_x + step_x)
+                        - tl.maximum(source_x * 1.0, low_x),
+                        0.0,
+                    )
+                    pixel = image + (source_y.to(tl.int64) * width + source_x) * 3
+                    mask = inside & (source_y < height) & (source_x < width)
+                    level = tl.load(pixel + (2 if BGR else 0), mask=mask, other=0)
+                    r += weight * level.to(tl.float32)
+                    g += weight * tl.load(pixel + 1, mask=mask, other=0).to(tl.float32)
+                    level = tl.load(pixel + (0 if BGR else 2), mask=mask, other=0)
+                    b += weight * level.to(tl.float32)
+    area = step_x * step_y
+    r = (tl.floor(r / area + 0.5) - mean_r) / std_r
+    g = (tl.floor(g / area + 0.5) - mean_g) / std_g
+    b = (tl.floor(b / area + 0.5) - mean_b) / std_b
+    out = result + (y * columns + x) * 3
+    tl.store(out, r.to(result.dtype.element_ty), mask=inside)
+    tl.store(out + 1, g.to(result.dtype.element_ty), mask=inside)
+    tl.store(out + 2, b.to(result.dtype.element_ty), mask=inside)
