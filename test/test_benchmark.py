@@ -12,14 +12,17 @@ import importlib
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from small import SMALL
 
+from asd_perception.configuration import from_dict
 from asd_perception.errors import UserError
 from asd_perception.network import model_directory
 from asd_perception.network.student import Student
+from asd_perception.runtime.detector import Detector
 from asd_training.benchmarks import pooling
 from asd_training.benchmarks.results import Results
 from asd_training.commands import asd_bench
@@ -69,10 +72,28 @@ def test_each_command_has_help_and_a_results_file(command, monkeypatch, capsys):
     assert "--json FILE" in text
 
 
+def test_every_published_results_file_has_the_format():
+    documents = {
+        file.name: json.loads(file.read_text())
+        for file in (Path(__file__).parents[1] / "docs/results").glob("*.json")
+    }
+    benchmarks = {
+        name: document
+        for name, document in documents.items()
+        if "method" not in document  # the metrics of a training
+    }
+    assert len(benchmarks) > 20
+    for name, document in benchmarks.items():
+        assert list(document) == [field.name for field in dataclasses.fields(Results)], name
+        results = from_dict(Results, document, f"{name}: ")
+        assert results.benchmark in (*COMMANDS, "soak", "gpu_frame"), name
+
+
 def test_stages_are_timed_counted_and_compared(tmp_path, capsys):
     out = tmp_path / "figures.json"
     run("frame", "--device", "cpu", "--repeats", 2, "--against", "reference", "--json", out)
     report = read(out, "frame")
+    assert report["runs"] == Detector.from_pretrained().describe()
     assert report["largest_difference"] < 1e-4  # the same boxes, faster
     printed = capsys.readouterr().out
     for name, stage in report["stages"].items():

@@ -3,9 +3,9 @@
 
 import dataclasses
 import errno
-import importlib.util
 import os
 import re
+import sys
 
 import numpy as np
 import onnx
@@ -188,12 +188,17 @@ def test_what_really_runs_is_said(tmp_path, monkeypatch):
         r"PyTorch .* \(the model has no ONNX graphs; .*export.*\)", plain["convolutions"]
     )
 
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        "asd_perception.runtime.onnx.find_spec",
-        lambda name: None if name == "onnxruntime" else found(name),
-    )
-    assert "onnxruntime is not installed" in Detector.from_pretrained().describe()["convolutions"]
+
+def test_why_onnx_runtime_is_not_used_is_said(tmp_path, monkeypatch):
+    def convolutions():
+        return Detector.from_pretrained().describe()["convolutions"]
+
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libonnx.so is damaged')")
+    assert "onnxruntime cannot be imported: libonnx.so is damaged" in convolutions()
+    (tmp_path / "onnxruntime.py").write_text("import a_part_of_it")
+    assert "a_part_of_it is not installed" in convolutions()
 
 
 class TooLarge(torch.nn.Module):

@@ -19,6 +19,7 @@ def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monke
     done = asd_bench("node", "--model", small_model, *options)
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_text())["figures"]
+    assert figures["runs"]["device"].startswith("cpu")
     assert figures["sweeps"] == 6  # of 12, half are the warm-up
     assert 1 <= figures["detected"] <= 6
     assert 0 < figures["received_ms"]["p50"] <= figures["received_ms"]["p99"]

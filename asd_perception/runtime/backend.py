@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -25,6 +25,18 @@ class FrameResult(NamedTuple):
 
     objects: Decoded
     points: Tensor | None
+
+
+class EncodingSteps(NamedTuple):
+    """What `Backend.encode` and `encode_frame` do, step by step, for benchmarks.
+
+    upload: images to the device, as the network's input; None: only preprocessed images can go.
+    together, one_by_one: the encoding of what was uploaded last.
+    """
+
+    upload: Callable[[], object] | None
+    together: Callable[[], object]
+    one_by_one: Callable[[], object]
 
 
 class Backend(Protocol[Features]):
@@ -62,6 +74,9 @@ class Backend(Protocol[Features]):
         cameras, on the CPU, as `frame_geometry` takes them. A rig's camera that gave no image is
         none of the N.
         """
+
+    def encoding_steps(self, images: Sequence[NDArray[np.uint8]]) -> EncodingSteps | None:
+        """The steps for a frame of N images (height, width, 3); None: `student` runs as it is."""
 
     def describe(self) -> dict[str, str]:
         """What really runs, in words: device, libraries, and what could not be used and why."""

@@ -77,6 +77,9 @@ class CpuBackend:
         with ThreadPoolExecutor(self.parallel_images) as threads:
             return list(threads.map(self.encode, images))
 
+    def encoding_steps(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        return None
+
     @torch.inference_mode()
     def detect(
         self,

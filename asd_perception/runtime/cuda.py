@@ -30,7 +30,7 @@ import functools
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,8 +44,8 @@ from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
-from asd_perception.runtime.backend import FrameResult
-from asd_perception.runtime.cuda_graphs import TRITON, RecordedCall, compiled
+from asd_perception.runtime.backend import EncodingSteps, FrameResult
+from asd_perception.runtime.cuda_graphs import TRITON, CompiledCall, RecordedCall
 from asd_perception.runtime.folding import folded
 
 HALF = torch.float16
@@ -85,7 +85,7 @@ class EncoderStream:
         self.call = RecordedCall(lambda: features_of(self._pixels), self.stream)
 
     @torch.inference_mode()
-    def take(self, pinned: Pinned, i: int = 0) -> None:
+    def upload(self, pinned: Pinned, i: int = 0) -> None:
         """Make an image the i-th of the network's input."""
         config, pixels = self._config, self._pixels[i : i + 1]
         with torch.cuda.stream(self.stream):
@@ -149,19 +149,22 @@ class CudaBackend:
             self._seen = torch.ones(size, dtype=torch.bool, device=device)
         torch.cuda.synchronize(device)  # all this was made on another stream
         with torch.cuda.device(device):
-            features_of, objects_of = compiled(self._image_features), compiled(self._objects)
-            self.streams = [EncoderStream(features_of, config, device) for _ in range(cameras)]
+            self._features_of = CompiledCall(self._image_features)
+            self._geometry_of = CompiledCall(self._frame_geometry)
+            self._objects_of = CompiledCall(self._objects)
+            self.streams = [
+                EncoderStream(self._features_of, config, device) for _ in range(cameras)
+            ]
             one = self.streams[0].encode()  # (1, F, h, w)
             with torch.inference_mode():
                 features = one.new_zeros(cameras, *one.shape[1:])
                 self._features = features.contiguous(memory_format=torch.channels_last)[None]
             torch.cuda.synchronize(device)  # and this
-            self._geometry = RecordedCall(compiled(self._frame_geometry), self._detecting)
+            self._geometry = RecordedCall(self._geometry_of, self._detecting)
             self._detection = RecordedCall(
-                lambda: objects_of(self._features, self._geometry.result), self._detecting
+                lambda: self._objects_of(self._features, self._geometry.result), self._detecting
             )
         self._next_stream = itertools.cycle(self.streams)
-        self._features_of = features_of
         self._known: tuple[Tensor, ...] | None = None  # what the present geometry is of
 
     # What is recorded
@@ -191,7 +194,13 @@ class CudaBackend:
         return {
             "device": f"{self.device} ({torch.cuda.get_device_name(self.device)})",
             "network": f"PyTorch {torch.__version__}",
-            "torch.compile": "yes" if TRITON else "no (triton is not installed)",
+            "torch.compile": compiled_or_why_not(
+                {
+                    "image encoder": self._features_of.fallbacks,
+                    "geometry": self._geometry_of.fallbacks,
+                    "detection": self._objects_of.fallbacks,
+                }
+            ),
             "CUDA graphs": "; ".join(
                 f"{part} {recorded_or_why_not(reasons)}" for part, reasons in failures.items()
             ),
@@ -216,7 +225,7 @@ class CudaBackend:
             if len(self._under_way) == self._under_way.maxlen:
                 self._under_way[0].synchronize()
             stream = next(self._next_stream)
-            stream.take(pinned)
+            stream.upload(pinned)
             (features,), ready = stream.encoded()
             self._under_way.append(ready)
         return GpuFeatures(features, ready)
@@ -230,7 +239,7 @@ class CudaBackend:
             if self._frame_encoded is not None:
                 self._frame_encoded.synchronize()
             for i, image in enumerate(images):  # while one goes over, the next one is copied
-                self.frame_stream.take(pin(image, self.config), i)
+                self.frame_stream.upload(pin(image, self.config), i)
             features, self._frame_encoded = self.frame_stream.encoded()
             return [GpuFeatures(each, self._frame_encoded) for each in features]
 
@@ -239,6 +248,21 @@ class CudaBackend:
         """The stream of whole frames, recorded at the first one: the node has none."""
         with torch.cuda.device(self.device):
             return EncoderStream(self._features_of, self.config, self.device, self.cameras)
+
+    def encoding_steps(self, images: Sequence[NDArray[np.uint8]]) -> EncodingSteps:
+        def upload() -> None:
+            for i, image in enumerate(images):
+                self.frame_stream.upload(pin(image, self.config), i)
+
+        def one_by_one() -> None:
+            for stream in self.streams:
+                stream.encode()
+
+        return EncodingSteps(
+            upload=upload if self.accepts_raw(images[0]) else None,
+            together=self.frame_stream.encode,
+            one_by_one=one_by_one,
+        )
 
     @torch.inference_mode()
     def detect(
@@ -297,6 +321,14 @@ def pin(image: NDArray[np.uint8], config: StudentConfig) -> Pinned:
     else:
         np.copyto(pinned.numpy(), image)
     return Pinned(pinned, bgr)
+
+
+def compiled_or_why_not(fallbacks: Mapping[str, int]) -> str:
+    """In words; fallbacks: of each part of the network, how often it could not be compiled."""
+    if not TRITON:
+        return "no (triton is not installed)"
+    parts = [part for part, count in fallbacks.items() if count]
+    return f"not all of {', '.join(parts)} (the log says why)" if parts else "yes"
 
 
 def recorded_or_why_not(failures: Sequence[str | None]) -> str:

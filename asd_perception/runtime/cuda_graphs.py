@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -73,22 +72,32 @@ class RecordedCall(Generic[Result]):
         return self.result
 
 
-def compiled(function: Callable[P, Result]) -> Callable[P, Result]:
+class CompiledCall(Generic[P, Result]):
     """`torch.compile`, anew for each shape of the inputs; without Triton the function itself.
 
-    What cannot be compiled runs as it is, and the log says so.
+    What cannot be compiled runs as it is: the log says why, and `fallbacks` counts such parts of
+    the function.
     """
-    if not TRITON:
-        return function
-    fast = torch.compile(function, dynamic=False)
 
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+    def __init__(self, function: Callable[P, Result]) -> None:
+        self.fallbacks = 0
+        self._run = torch.compile(function, dynamic=False) if TRITON else function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result:
+        if not TRITON:
+            return self._run(*args, **kwargs)
+        before = _frames_not_compiled()
         # The limit is on a line of code, which all detectors of a process share.
         with torch._dynamo.config.patch(suppress_errors=True, recompile_limit=1000):
-            return fast(*args, **kwargs)
+            result = self._run(*args, **kwargs)
+        self.fallbacks += _frames_not_compiled() - before
+        return result
 
-    return call
+
+def _frames_not_compiled() -> int:
+    """Python frames of this process that torch.compile has tried in vain so far."""
+    frames = torch._dynamo.utils.counters["frames"]
+    return frames["total"] - frames["ok"]
 
 
 def tensors_of(value: Any) -> list[Tensor]:

@@ -10,7 +10,6 @@ the graph the sum of the weights file that it was made from: the two cannot disa
 from __future__ import annotations
 
 import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -65,8 +64,12 @@ def why_unavailable(model: Path | None) -> str | None:
     """Why ONNX Runtime cannot run a model directory's graphs; None if it can."""
     if model is None or not (model / FOLDER).is_dir():
         return "the model has no ONNX graphs; `asd-train export` writes them"
-    if find_spec("onnxruntime") is None:
-        return "onnxruntime is not installed"
+    try:
+        import onnxruntime  # noqa: F401
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed"
+    except Exception as error:  # what a damaged install, or one for another NumPy, raises
+        return f"onnxruntime cannot be imported: {' '.join(str(error).split())}"
     return None
 
 

@@ -33,8 +33,8 @@ from asd_perception.network.center_head import HeadOutput, decode
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops.bev_pool import bev_pool, plain_ops
-from asd_perception.runtime.cuda import CudaBackend, pin
-from asd_perception.runtime.cuda_graphs import RecordedCall, compiled
+from asd_perception.runtime.backend import EncodingSteps
+from asd_perception.runtime.cuda_graphs import CompiledCall, RecordedCall
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector, EncodedImage, detections_of
 from asd_training.benchmarks.measure import (
@@ -69,8 +69,8 @@ def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> d
         ceilings = measure_ceilings(detector.device)
         with network_mode("ours", detector.device):
             ours = stages(detector, detector.backend.student, rig, images, plain=False)
-            if isinstance(detector.backend, CudaBackend):
-                ours = as_on_gpu(ours, detector.backend, images)
+            if (steps := detector.backend.encoding_steps(images)) is not None:
+                ours = as_on_gpu(ours, steps)
         variants = {"ours": ours}
         with network_mode("reference", detector.device):
             plain = stages(detector, detector.student, rig, images, plain=True)
@@ -192,14 +192,12 @@ def stages(
     }
 
 
-def as_on_gpu(
-    stages: dict[str, Stage], network: CudaBackend, images: list[Any]
-) -> dict[str, Stage]:
+def as_on_gpu(stages: dict[str, Stage], steps: EncodingSteps) -> dict[str, Stage]:
     """The network's stages as they run on a GPU: compiled and recorded, from raw images."""
 
     def recorded(run: Callable[[], Any]) -> Callable[[], Any]:
         stream = torch.cuda.Stream()
-        call = RecordedCall(compiled(run), stream)
+        call = RecordedCall(CompiledCall(run), stream)
 
         def replay() -> None:
             with torch.cuda.stream(stream):
@@ -207,24 +205,15 @@ def as_on_gpu(
 
         return replay
 
-    def take_six() -> None:
-        for i, image in enumerate(images):
-            network.frame_stream.take(pin(image, network.config), i)
-
-    def encode_one_by_one() -> None:
-        for stream in network.streams:
-            stream.encode()
-
     runs = {
         name: recorded(stage.run)
         for name, stage in tqdm(stages.items(), desc="recording", unit="stage", leave=False)
         if name not in (IMAGE_ENCODER, ONE_BY_ONE)
         and (stage.operations or name in (GEOMETRY, BOX_DECODING))
     }
-    runs[IMAGE_ENCODER] = network.frame_stream.encode
-    runs[ONE_BY_ONE] = encode_one_by_one
-    if network.accepts_raw(images[0]):
-        runs[PREPROCESSING] = take_six
+    runs[IMAGE_ENCODER], runs[ONE_BY_ONE] = steps.together, steps.one_by_one
+    if steps.upload is not None:
+        runs[PREPROCESSING] = steps.upload
     return {name: replace(stage, run=runs.get(name, stage.run)) for name, stage in stages.items()}
 
 

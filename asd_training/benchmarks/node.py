@@ -204,9 +204,12 @@ def figures_of(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
     ]
     if not received:
         raise UserError("the detector answered no frame; see its messages in /diagnostics")
-    frames = cameras.statuses["detector: frames"]
-    latency = cameras.statuses["detector: latency"]
+    runs, frames, latency = (
+        {item.key: item.value for item in cameras.statuses[f"detector: {name}"].values}
+        for name in ("state", "frames", "latency")
+    )
     return {
+        "runs": runs,
         "sweeps": len(warm),
         "detected": len(received),
         "detected_per_second": round(len(received) / len(warm) * rate, 2),
@@ -215,8 +218,8 @@ def figures_of(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
             name: round(1e3 * float(np.percentile(received, q)), 1)
             for name, q in (("p50", 50), ("p99", 99))
         },
-        "node": {item.key: item.value for item in latency.values},
-        "frames": {item.key: item.value for item in frames.values},
+        "node": latency,
+        "frames": frames,
     }
 
 

@@ -18,18 +18,18 @@ from asd_perception.provenance import commit, device_name, machine, without_fold
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """The content of a results file, key by key."""
+    """The content of a results file, key by key; None where an older benchmark did not say."""
 
     benchmark: str
     command: str
-    commit: str | None  # None outside a git checkout
-    machine: str  # processor and cores
+    commit: str | None  # None outside a git checkout, too
+    machine: str | None  # processor and cores
     device: str  # on which the network ran: "cpu", or the GPU's name
-    threads: int  # of torch, on the CPU
-    torch: str
-    python: str
+    threads: int | None  # of torch, on the CPU
+    torch: str | None
+    python: str | None
     date: str
-    figures: dict[str, Any]  # what the benchmark measured
+    figures: dict[str, Any]  # what the benchmark measured; "runs": `Detector.describe()`
 
     def heading(self) -> str:
         """What a terminal shows above the figures."""

@@ -14,6 +14,7 @@ from asd_training.commands.bench.shared import (
     add_model_argument,
     at_least,
     begin,
+    description,
     finish,
 )
 from asd_training.commands.run_arguments import add_version_argument
@@ -37,5 +38,8 @@ def run(args: argparse.Namespace) -> None:
     begin(args)
     nusc = open_dataset(args.data, args.version)
     detector = Detector.from_pretrained(args.model, args.device)
-    figures = benchmark(detector, nusc, args.split, args.frames)
-    finish(args, "cameras", detector.device, {"model": args.model.name, **figures}, table)
+    figures = {
+        **description(args.model, detector),
+        **benchmark(detector, nusc, args.split, args.frames),
+    }
+    finish(args, "cameras", detector.device, figures, table)

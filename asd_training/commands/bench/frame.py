@@ -15,6 +15,7 @@ from asd_training.commands.bench.shared import (
     add_threads_argument,
     at_least,
     begin,
+    description,
     finish,
 )
 
@@ -38,5 +39,8 @@ def run(args: argparse.Namespace) -> None:
     at_least(2, args, "repeats")
     begin(args)
     detector = Detector.from_pretrained(args.model, args.device)
-    figures = benchmark(detector, args.repeats, against_reference=args.against == "reference")
-    finish(args, "frame", detector.device, {"model": args.model.name, **figures}, table)
+    figures = {
+        **description(args.model, detector),
+        **benchmark(detector, args.repeats, against_reference=args.against == "reference"),
+    }
+    finish(args, "frame", detector.device, figures, table)

@@ -16,6 +16,7 @@ from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
 from asd_perception.network import model_directory
 from asd_perception.provenance import command_line
+from asd_perception.runtime.detector import Detector
 from asd_training.benchmarks.results import results_of
 
 
@@ -65,6 +66,11 @@ def begin(args: argparse.Namespace) -> None:
         at_least(1, args, "threads")
         torch.set_num_threads(args.threads)
         cv2.setNumThreads(args.threads)
+
+
+def description(model: Path, detector: Detector) -> dict[str, Any]:
+    """The figures' keys that say what was measured: the model's name, and how it ran."""
+    return {"model": model.name, "runs": detector.describe()}
 
 
 def finish(
