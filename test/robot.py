@@ -30,6 +30,7 @@ from asd_perception.constants import CAMERAS
 from asd_perception.geometry import quaternion_of, transform_from
 from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
 from asd_perception.ros.messages.objects import detections_from_msg, objects_from_cloud
+from asd_perception.ros.parameters import CameraInput
 
 MS = 1_000_000
 START = 1_532_402_927_604_844_000
@@ -88,6 +89,12 @@ def raw(image, encoding="rgb8"):
 def camera_info(camera, **changes):
     values = {"width": WIDTH, "height": HEIGHT, "k": INTRINSICS.ravel(), **changes}
     return CameraInfo(header=Header(frame_id=camera), distortion_model="plumb_bob", **values)
+
+
+def camera_input(name, rectified=False):
+    """What the node's parameters say of a camera by default."""
+    image, info = f"{name}/image_raw/compressed", f"{name}/camera_info"
+    return CameraInput(image, info, f"/{image}", f"/{info}", rectified)
 
 
 def fill_pose(translation, rotation, matrix):

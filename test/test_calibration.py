@@ -2,25 +2,30 @@
 """Promise: calibration is put together as it arrives; what it lacks or contradicts is named."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
-from robot import camera_info
-from scipy.spatial.transform import Rotation
+from rclpy.serialization import serialize_message
+from robot import INTRINSICS, camera_info, camera_input
+from scipy.spatial.transform import Rotation, Slerp
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
 from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
 from asd_perception.ros.calibration import Calibration
-from asd_perception.ros.messages.camera_info import camera_model_from_msg
+from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.transforms import MAX_FRAMES, StaticTransforms
 
 
 def transform_stamped(parent, child, matrix):
     message = TransformStamped(header=Header(frame_id=parent), child_frame_id=child)
-    x, y, z, w = Rotation.from_matrix(matrix[:3, :3]).as_quat().tolist()
+    x, y, z, w = [math.nan] * 4
+    if np.isfinite(matrix).all():
+        x, y, z, w = Rotation.from_matrix(matrix[:3, :3]).as_quat().tolist()
     rotation, translation = message.transform.rotation, message.transform.translation
     rotation.x, rotation.y, rotation.z, rotation.w = x, y, z, w
     translation.x, translation.y, translation.z = matrix[:3, 3].tolist()
@@ -44,7 +49,7 @@ def test_static_transforms_chain_up_and_down_the_tree():
         graph.lookup("camera", "base_link"), np.linalg.inv(expected), atol=1e-12
     )
     np.testing.assert_array_equal(graph.lookup("camera", "camera"), np.eye(4))
-    with pytest.raises(UserError, match="does not connect lidar to base_link"):
+    with pytest.raises(UserError, match="no transform connects lidar to base_link"):
         graph.lookup("base_link", "lidar")
     graph.add(transform_stamped("camera", "root", np.eye(4)))
     with pytest.raises(UserError, match="loop"):
@@ -81,11 +86,10 @@ def test_the_graph_of_transforms_is_bounded():
 
 
 def test_the_calibration_names_what_it_lacks_and_what_contradicts():
-    calibration = Calibration(CAMERAS, "base_link")
+    calibration = Calibration({name: camera_input(name) for name in CAMERAS}, "base_link")
     assert "CAM_BACK/camera_info" in calibration.fault("CAM_BACK")
     for camera in CAMERAS:
-        info = camera_info(camera)
-        calibration.models[camera] = camera_model_from_msg(info)
+        calibration.take_camera_info(camera, camera_info(camera))
         if camera != "CAM_BACK":
             transform = transform_stamped("base_link", camera, random_transform(len(camera)))
             calibration.transforms.add(transform)
@@ -96,6 +100,138 @@ def test_the_calibration_names_what_it_lacks_and_what_contradicts():
         calibration.transforms.add(transform_stamped("base_link", "CAM_BACK", mounting))
         found = calibration.mounting(calibration.models["CAM_BACK"])
         np.testing.assert_allclose(found, mounting, atol=1e-12)
-    info = camera_info("CAM_FRONT")
-    calibration.models["CAM_BACK"] = camera_model_from_msg(info)
+    calibration.take_camera_info("CAM_BACK", camera_info("CAM_FRONT"))
     assert "same frame_id 'CAM_FRONT' as that of CAM_FRONT" in calibration.fault("CAM_BACK")
+
+
+def distorted_camera(image_name, rectified):
+    source = replace(camera_input("front", rectified), image_name=image_name)
+    calibration = Calibration({"front": source}, "base_link")
+    info = camera_info("front", d=[-0.3, 0.1, 0.0, 0.0, 0.0], r=np.eye(3).ravel())
+    info.p = np.hstack([INTRINSICS, np.zeros((3, 1))]).ravel()
+    calibration.take_camera_info("front", info)
+    return calibration
+
+
+@pytest.mark.parametrize("name", ["/front/image_rect", "/front/image_rect_color/compressed"])
+def test_a_rectified_topic_with_distortion_is_doubted(name):
+    assert "set camera.front.calibration: rectified" in distorted_camera(name, False).doubt("front")
+    assert distorted_camera(name, True).doubt("front") is None
+    assert distorted_camera("/front/image_raw", False).doubt("front") is None
+
+
+def test_a_rectified_camera_is_mounted_as_r_turns_it():
+    calibration = distorted_camera("/front/image_rect", True)
+    info = camera_info("front", p=np.hstack([INTRINSICS, np.zeros((3, 1))]).ravel())
+    info.r = random_transform(3)[:3, :3].ravel()
+    model = calibration.take_camera_info("front", info)
+    message = transform_stamped("base_link", "front", random_transform(4))
+    assert not calibration.take_static_transforms(TFMessage(transforms=[message]))
+    mounting = calibration.mounting(model)
+    np.testing.assert_allclose(
+        mounting[:3, :3] @ random_transform(3)[:3, :3], random_transform(4)[:3, :3], atol=1e-12
+    )
+    np.testing.assert_array_equal(mounting[:3, 3], random_transform(4)[:3, 3])
+
+
+SECOND = 10**9
+START = 1_532_402_927 * SECOND
+
+
+def pan_tilt():
+    """base_link - (/tf) pan - (/tf) tilt - (/tf_static) front, beside a camera that is fixed."""
+    calibration = Calibration({name: camera_input(name) for name in ("front", "back")}, "base_link")
+    for camera in ("front", "back"):
+        calibration.take_camera_info(camera, camera_info(camera))
+    static = [
+        transform_stamped("tilt", "front", random_transform(0)),
+        transform_stamped("base_link", "back", random_transform(1)),
+        transform_stamped("base_link", "pan_base", random_transform(2)),
+    ]
+    assert not calibration.take_static_transforms(TFMessage(transforms=static))
+    return calibration
+
+
+def send(calibration, parent, child, stamp, matrix):
+    message = transform_stamped(parent, child, matrix)
+    message.header.stamp = time_from_ns(stamp)
+    data = bytes(serialize_message(TFMessage(transforms=[message])))
+    return calibration.take_moving_transforms(data)
+
+
+def test_a_camera_that_moves_is_where_tf_says_at_the_images_stamp():
+    """Interpolated between two transforms as tf2 does: linear in place, spherical in rotation."""
+    calibration = pan_tilt()
+    front, back = calibration.models["front"], calibration.models["back"]
+    assert calibration.needs_tf and calibration.moves(front) and not calibration.moves(back)
+    tilts, pans = {}, {}
+    for step in range(4):  # the first transforms of pan come before its frame is known to matter
+        stamp = START + step * SECOND // 10
+        pans[step], tilts[step] = random_transform(10 + step), random_transform(20 + step)
+        assert not send(calibration, "pan", "tilt", stamp, tilts[step])
+        assert not send(calibration, "pan_base", "pan", stamp, pans[step])
+
+    def between(poses, fraction):
+        turns = Slerp([0, 1], Rotation.from_matrix([poses[1][:3, :3], poses[2][:3, :3]]))
+        result = np.eye(4)
+        result[:3, :3] = turns(fraction).as_matrix()
+        result[:3, 3] = (1 - fraction) * poses[1][:3, 3] + fraction * poses[2][:3, 3]
+        return result
+
+    chain = random_transform(2) @ between(pans, 0.3) @ between(tilts, 0.3) @ random_transform(0)
+    found = calibration.mounting(front, START + 13 * SECOND // 100)
+    np.testing.assert_allclose(found, chain, atol=1e-9)
+    chain = random_transform(2) @ pans[3] @ tilts[3] @ random_transform(0)
+    for stamp in (None, START + 3 * SECOND // 10, START + SECOND):  # the newest is held a while
+        np.testing.assert_allclose(calibration.mounting(front, stamp), chain, atol=1e-12)
+    for stamp in (None, START, START + 100 * SECOND):
+        np.testing.assert_allclose(
+            calibration.mounting(back, stamp), random_transform(1), atol=1e-12
+        )
+
+
+def test_times_that_tf_says_nothing_about_are_named():
+    calibration = pan_tilt()
+    front = calibration.models["front"]
+    assert "no transform connects front to base_link" in calibration.fault("front")
+    send(calibration, "pan_base", "tilt", START, np.eye(4))
+    assert calibration.fault("front") is None
+    assert "/tf has tilt last 5.0 s before the image" in calibration.fault(
+        "front", START + 5 * SECOND
+    )
+    with pytest.raises(UserError, match=r"/tf has tilt from 0.5 s after the image on"):
+        calibration.mounting(front, START - SECOND // 2)
+    assert calibration.fault("back", START + 5 * SECOND) is None
+    (fault,) = send(calibration, "pan_base", "tilt", 0, np.eye(4))
+    assert fault.startswith("/tf, pan_base to tilt: no stamp; fill in header.stamp")
+    (fault,) = send(calibration, "pan_base", "tilt", START, np.full((4, 4), np.nan))
+    assert "not finite" in fault
+
+
+def test_what_tf_says_of_other_frames_is_left_and_of_cameras_the_last_ten_seconds_are_kept():
+    calibration = pan_tilt()
+    for step in range(3000):
+        stamp = START + step * SECOND // 100
+        send(calibration, "pan_base", "tilt", stamp, np.eye(4))
+        if step % 100 == 0:
+            send(calibration, "map", "odom", stamp, np.eye(4))
+            send(calibration, "base_link", f"joint_{step}", stamp, np.eye(4))
+            send(calibration, "base_link", "back", stamp, random_transform(step))  # static
+    transforms = calibration.transforms
+    assert transforms.followed == {"tilt"} and transforms._moving.keys() == {"tilt"}
+    assert len(transforms._moving["tilt"].stamps) == 1001
+    send(calibration, "pan_base", "tilt", START, random_transform(1))  # the clock jumped back
+    assert len(transforms._moving["tilt"].stamps) == 1
+
+
+def test_a_frame_that_moves_under_two_parents_is_named_and_one_that_is_fixed_counts():
+    calibration = pan_tilt()
+    send(calibration, "pan_base", "tilt", START, np.eye(4))
+    send(calibration, "base_link", "tilt", START, np.eye(4))
+    assert "/tf gives tilt the parent base_link" in calibration.transforms.contradictions["tilt"]
+    message = transform_stamped("base_link", "tilt", random_transform(7))
+    calibration.take_static_transforms(TFMessage(transforms=[message]))
+    assert not calibration.needs_tf
+    expected = random_transform(7) @ random_transform(0)
+    found = calibration.mounting(calibration.models["front"], START + 100 * SECOND)
+    np.testing.assert_allclose(found, expected, atol=1e-12)

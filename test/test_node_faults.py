@@ -132,7 +132,7 @@ def test_a_dead_camera_costs_no_frame_and_comes_back(node, robot, sweep, expecte
     for _ in range(6):
         _, online = robot.detect(sweep("CAM_BACK"))
         assert_same(online, expected(rig_without("CAM_BACK")))
-    robot.diagnosis("CAM_BACK", "no image on CAM_BACK/image_raw/compressed")
+    robot.diagnosis("CAM_BACK", "no image on /CAM_BACK/image_raw/compressed")
 
 
 def test_a_camera_at_half_rate_is_in_every_second_frame(node, robot, sweep, expected):

@@ -10,7 +10,18 @@ import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
-from robot import INTRINSICS, MOUNTINGS, START, TRIGGERS, camera_info, fill_pose, jpeg, raw, scene
+from robot import (
+    INTRINSICS,
+    MOUNTINGS,
+    START,
+    TRIGGERS,
+    camera_info,
+    camera_input,
+    fill_pose,
+    jpeg,
+    raw,
+    scene,
+)
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
@@ -39,7 +50,7 @@ class Node:
             "model": "",
             "device": "cpu",
             "image_transport": "compressed",
-            "cameras": CAMERAS,
+            "cameras": {camera: camera_input(camera) for camera in CAMERAS},
             "base_frame": "base_link",
             "sync_tolerance_ns": 60_000_000,
             "sync_max_wait": 0.1,

@@ -1,46 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration from what the ROS graph says: camera_info for each camera, and /tf_static."""
+"""Calibration from what the ROS graph says: camera_info for each camera, /tf_static and /tf."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo
+from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.rig_check import MountedCamera
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
-from asd_perception.ros.messages.camera_info import CameraModel
-from asd_perception.ros.messages.transforms import StaticTransforms
+from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
+from asd_perception.ros.parameters import CameraInput
+from asd_perception.ros.transforms import TransformBuffer
 
 
 class Calibration:
-    """Camera models and static transforms, as they arrive; asked at each image and each frame.
+    """Camera models and transforms, as they arrive; asked at each image and each frame.
 
-    cameras: the rig's cameras by their topic names.
+    cameras: the rig's cameras by their names.
     """
 
-    def __init__(self, cameras: Iterable[str], base_frame: str) -> None:
+    def __init__(self, cameras: Mapping[str, CameraInput], base_frame: str) -> None:
+        self.cameras = cameras
         self.base_frame = base_frame
         self.models: dict[str, CameraModel | None] = dict.fromkeys(cameras)
-        self.transforms = StaticTransforms()
+        self.transforms = TransformBuffer()
+        self._names_in_messages: tuple[bytes, ...] = ()
 
-    def mounting(self, model: CameraModel) -> Array:
-        """ego_from_camera (4, 4) of a camera. Raises UserError that says what is missing."""
-        return self.transforms.lookup(self.base_frame, model.frame_id)
+    def take_camera_info(self, camera: str, message: CameraInfo) -> CameraModel:
+        """The camera's model from now on. Raises UserError for a bad message."""
+        model = camera_model_from_msg(message, self.cameras[camera].rectified)
+        before = self.models[camera]
+        self.models[camera] = model
+        if before is None or before.frame_id != model.frame_id:
+            self._follow()
+        return model
+
+    def take_static_transforms(self, message: TFMessage) -> list[str]:
+        """What is wrong in a message of /tf_static; its other transforms are used."""
+        faults = []
+        for transform in message.transforms:
+            try:
+                self.transforms.add(transform)
+            except UserError as error:
+                faults.append(str(error))
+        self._follow()
+        return faults
+
+    def take_moving_transforms(self, serialized: bytes) -> list[str]:
+        """What is wrong in a serialized message of /tf, for the frames that lead to a camera.
+
+        Robots send thousands of others per second, and to deserialize them would take a core.
+        """
+        if not any(name in serialized for name in self._names_in_messages):
+            return []
+        faults, is_new = [], False
+        for transform in deserialize_message(serialized, TFMessage).transforms:
+            try:
+                is_new |= self.transforms.add_moving(transform)
+            except UserError as error:
+                faults.append(str(error))
+        if is_new:
+            self._follow()
+        return faults
+
+    @property
+    def needs_tf(self) -> bool:
+        """Whether some camera's way to the base frame is not all in /tf_static."""
+        return bool(self.transforms.followed)
+
+    def moves(self, model: CameraModel) -> bool:
+        """Whether /tf says how this camera is mounted."""
+        return bool(self.transforms.open_ends(self.base_frame, model.frame_id))
+
+    def _follow(self) -> None:
+        frames: set[str] = set()
+        for model in self.models.values():
+            if model is not None:
+                frames |= self.transforms.open_ends(self.base_frame, model.frame_id)
+        if frames != self.transforms.followed:
+            self.transforms.follow(frames)
+            self._names_in_messages = tuple(frame.encode() + b"\0" for frame in frames)
+
+    def mounting(self, model: CameraModel, stamp_ns: int | None = None) -> Array:
+        """ego_from_camera (4, 4) of the camera that took an image, at the image's stamp.
+
+        stamp_ns None: as last heard of. Raises UserError that says what is missing.
+        """
+        mounting = self.transforms.lookup(self.base_frame, model.frame_id, stamp_ns)
+        mounting[:3, :3] = mounting[:3, :3] @ model.frame_from_image
+        return mounting
 
     def mounted(self) -> dict[str, MountedCamera]:
-        """The cameras whose calibration and mounting are both known, by topic name."""
+        """The cameras whose calibration and mounting are both known, and stay, by their names."""
         found = {}
         for camera, model in self.models.items():
-            if model is not None and self.fault(camera) is None:
+            if model is not None and not self.moves(model) and self.fault(camera) is None:
                 mounting = self.mounting(model)
                 found[camera] = MountedCamera(model.frame_id, model.calibration, mounting)
         return found
 
-    def fault(self, camera: str) -> str | None:
-        """What is missing or contradictory in a camera's calibration, with its remedy."""
+    def fault(self, camera: str, stamp_ns: int | None = None) -> str | None:
+        """What is missing or contradictory in a camera's calibration, with its remedy.
+
+        stamp_ns: of its last image, if it sends any.
+        """
         model = self.models[camera]
         if model is None:
-            return f"no valid camera_info on {camera}/camera_info; start or mend its publisher"
+            return (
+                f"no valid camera_info on {self.cameras[camera].info_name}; start or mend "
+                "its publisher"
+            )
         duplicates = [
             name
             for name, other in self.models.items()
@@ -52,7 +125,19 @@ class Calibration:
                 f"{duplicates[0]}; give each camera an optical frame of its own"
             )
         try:
-            self.mounting(model)
+            self.mounting(model, stamp_ns)
         except UserError as error:
             return str(error)
         return None
+
+    def doubt(self, camera: str) -> str | None:
+        """What looks wrong in a camera's calibration that is used all the same, with the remedy."""
+        model, source = self.models[camera], self.cameras[camera]
+        if model is None or source.rectified or "image_rect" not in source.image_name:
+            return None
+        if not model.calibration.is_distorted:
+            return None
+        return (
+            f"{source.image_name} is rectified by its name, but its camera_info has distortion, "
+            f"which is taken out of it a second time; set camera.{camera}.calibration: rectified"
+        )

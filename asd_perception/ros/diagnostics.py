@@ -52,7 +52,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
     findings: what is wrong with its mounting and lens.
     """
     statistics = pipeline.statistics.cameras[camera]
-    topic = pipeline.settings.image_topic(camera)
+    topic = pipeline.settings.cameras[camera].image_name
     now = time.monotonic()
     age = now - statistics.last_arrival if statistics.last_arrival is not None else None
     silent = now - pipeline.statistics.since if age is None else age
@@ -62,7 +62,8 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         "for a replayed bag"
     )
     level, message = DiagnosticStatus.OK, f"{statistics.rate:.1f} Hz"
-    if (fault := pipeline.calibration.fault(camera)) is not None and _begins(pipeline):
+    stamp = statistics.last_stamp if silent < _quiet(pipeline) else None
+    if (fault := pipeline.calibration.fault(camera, stamp)) is not None and _begins(pipeline):
         message = f"begins; so far {fault}"
     elif fault is not None:
         level, message = DiagnosticStatus.ERROR, fault
@@ -90,6 +91,8 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
             "stamps do not fit the other cameras'; synchronise its clock (PTP, NTP), or raise "
             "sync.max_wait if they come late"
         )
+    elif (doubt := pipeline.calibration.doubt(camera)) is not None:
+        level, message = DiagnosticStatus.WARN, doubt
     elif statistics.doubt.recent:
         level, message = DiagnosticStatus.WARN, statistics.doubt.reason
     if level == DiagnosticStatus.ERROR and statistics.bad.recent:

@@ -47,7 +47,13 @@ from asd_perception.ros.messages.detections import (
 )
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import markers_from_detections
-from asd_perception.ros.parameters import PARAMETERS, Settings, declare_parameters
+from asd_perception.ros.parameters import (
+    PARAMETERS,
+    Settings,
+    camera_parameters,
+    declare_parameters,
+    unknown_parameters,
+)
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
 from asd_perception.runtime.detections import Detections
 
@@ -59,6 +65,8 @@ except ImportError:  # before ROS 2 Jazzy
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
 POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
 
+_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
+
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -66,8 +74,8 @@ def _sensor_qos() -> QoSProfile:
     return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
-def _static_transform_qos() -> QoSProfile:
-    return QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+def _latched_qos(depth: int) -> QoSProfile:
+    return QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class DetectorNode(LifecycleNode):
@@ -81,11 +89,12 @@ class DetectorNode(LifecycleNode):
         self._fault = ""  # why the last transition failed
         self._warned: dict[str, tuple[float, int]] = {}  # kind: time of the last, hidden since
         self._topics: list[Any] = []  # subscriptions
+        self._tf: Any = None  # the one to /tf, while a camera's mounting may move
         self._outputs: list[Any] = []  # lifecycle publishers
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The steady clock: an operator wants diagnostics while simulated time stands still, too.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, lambda: self._guarded(self._publish_diagnostics), clock=self._steady)
+        self.create_timer(1.0, self._every_second, clock=self._steady)
         self._poll_timer: Timer | None = None
         self.shut_down = False  # for good: the end of the lifecycle
 
@@ -96,9 +105,10 @@ class DetectorNode(LifecycleNode):
     # -- lifecycle -------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        settings = Settings.read(self)
         self._fault = ""
+        self._warn_of_unknown_parameters(of_qos=False)
         try:
+            settings = Settings.read(self)
             self._pipeline = self._load(settings)
             self._create_publishers()
             self._create_subscriptions(settings, self._pipeline)
@@ -111,9 +121,14 @@ class DetectorNode(LifecycleNode):
             self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
             self._fault = "cannot configure; the node's log says why"
             return TransitionCallbackReturn.ERROR
+        self._warn_of_unknown_parameters(of_qos=True)
         running = ", ".join(f"{name} {value}" for name, value in self._running.items())
         self.get_logger().info(f"configured: {running}")
         return super().on_configure(state)
+
+    def _warn_of_unknown_parameters(self, of_qos: bool) -> None:
+        for line in unknown_parameters(self, of_qos):
+            self.get_logger().warning(line)
 
     def _load(self, settings: Settings) -> Pipeline:
         """The pipeline with its model. Raises UserError."""
@@ -152,8 +167,8 @@ class DetectorNode(LifecycleNode):
             self._poll_timer = self.create_timer(
                 POLL_PERIOD, lambda: self._guarded(poll), clock=self._steady
             )
-            settings = self._pipeline.settings
-            topics = ", ".join(settings.image_topic(camera) for camera in settings.cameras)
+            cameras = self._pipeline.settings.cameras.values()
+            topics = ", ".join(camera.image_name for camera in cameras)
             self.get_logger().info(f"active: waiting for images on {topics}")
         return result
 
@@ -193,6 +208,7 @@ class DetectorNode(LifecycleNode):
         """Stop the threads, and give up topics, model and the GPU's memory."""
         ended = self._stop()
         self._pipeline = None
+        self._listen_to_tf()
         for subscription in self._topics:
             self.destroy_subscription(subscription)
         for publisher in self._outputs:
@@ -215,7 +231,7 @@ class DetectorNode(LifecycleNode):
                 message_type,
                 topic,
                 QoSProfile(depth=50),  # outlasts Fast DDS's 3 s heartbeat at 12 Hz
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=_OVERRIDABLE,
             )
             self._outputs.append(result)
             return result
@@ -233,27 +249,51 @@ class DetectorNode(LifecycleNode):
 
     def _create_subscriptions(self, settings: Settings, pipeline: Pipeline) -> None:
         def subscribe(
-            message_type: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
+            message_type: type,
+            topic: str,
+            callback: Callable[[Any], None],
+            qos: QoSProfile,
+            overriding: QoSOverridingOptions | None = _OVERRIDABLE,
         ) -> None:
             subscription = self.create_subscription(
                 message_type,
                 topic,
                 partial(self._guarded, callback),
                 qos,
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=overriding,
             )
             self._topics.append(subscription)
 
         # In this order an executor takes those that it finds at once: calibration before images.
-        subscribe(TFMessage, "/tf_static", pipeline.on_static_transforms, _static_transform_qos())
+        subscribe(TFMessage, "/tf_static", pipeline.on_static_transforms, _latched_qos(100))
         image_type = Image if settings.image_transport == "raw" else CompressedImage
-        for camera in settings.cameras:
+        for camera, source in settings.cameras.items():
             on_camera_info = partial(pipeline.on_camera_info, camera)
             on_image = partial(pipeline.on_image, camera)
-            subscribe(CameraInfo, f"{camera}/camera_info", on_camera_info, _sensor_qos())
-            subscribe(image_type, settings.image_topic(camera), on_image, _sensor_qos())
+            subscribe(CameraInfo, source.info_topic, on_camera_info, _sensor_qos())
+            # A driver may publish it once and latched, which the one above would miss; this one
+            # does not match drivers that publish it with each image.
+            subscribe(CameraInfo, source.info_topic, on_camera_info, _latched_qos(1), None)
+            subscribe(image_type, source.image_topic, on_image, _sensor_qos())
         if settings.use_odometry:
             subscribe(Odometry, "odometry", pipeline.on_odometry, QoSProfile(depth=100))
+
+    def _every_second(self) -> None:
+        self._guarded(self._listen_to_tf)
+        self._guarded(self._publish_diagnostics)
+
+    def _listen_to_tf(self) -> None:
+        """While some camera's mounting is in /tf, and only then: it may be busy with all else."""
+        needed = self._pipeline is not None and self._pipeline.calibration.needs_tf
+        if needed and self._tf is None:
+            assert self._pipeline is not None
+            callback = partial(self._guarded, self._pipeline.on_moving_transforms)
+            self._tf = self.create_subscription(
+                TFMessage, "/tf", callback, QoSProfile(depth=100), raw=True
+            )
+        elif not needed and self._tf is not None:
+            self.destroy_subscription(self._tf)
+            self._tf = None
 
     def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
         """No message and no tick may end the node, not even one that shows a defect of ours."""
@@ -316,13 +356,13 @@ class DetectorNode(LifecycleNode):
 # -- console script ------------------------------------------------------------------------------
 
 _HELP = """\
-Finds objects in 3D from six cameras, as a managed (lifecycle) ROS 2 node.
+Finds objects in 3D from one to eight cameras, as a managed (lifecycle) ROS 2 node.
 
-subscribes (relative to the node's namespace; CAMERA is each of the six in `cameras`):
+subscribes (relative to the node's namespace; CAMERA is each name in `cameras`):
   CAMERA/image_raw             sensor_msgs/Image             image_transport raw
   CAMERA/image_raw/compressed  sensor_msgs/CompressedImage   image_transport compressed
   CAMERA/camera_info           sensor_msgs/CameraInfo        calibration
-  /tf_static                   tf2_msgs/TFMessage            camera frames to base_frame
+  /tf_static, /tf              tf2_msgs/TFMessage            camera frames to base_frame
   odometry                     nav_msgs/Odometry             ego motion (optional)
 publishes:
   ~/detections                 vision_msgs/Detection3DArray  class name, score, box in base_frame
@@ -342,7 +382,8 @@ examples:
 
 def _parse_arguments() -> None:
     """--help, and an error for arguments that belong behind --ros-args."""
-    width = max(len(entry.name) for entry in PARAMETERS)
+    parameters = [*PARAMETERS, *camera_parameters("CAMERA")]
+    width = max(len(entry.name) for entry in parameters)
     table = [
         textwrap.fill(
             f"{entry.description} [{entry.default!r}]",
@@ -350,7 +391,7 @@ def _parse_arguments() -> None:
             initial_indent=f"  {entry.name:{width}}  ",
             subsequent_indent=" " * (width + 4),
         )
-        for entry in PARAMETERS
+        for entry in parameters
     ]
     parser = argparse.ArgumentParser(
         prog="detector",

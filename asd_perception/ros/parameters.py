@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -14,12 +16,15 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from asd_perception.constants import CAMERAS
+from asd_perception.constants import CAMERAS, MAX_CAMERAS
+from asd_perception.errors import UserError
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
+_QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -28,15 +33,29 @@ def _check_device(value: str) -> str | None:
     return None if ok else f"{value!r} is not auto, cpu, cuda or cuda:N"
 
 
-def _check_transport(value: str) -> str | None:
-    return None if value in ("raw", "compressed") else f"{value!r} is not raw or compressed"
+def _one_of(words: tuple[str, ...], value: str) -> str | None:
+    return None if value in words else f"{value!r} is not {' or '.join(filter(None, words))}"
 
 
 def _check_cameras(value: list[str]) -> str | None:
-    if len(value) != len(CAMERAS) or len(set(value)) != len(value):
-        return f"needs {len(CAMERAS)} different topic names, in the order {', '.join(CAMERAS)}"
+    if not 1 <= len(value) <= MAX_CAMERAS:
+        return f"has {len(value)} names; give 1 to {MAX_CAMERAS}"
     bad = [name for name in value if not _TOPIC_NAME.fullmatch(name)]
-    return f"{bad[0]!r} is not a topic name" if bad else None
+    if bad:
+        return f"{bad[0]!r} is not a topic name, as a camera's name must be"
+    twice = [name for i, name in enumerate(value) if name in value[:i]]
+    return f"{twice[0]!r} is there twice; give each camera a name of its own" if twice else None
+
+
+def _check_topic(value: str) -> str | None:
+    return None if not value or _TOPIC_NAME.fullmatch(value) else f"{value!r} is not a topic name"
+
+
+def _check_image_topic(value: str) -> str | None:
+    if value.endswith("/compressed"):
+        base = value.removesuffix("/compressed")
+        return f"give {base}; image_transport: compressed adds /compressed to it"
+    return _check_topic(value)
 
 
 def _check_frame(value: str) -> str | None:
@@ -84,19 +103,26 @@ PARAMETERS = (
         "raw",
         "raw (CAMERA/image_raw, sensor_msgs/Image) or compressed (CAMERA/image_raw/compressed, "
         f"sensor_msgs/CompressedImage). {_NEXT_CONFIGURE}",
-        _check_transport,
+        partial(_one_of, ("raw", "compressed")),
     ),
     ParameterEntry(
         "cameras",
         list(CAMERAS),
-        "Topic names of the six cameras, in the order front left, front, front right, back left, "
-        f"back, back right. {_NEXT_CONFIGURE}",
+        f"Names of the cameras, 1 to {MAX_CAMERAS} in any order; each has camera.NAME.image and so "
+        f"on. {_NEXT_CONFIGURE}",
         _check_cameras,
+    ),
+    ParameterEntry(
+        "calibration",
+        "raw",
+        "What the images are, of all cameras that do not say otherwise: raw (K and D of their "
+        f"camera_info) or rectified (P and R; image_rect topics). {_NEXT_CONFIGURE}",
+        partial(_one_of, ("raw", "rectified")),
     ),
     ParameterEntry(
         "base_frame",
         "base_link",
-        "Frame of the detections; /tf_static must connect it to each camera's optical frame. "
+        "Frame of the detections; /tf_static (or /tf) must connect it to each camera's frame. "
         f"{_NEXT_CONFIGURE}",
         _check_frame,
     ),
@@ -126,8 +152,9 @@ PARAMETERS = (
     ParameterEntry(
         "sync.min_cameras",
         1,
-        f"Fewest cameras that make a frame; 6 to detect in complete frames only. {_NEXT_CONFIGURE}",
-        range=(1, len(CAMERAS)),
+        "Fewest cameras that make a frame, at most as many as there are: that many to detect in "
+        f"complete frames only. {_NEXT_CONFIGURE}",
+        range=(1, MAX_CAMERAS),
     ),
     ParameterEntry(
         "use_odometry",
@@ -144,12 +171,47 @@ PARAMETERS = (
 )
 
 
+CAMERA_PARAMETERS = (
+    ParameterEntry(
+        "image",
+        "",
+        f"image topic, without /compressed; empty: CAMERA/image_raw. {_NEXT_CONFIGURE}",
+        _check_image_topic,
+    ),
+    ParameterEntry(
+        "camera_info",
+        "",
+        f"topic of its camera_info; empty: camera_info beside its image topic. {_NEXT_CONFIGURE}",
+        _check_topic,
+    ),
+    ParameterEntry(
+        "calibration",
+        "",
+        f"raw or rectified; empty: as the parameter calibration. {_NEXT_CONFIGURE}",
+        partial(_one_of, ("raw", "rectified", "")),
+    ),
+)
+"""Of each camera in `cameras`, as camera.CAMERA.image and so on."""
+
+
+def camera_parameters(camera: str) -> list[ParameterEntry]:
+    """CAMERA_PARAMETERS of one camera."""
+    return [
+        replace(
+            entry,
+            name=f"camera.{camera}.{entry.name}",
+            description=f"{camera}: {entry.description}",
+        )
+        for entry in CAMERA_PARAMETERS
+    ]
+
+
 def declare_parameters(node: Node) -> None:
     """Declare all parameters, and refuse wrong values from now on, at start too.
 
     Raises rclpy.exceptions.ParameterException for a wrong value given at start.
     """
-    checks = {entry.name: entry.check for entry in PARAMETERS if entry.check is not None}
+    checks = {entry.name: entry.check for entry in PARAMETERS}
 
     def refuse_wrong_values(parameters: list[Any]) -> SetParametersResult:  # Parameter
         for parameter in parameters:
@@ -161,9 +223,94 @@ def declare_parameters(node: Node) -> None:
                 return SetParametersResult(successful=False, reason=f"{parameter.name}: {reason}")
         return SetParametersResult(successful=True)
 
+    def declare_cameras(parameters: list[Any]) -> None:  # Parameter
+        """Those of cameras that are new. Of one that is gone they stay, without effect."""
+        for camera in (name for p in parameters if p.name == "cameras" for name in p.value):
+            for entry in camera_parameters(camera):
+                if not node.has_parameter(entry.name):
+                    checks[entry.name] = entry.check
+                    entry.declare(node)
+
+    def declare_new_cameras(parameters: list[Any]) -> None:
+        try:
+            declare_cameras(parameters)
+        except ParameterException as error:  # given at start, when there was no such camera
+            node.get_logger().warning(str(error))
+
     node.add_on_set_parameters_callback(refuse_wrong_values)
     for entry in PARAMETERS:
         entry.declare(node)
+    declare_cameras([node.get_parameter("cameras")])
+    node.add_post_set_parameters_callback(declare_new_cameras)
+
+
+def unknown_parameters(node: Node, of_qos: bool) -> list[str]:
+    """A line for each value given at start that no declared parameter takes: ROS is silent there.
+
+    of_qos: those of topics' QoS, which are declared with the topics; else all others.
+    """
+    given = [
+        name
+        for name in node._parameter_overrides  # rclpy offers no public way to them
+        if name.startswith(_QOS) == of_qos and not node.has_parameter(name)
+    ]
+    if of_qos:
+        known = [_QOS + name for name in node.get_parameters_by_prefix(_QOS.rstrip("."))]
+        return [_unknown(f"parameter {name}", name, known) for name in given]
+    cameras = node.get_parameter("cameras").value
+    known = [entry.name for entry in PARAMETERS]
+    known += [entry.name for camera in cameras for entry in camera_parameters(camera)]
+    lines = {}
+    for name in given:
+        table = name.rpartition(".")[0]
+        camera = table.removeprefix("camera.")
+        if camera != table and camera not in cameras:
+            where = f"{table}: the parameter cameras has no such camera; there"
+            lines[table] = _unknown(where, camera, cameras)
+        else:
+            lines[name] = _unknown(f"parameter {name}", name, known)
+    return list(lines.values())
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"{what} is unknown and has no effect; {advice}"
+
+
+@dataclass(frozen=True)
+class CameraInput:
+    """Where one camera's messages come from, and what they are.
+
+    image_topic, info_topic: to subscribe to. image_name, info_name: these topics' full names, after
+    remapping. rectified: whether the images are, so that P and R of the camera_info hold for them.
+    """
+
+    image_topic: str
+    info_topic: str
+    image_name: str
+    info_name: str
+    rectified: bool
+
+    @classmethod
+    def read(cls, node: Node, camera: str) -> CameraInput:
+        def value(key: str) -> str:
+            return node.get_parameter(f"camera.{camera}.{key}").value
+
+        image = value("image") or f"{camera}/image_raw"
+        namespace, slash, _ = image.rpartition("/")
+        info = value("camera_info") or f"{namespace}{slash}camera_info"
+        if node.get_parameter("image_transport").value == "compressed":
+            image += "/compressed"
+        calibration = value("calibration") or node.get_parameter("calibration").value
+        return cls(
+            image,
+            info,
+            node.resolve_topic_name(image),
+            node.resolve_topic_name(info),
+            calibration == "rectified",
+        )
 
 
 @dataclass(frozen=True)
@@ -173,7 +320,7 @@ class Settings:
     model: str
     device: str
     image_transport: str
-    cameras: tuple[str, ...]
+    cameras: Mapping[str, CameraInput]  # by name
     base_frame: str
     sync_tolerance_ns: int
     sync_max_wait: float
@@ -181,22 +328,20 @@ class Settings:
     use_odometry: bool
     use_sim_time: bool
 
-    def image_topic(self, camera: str) -> str:
-        """The relative topic of a camera's images."""
-        return f"{camera}/image_raw" + (
-            "/compressed" if self.image_transport == "compressed" else ""
-        )
-
     @classmethod
     def read(cls, node: Node) -> Settings:
+        """Raises UserError for parameters that contradict each other."""
+
         def value(name: str) -> Any:
             return node.get_parameter(name).value
 
+        cameras = {camera: CameraInput.read(node, camera) for camera in value("cameras")}
+        _check_together(cameras, value("sync.min_cameras"))
         return cls(
             model=value("model"),
             device=value("device"),
             image_transport=value("image_transport"),
-            cameras=tuple(value("cameras")),
+            cameras=cameras,
             base_frame=value("base_frame"),
             sync_tolerance_ns=round(value("sync.tolerance") * 1e9),
             sync_max_wait=value("sync.max_wait"),
@@ -204,3 +349,18 @@ class Settings:
             use_odometry=value("use_odometry"),
             use_sim_time=value("use_sim_time"),
         )
+
+
+def _check_together(cameras: Mapping[str, CameraInput], min_cameras: int) -> None:
+    if min_cameras > len(cameras):
+        raise UserError(
+            f"sync.min_cameras is {min_cameras}, but cameras has {len(cameras)}; lower it"
+        )
+    first: dict[str, str] = {}
+    for camera, source in cameras.items():
+        other = first.setdefault(source.image_name, camera)
+        if other != camera:
+            raise UserError(
+                f"cameras {other} and {camera} have the same image topic {source.image_name}; "
+                f"set camera.{camera}.image"
+            )

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import Array
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.intake import Intake
-from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
+from asd_perception.ros.messages.camera_info import CameraModel
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
 from asd_perception.ros.messages.images import (
     check_image,
@@ -47,6 +48,7 @@ from asd_perception.synchronizer import FrameSynchronizer, SyncedFrame
 if TYPE_CHECKING:
     from asd_perception.runtime.detector import Detector, EncodedImage
 
+TRANSFORM_WAIT = 0.05  # s that a frame waits for transforms of /tf as new as itself
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
 PREPARATION_WAIT = 0.5  # s that frames wait for an image that is slow to decode
 FRESH = 0.1  # s that a waiting frame is worth more than one that is still to be encoded
@@ -197,11 +199,12 @@ class Pipeline:
 
     def on_camera_info(self, camera: str, msg: CameraInfo) -> None:
         try:
-            model = camera_model_from_msg(msg)
+            model = self.calibration.take_camera_info(camera, msg)
         except UserError as error:  # the last good calibration stays in use
             self._bad_message(camera, error)
             return
-        self.calibration.models[camera] = model
+        if (doubt := self.calibration.doubt(camera)) is not None:
+            self._warn(f"calibration {camera}", f"{camera}: {doubt}")
         waiting = self._uncalibrated.pop(camera, None)
         if waiting is not None and time.monotonic() - waiting.at < CALIBRATION_WAIT:
             self._put(waiting, model)
@@ -210,15 +213,20 @@ class Pipeline:
 
     def on_static_transforms(self, msg: TFMessage) -> None:
         with self._frames:  # no frame is served with half of a message
-            for transform in msg.transforms:
-                try:
-                    self.calibration.transforms.add(transform)
-                except UserError as error:
-                    self.statistics.bad_transforms.add(str(error))
-                    self._warn("tf_static", str(error))
-            for text in self.calibration.transforms.contradictions.values():
-                self._warn("tf_static", text)
+            self._took_transforms(self.calibration.take_static_transforms(msg))
             self._serve()
+
+    def on_moving_transforms(self, serialized: bytes) -> None:
+        """A message of /tf as it came: what leads to no camera is not worth deserializing."""
+        with self._frames:
+            self._took_transforms(self.calibration.take_moving_transforms(serialized))
+
+    def _took_transforms(self, faults: list[str]) -> None:
+        for text in faults:
+            self.statistics.bad_transforms.add(text)
+            self._warn("tf", text)
+        for text in self.calibration.transforms.contradictions.values():
+            self._warn("tf", text)
 
     def on_odometry(self, msg: Odometry) -> None:
         try:
@@ -236,8 +244,8 @@ class Pipeline:
         if self._worker is None:
             return
         statistics = self.statistics.cameras[camera]
-        statistics.arrived()
         stamp = stamp_ns(msg.header.stamp)
+        statistics.arrived(stamp)
         try:
             if stamp == 0:
                 raise UserError("image has no stamp; the driver must fill in header.stamp")
@@ -275,7 +283,7 @@ class Pipeline:
         if self._intake is None:
             return
         try:
-            mounting = self.calibration.mounting(model)
+            mounting = self.calibration.mounting(model, arrival.stamp)
         except UserError:  # it is used from when it comes
             mounting = None
         self._intake.put(replace(arrival, model=model, mounting=mounting))
@@ -362,12 +370,12 @@ class Pipeline:
         if frame is None or self._worker is None:
             return
         mountings, lacking = {}, ""
-        for camera, prepared in zip(frame.cameras, frame.items, strict=True):
+        for camera, prepared, stamp in zip(frame.cameras, frame.items, frame.stamps, strict=True):
             if prepared.mounting is not None:
                 mountings[camera] = prepared.mounting
                 continue
             try:
-                mountings[camera] = self.calibration.mounting(prepared.model)
+                mountings[camera] = self.calibration.mounting(prepared.model, stamp)
             except UserError as error:
                 lacking = str(error)
         now = time.monotonic()
@@ -393,6 +401,7 @@ class Pipeline:
         took("wait", job.ready - job.arrival)
         took("queue", started - job.ready)
         try:
+            job = self._with_moving_mountings(job)
             poses = self._with_ego_motion(job)
             moved = time.monotonic()
             took("odometry", moved - started)
@@ -420,6 +429,18 @@ class Pipeline:
         else:
             self.statistics.failed.add(f"{type(error).__name__}: {error}; see the node's log")
             self._warn("detection", f"detection failed:\n{traceback.format_exc()}")
+
+    def _with_moving_mountings(self, job: _Job) -> _Job:
+        """The job with what /tf says by now about its images' stamps; its end was still to come."""
+        if not self.calibration.needs_tf:
+            return job
+        frame, mountings = job.frame, dict(job.mountings)
+        self.calibration.transforms.wait_for(frame.reference, TRANSFORM_WAIT)
+        for camera, prepared, stamp in zip(frame.cameras, frame.items, frame.stamps, strict=True):
+            if camera in mountings and self.calibration.moves(prepared.model):
+                with suppress(UserError):  # the one that was known before is used
+                    mountings[camera] = self.calibration.mounting(prepared.model, stamp)
+        return replace(job, mountings=mountings)
 
     def _with_ego_motion(self, job: _Job) -> dict[str, Array]:
         """Each camera's pose at its image's stamp, seen from the ego pose at the reference."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,7 @@ STAGES = {
     "prepare": "one image decoded, resized and encoded, on arrival",
     "wait": "last image's arrival to the frame, with its preparation and with missing cameras",
     "queue": "frame waiting for the detector",
-    "odometry": "waiting for ego motion",
+    "odometry": "waiting for ego motion, and for mountings that move",
     "detect": "network and decoding of its boxes",
     "publish": "detections and objects",
     "total": "last image's arrival to published detections",
@@ -53,10 +54,12 @@ class CameraStatistics:
     contradiction: Faults = field(default_factory=Faults)  # image against camera_info
     doubt: Faults = field(default_factory=Faults)  # colours that may be others than read
     last_arrival: float | None = None
+    last_stamp: int = 0  # in ns
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=50))
 
-    def arrived(self) -> None:
+    def arrived(self, stamp_ns: int) -> None:
         self.received += 1
+        self.last_stamp = stamp_ns
         self.last_arrival = time.monotonic()
         self.arrivals.append(self.last_arrival)
 
@@ -70,7 +73,7 @@ class CameraStatistics:
 class Statistics:
     """Counts and times since activation. A count may miss one where two threads meet."""
 
-    def __init__(self, cameras: tuple[str, ...]) -> None:
+    def __init__(self, cameras: Iterable[str]) -> None:
         self.since = time.monotonic()
         self.cameras = {camera: CameraStatistics() for camera in cameras}
         self.frames = 0

@@ -24,48 +24,73 @@ class StaticTransforms:
     """
 
     def __init__(self) -> None:
-        self._parents: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
+        self._static: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
         self.contradictions: dict[str, str] = {}
 
     def add(self, message: TransformStamped) -> None:
         """Take in one transform of /tf_static. Raises UserError for one that is none."""
-        parent = message.header.frame_id.lstrip("/")
-        child = message.child_frame_id.lstrip("/")
-        if not parent or not child or parent == child:
-            raise UserError(f"/tf_static has a transform from {child!r} to {parent!r}")
-        if child not in self._parents and len(self._parents) >= MAX_FRAMES:
+        parent, child, parent_from_child = link_from_msg(message, "/tf_static")
+        if child not in self._static and len(self._static) >= MAX_FRAMES:
             raise UserError(f"/tf_static has more than {MAX_FRAMES} frames; {child} is ignored")
-        before = self._parents.get(child, (parent,))[0]
-        try:
-            self._parents[child] = (parent, matrix_from_transform(message.transform))
-        except UserError as error:
-            raise UserError(f"/tf_static, {parent} to {child}: {error}") from error
+        self._note_parent("/tf_static", child, parent)
+        self._static[child] = parent, parent_from_child
+
+    def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Array:
+        """The 4x4 target_from_source. Raises UserError if no chain connects the two frames.
+
+        stamp_ns: at which time, for what moves; None: as last heard of.
+        """
+        up_target, up_source = self.ancestors(target), self.ancestors(source)
+        meeting = next((frame for frame in up_source if frame in up_target), None)
+        if meeting is None:
+            raise UserError(
+                f"no transform connects {source} to {target}; publish the one that is missing "
+                "(static_transform_publisher or robot_state_publisher)"
+            )
+        return inverse(self._climb(up_target, meeting, stamp_ns)) @ self._climb(
+            up_source, meeting, stamp_ns
+        )
+
+    def ancestors(self, frame: str) -> list[str]:
+        """The frame itself and each ancestor, nearest first. Raises UserError for a loop."""
+        result = [frame]
+        while (parent := self._parent(result[-1])) is not None:
+            if parent in result:
+                raise UserError(f"the transforms have a loop through {parent}")
+            result.append(parent)
+        return result
+
+    def _climb(self, frames: list[str], ancestor: str, stamp_ns: int | None) -> Array:
+        """ancestor_from_frame (4, 4) of the first of the frames."""
+        ancestor_from_frame = np.eye(4)
+        for frame in frames[: frames.index(ancestor)]:
+            ancestor_from_frame = self._parent_from(frame, stamp_ns) @ ancestor_from_frame
+        return ancestor_from_frame
+
+    def _note_parent(self, topic: str, child: str, parent: str) -> None:
+        before = self._parent(child)
         self.contradictions.pop(child, None)
-        if before != parent:
+        if before not in (None, parent):
             self.contradictions[child] = (
-                f"/tf_static gives {child} the parent {parent}, before it was {before}; "
+                f"{topic} gives {child} the parent {parent}, before it was {before}; "
                 "the newest is used: stop one of the two publishers"
             )
 
-    def lookup(self, target: str, source: str) -> Array:
-        """The 4x4 target_from_source. Raises UserError if no chain connects the two frames."""
-        of_target, of_source = self._ancestors(target), self._ancestors(source)
-        for ancestor, ancestor_from_source in of_source.items():
-            if ancestor in of_target:
-                return inverse(of_target[ancestor]) @ ancestor_from_source
-        raise UserError(
-            f"/tf_static does not connect {source} to {target}; publish the missing static "
-            "transform (robot_state_publisher or static_transform_publisher)"
-        )
+    def _parent(self, child: str) -> str | None:
+        return self._static[child][0] if child in self._static else None
 
-    def _ancestors(self, frame: str) -> dict[str, Array]:
-        """ancestor_from_frame of the frame itself and of each ancestor, nearest first."""
-        ancestor_from_frame = np.eye(4)
-        result = {frame: ancestor_from_frame}
-        while frame in self._parents:
-            frame, parent_from_child = self._parents[frame]
-            if frame in result:
-                raise UserError(f"/tf_static has a loop through {frame}")
-            ancestor_from_frame = parent_from_child @ ancestor_from_frame
-            result[frame] = ancestor_from_frame
-        return result
+    def _parent_from(self, child: str, stamp_ns: int | None) -> Array:
+        """parent_from_child (4, 4)."""
+        return self._static[child][1]
+
+
+def link_from_msg(message: TransformStamped, topic: str) -> tuple[str, str, Array]:
+    """Parent, child and parent_from_child (4, 4). Raises UserError for a transform that is none."""
+    parent = message.header.frame_id.lstrip("/")
+    child = message.child_frame_id.lstrip("/")
+    if not parent or not child or parent == child:
+        raise UserError(f"{topic} has a transform from {child!r} to {parent!r}")
+    try:
+        return parent, child, matrix_from_transform(message.transform)
+    except UserError as error:
+        raise UserError(f"{topic}, {parent} to {child}: {error}") from error
