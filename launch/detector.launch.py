@@ -23,7 +23,7 @@ _CONFIG = Path(__file__).resolve().parents[1] / "config"
 _OVERRIDES = {
     "model": "model directory",
     "device": "auto, cpu, cuda or cuda:N",
-    "image_transport": "raw or compressed",
+    "image_transport": "raw, compressed or ffmpeg",
 }
 
 
@@ -103,8 +103,8 @@ def _rviz(namespace: str, transport: str) -> Node:
     view = (_CONFIG / "detector.rviz").read_text()
     prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
     view = view.replace("/detector/", f"{prefix}/detector/").replace("/CAM_", f"{prefix}/CAM_")
-    if transport == "compressed":
-        view = view.replace("/image_raw", "/image_raw/compressed")
+    if transport in ("compressed", "ffmpeg"):
+        view = view.replace("/image_raw", f"/image_raw/{transport}")
     with tempfile.NamedTemporaryFile("w", suffix=".rviz", delete=False) as file:
         file.write(view)
     return Node(package="rviz2", executable="rviz2", arguments=["-d", file.name])

@@ -37,7 +37,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             argument("bag", None, "Folder of the bag"),
             argument("rate", "1.0", "Speed; 1 is real time"),
-            argument("image_transport", "compressed", "raw or compressed, as in the bag"),
+            argument("image_transport", "compressed", "raw, compressed or ffmpeg, as in the bag"),
             argument("rviz", "true", "Show cameras, boxes and simulated points in RViz"),
             detector,
             OpaqueFunction(function=_play),
@@ -51,7 +51,8 @@ def _play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     def value(argument: str) -> str:
         return LaunchConfiguration(argument).perform(context)
 
-    images = "/image_raw/compressed" if value("image_transport") == "compressed" else "/image_raw"
+    transport = value("image_transport")
+    images = "/image_raw" if transport == "raw" else f"/image_raw/{transport}"
     command = [ExecutableInPackage("asd-bag", "asd_perception"), "play", value("bag")]
     options = ["--clock", "--rate", value("rate"), "--wait-for", f"*{images}"]
     # Loading the model takes its time.

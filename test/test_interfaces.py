@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: our generated vision_msgs and tf2_msgs are, on the wire, the upstream types.
+"""Promise: the message packages that we generate are, on the wire, the upstream types.
 
 Two ROS 2 nodes talk only if their type hashes agree: the hash that DDS discovery hands out is the
 proof. A hash covers the names, types and order of a message's fields and of all messages inside
-it: these seven cover all definitions but the two BoundingBox arrays.
+it: these eight cover all definitions but the two BoundingBox arrays.
 """
 
 import importlib
@@ -27,6 +27,9 @@ UPSTREAM_TYPE_HASH = {
     ),
     "vision_msgs/msg/VisionInfo": (
         "RIHS01_95d3116a17484ad91c9a2686e1d54890bbfc3ff6c6a2de137738c4950d45d284"
+    ),
+    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket": (
+        "RIHS01_648d84e0d33cbf76daf54b094d8f06154b8a24800a19c14371754df799fbaf79"
     ),
     "tf2_msgs/msg/TFMessage": (
         "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"

@@ -7,7 +7,7 @@ Five steps, each done once, and again only when what it is made from has changed
 
     environment   an empty virtual environment
     packages      every package of constraints.txt and constraints/ros-DISTRIBUTION.txt, as pinned
-    messages      vision_msgs and tf2_msgs, generated from interfaces/ and compiled
+    messages      the message packages in interfaces/, generated and compiled
     package       asd_perception itself, editable, with its commands
     check         a first import of the large libraries: it shows that they load, and leaves the
                   bytecode that makes every later start some ten seconds quicker
@@ -40,12 +40,14 @@ PYTHON = os.path.join(BIN, "python")
 STAMPS = os.path.join(VENV, "setup")
 LOG = os.path.join(STAMPS, "log.txt")
 
+MESSAGES = ["ffmpeg_image_transport_msgs", "tf2_msgs", "vision_msgs"]
 DISTRIBUTIONS = ["jazzy", "kilted"]  # the first is the default
 DISK_GB = 3.0  # .venv takes 2 GB; compiling the messages needs room beside it
 TEMPORARY_GB = 1.0  # pip downloads everything before it installs anything
 IMPORTS = (
-    "import cv2, embreex, lightning.pytorch, nuscenes.eval.detection.evaluate, rclpy, "
-    "rosbags.rosbag2, scipy.spatial.transform, tf2_msgs.msg, transformers, vision_msgs.msg"
+    "import av, cv2, embreex, ffmpeg_image_transport_msgs.msg, lightning.pytorch, "
+    "nuscenes.eval.detection.evaluate, rclpy, rosbags.rosbag2, scipy.spatial.transform, "
+    "tf2_msgs.msg, transformers, vision_msgs.msg"
 )
 
 
@@ -196,7 +198,7 @@ def make_steps(distribution):
             "messages",
             # The definitions, and the versions of what they are compiled against.
             digest(files_in(INTERFACES) + [CONSTRAINTS, ros]),
-            build_messages("tf2_msgs") + build_messages("vision_msgs"),
+            [command for name in MESSAGES for command in build_messages(name)],
         ),
         (
             "package",

@@ -76,6 +76,8 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
     elif statistics.bad.recent:
         level = DiagnosticStatus.WARN
         message = f"bad message: {statistics.bad.reason}; check the camera's driver and its link"
+    elif statistics.undecodable.recent:
+        level, message = DiagnosticStatus.WARN, statistics.undecodable.reason
     elif statistics.contradiction.recent:
         level = DiagnosticStatus.WARN
         message = (
@@ -113,6 +115,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         "images dropped (late or twice)": synchronizer.stale[camera],
         "images dropped (their frame lacked others)": synchronizer.unmatched[camera],
         "images dropped (came faster than frames are detected)": pipeline.overrun(camera),
+        "packets of video left out (before a key frame)": statistics.undecodable.count,
         "bad messages": statistics.bad.count,
         "last bad message": statistics.bad.reason,
         "mounting and lens": rig or "as trained for",
@@ -155,7 +158,9 @@ def _no_detections(pipeline: Pipeline, alive: int) -> str | None:
     statistics, settings = pipeline.statistics, pipeline.settings
     silence = time.monotonic() - statistics.last_frame
     quiet = _quiet(pipeline)
-    unusable = sum(camera.bad.recent for camera in statistics.cameras.values())
+    unusable = sum(
+        camera.bad.recent or camera.undecodable.recent for camera in statistics.cameras.values()
+    )
     uncalibrated = sum(model is None for model in pipeline.calibration.models.values())
     if pipeline.busy_for > HANG_TIMEOUT:
         return (

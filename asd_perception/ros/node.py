@@ -34,6 +34,7 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from asd_perception.cameras.video_decoding import check_video
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
 from asd_perception.requirements import check_requirements
@@ -78,6 +79,25 @@ def _latched_qos(depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+def _video_qos() -> QoSProfile:
+    return QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # each one counts
+
+
+def _image_type(transport: str) -> type:
+    """The message in which images come. Raises UserError for one that is not installed."""
+    if transport != "ffmpeg":
+        return Image if transport == "raw" else CompressedImage
+    check_video()
+    try:
+        from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
+    except ImportError as error:
+        raise UserError(
+            "image_transport ffmpeg needs the package ffmpeg_image_transport_msgs: "
+            "sudo apt install ros-$ROS_DISTRO-ffmpeg-image-transport-msgs"
+        ) from error
+    return FFMPEGPacket
+
+
 class DetectorNode(LifecycleNode):
     """configure: load the model, create topics. activate: detect. Both can be undone and redone."""
 
@@ -109,9 +129,10 @@ class DetectorNode(LifecycleNode):
         self._warn_of_unknown_parameters(of_qos=False)
         try:
             settings = Settings.read(self)
+            image_type = _image_type(settings.image_transport)
             self._pipeline = self._load(settings)
             self._create_publishers()
-            self._create_subscriptions(settings, self._pipeline)
+            self._create_subscriptions(settings, self._pipeline, image_type)
         except UserError as error:
             self.get_logger().error(f"cannot configure: {error}")
             self._fault = str(error)
@@ -247,7 +268,9 @@ class DetectorNode(LifecycleNode):
                 "asd_perception: ~/detections goes through rclpy's message objects, some ms slower"
             )
 
-    def _create_subscriptions(self, settings: Settings, pipeline: Pipeline) -> None:
+    def _create_subscriptions(
+        self, settings: Settings, pipeline: Pipeline, image_type: type
+    ) -> None:
         def subscribe(
             message_type: type,
             topic: str,
@@ -266,7 +289,7 @@ class DetectorNode(LifecycleNode):
 
         # In this order an executor takes those that it finds at once: calibration before images.
         subscribe(TFMessage, "/tf_static", pipeline.on_static_transforms, _latched_qos(100))
-        image_type = Image if settings.image_transport == "raw" else CompressedImage
+        image_qos = _video_qos() if settings.image_transport == "ffmpeg" else _sensor_qos()
         for camera, source in settings.cameras.items():
             on_camera_info = partial(pipeline.on_camera_info, camera)
             on_image = partial(pipeline.on_image, camera)
@@ -274,7 +297,7 @@ class DetectorNode(LifecycleNode):
             # A driver may publish it once and latched, which the one above would miss; this one
             # does not match drivers that publish it with each image.
             subscribe(CameraInfo, source.info_topic, on_camera_info, _latched_qos(1), None)
-            subscribe(image_type, source.image_topic, on_image, _sensor_qos())
+            subscribe(image_type, source.image_topic, on_image, image_qos)
         if settings.use_odometry:
             subscribe(Odometry, "odometry", pipeline.on_odometry, QoSProfile(depth=100))
 
@@ -361,6 +384,7 @@ Finds objects in 3D from one to eight cameras, as a managed (lifecycle) ROS 2 no
 subscribes (relative to the node's namespace; CAMERA is each name in `cameras`):
   CAMERA/image_raw             sensor_msgs/Image             image_transport raw
   CAMERA/image_raw/compressed  sensor_msgs/CompressedImage   image_transport compressed
+  CAMERA/image_raw/ffmpeg      ffmpeg_image_transport_msgs/FFMPEGPacket   image_transport ffmpeg
   CAMERA/camera_info           sensor_msgs/CameraInfo        calibration
   /tf_static, /tf              tf2_msgs/TFMessage            camera frames to base_frame
   odometry                     nav_msgs/Odometry             ego motion (optional)

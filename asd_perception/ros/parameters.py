@@ -25,6 +25,9 @@ from asd_perception.errors import UserError
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
 _QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
+TRANSPORTS = {"raw": "", "compressed": "/compressed", "ffmpeg": "/ffmpeg"}
+"""How images may come, and the end of the topic's name: those of image_transport."""
+
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -33,7 +36,7 @@ def _check_device(value: str) -> str | None:
     return None if ok else f"{value!r} is not auto, cpu, cuda or cuda:N"
 
 
-def _one_of(words: tuple[str, ...], value: str) -> str | None:
+def _one_of(words: Iterable[str], value: str) -> str | None:
     return None if value in words else f"{value!r} is not {' or '.join(filter(None, words))}"
 
 
@@ -52,9 +55,9 @@ def _check_topic(value: str) -> str | None:
 
 
 def _check_image_topic(value: str) -> str | None:
-    if value.endswith("/compressed"):
-        base = value.removesuffix("/compressed")
-        return f"give {base}; image_transport: compressed adds /compressed to it"
+    base, _, transport = value.rpartition("/")
+    if f"/{transport}" in TRANSPORTS.values():
+        return f"give {base}; image_transport: {transport} adds /{transport} to it"
     return _check_topic(value)
 
 
@@ -101,9 +104,10 @@ PARAMETERS = (
     ParameterEntry(
         "image_transport",
         "raw",
-        "raw (CAMERA/image_raw, sensor_msgs/Image) or compressed (CAMERA/image_raw/compressed, "
-        f"sensor_msgs/CompressedImage). {_NEXT_CONFIGURE}",
-        partial(_one_of, ("raw", "compressed")),
+        "raw (CAMERA/image_raw, sensor_msgs/Image), compressed (CAMERA/image_raw/compressed, "
+        "sensor_msgs/CompressedImage) or ffmpeg (CAMERA/image_raw/ffmpeg, video as "
+        f"ffmpeg_image_transport_msgs/FFMPEGPacket). {_NEXT_CONFIGURE}",
+        partial(_one_of, TRANSPORTS),
     ),
     ParameterEntry(
         "cameras",
@@ -301,8 +305,7 @@ class CameraInput:
         image = value("image") or f"{camera}/image_raw"
         namespace, slash, _ = image.rpartition("/")
         info = value("camera_info") or f"{namespace}{slash}camera_info"
-        if node.get_parameter("image_transport").value == "compressed":
-            image += "/compressed"
+        image += TRANSPORTS[node.get_parameter("image_transport").value]
         calibration = value("calibration") or node.get_parameter("calibration").value
         return cls(
             image,

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from nav_msgs.msg import Odometry
@@ -26,6 +26,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.cameras.preprocessing import wrong_size
 from asd_perception.cameras.rig import compensate
 from asd_perception.cameras.rig_check import Finding, check_rig
+from asd_perception.cameras.video_decoding import KeyFrameNeededError, VideoImage
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import Array
 from asd_perception.ros.calibration import Calibration
@@ -41,12 +42,17 @@ from asd_perception.ros.messages.images import (
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters import Settings
 from asd_perception.ros.statistics import Statistics
+from asd_perception.ros.video import VideoStreams
 from asd_perception.ros.worker import LatestWorker
 from asd_perception.runtime.detections import Detections
 from asd_perception.synchronizer import FrameSynchronizer, SyncedFrame
 
 if TYPE_CHECKING:
+    from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
+
     from asd_perception.runtime.detector import Detector, EncodedImage
+
+ImageMessage: TypeAlias = "Image | CompressedImage | FFMPEGPacket"
 
 TRANSFORM_WAIT = 0.05  # s that a frame waits for transforms of /tf as new as itself
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
@@ -59,11 +65,11 @@ FUTURE_NS = 1_000_000_000  # a stamp so far ahead of the node's clock is reporte
 
 @dataclass(frozen=True)
 class _Arrival:
-    """An image message as it came."""
+    """An image message as it came, or what its packet was decoded to."""
 
     camera: str
     stamp: int
-    message: Image | CompressedImage
+    message: Any
     at: float  # on time.monotonic()
     now: float  # on the synchronizer's clock
     # As they were known when the image came: it may have to wait, and they may change meanwhile.
@@ -118,6 +124,7 @@ class Pipeline:
         self._show = show
         self._warn = warn
         self._ros_time = ros_time
+        self._streams: VideoStreams[_Arrival] | None = None
         self._intake: Intake[_Arrival] | None = None
         self._worker: LatestWorker[_Job] | None = None
         self._told: set[tuple[str, str]] = set()  # cameras and findings that are in the log
@@ -149,8 +156,7 @@ class Pipeline:
     def busy_for(self) -> float:
         """Seconds since the oldest work at hand began: a frame's, or an image's; 0 without any."""
         since = [self._worker.works_since] if self._worker else []
-        if self._intake is not None and (image := self._intake.oldest()) is not None:
-            since.append(image.at)
+        since += [image.at for image in self._unready()]
         begun = [at for at in since if at is not None]
         return time.monotonic() - min(begun) if begun else 0.0
 
@@ -187,19 +193,20 @@ class Pipeline:
         self._intake = Intake(
             self.settings.cameras, self.settings.sync_tolerance_ns, self._prepare, self._busy
         )
+        if self.settings.image_transport == "ffmpeg":
+            self._streams = VideoStreams(self.settings.cameras, self._decoded, self._no_image)
 
     def stop(self) -> bool:
         """Take no more images, and wait for the frame at work; False if it did not end."""
-        intake, worker = self._intake, self._worker
-        self._intake = self._worker = None
-        ended = intake is None or intake.close(CLOSE_WAIT)
-        return (worker is None or worker.close(CLOSE_WAIT)) and ended
+        threads = [self._streams, self._intake, self._worker]
+        self._streams = self._intake = self._worker = None
+        return all([part is None or part.close(CLOSE_WAIT) for part in threads])
 
     # -- in the executor's thread ----------------------------------------------------------------
 
     def on_camera_info(self, camera: str, msg: CameraInfo) -> None:
         try:
-            model = self.calibration.take_camera_info(camera, msg)
+            self.calibration.take_camera_info(camera, msg)
         except UserError as error:  # the last good calibration stays in use
             self._bad_message(camera, error)
             return
@@ -207,7 +214,7 @@ class Pipeline:
             self._warn(f"calibration {camera}", f"{camera}: {doubt}")
         waiting = self._uncalibrated.pop(camera, None)
         if waiting is not None and time.monotonic() - waiting.at < CALIBRATION_WAIT:
-            self._put(waiting, model)
+            self._put(self._calibrated(waiting))
         with self._frames:
             self._serve()
 
@@ -239,7 +246,7 @@ class Pipeline:
             self.statistics.bad_odometry.add(str(error))
             self._warn("odometry", f"odometry: {error}")
 
-    def on_image(self, camera: str, msg: Image | CompressedImage) -> None:
+    def on_image(self, camera: str, msg: ImageMessage) -> None:
         """Look at a message, and hand it on to be prepared."""
         if self._worker is None:
             return
@@ -261,32 +268,46 @@ class Pipeline:
             statistics.ahead.add(f"stamp {ahead * 1e-9:.1f} s ahead of the node's clock")
         at = time.monotonic()
         now = self.ros_time() * 1e-9 if self.settings.use_sim_time else at
-        arrival = _Arrival(camera, stamp, msg, at, now)
-        model = self.calibration.models[camera]
-        if model is None:
-            self._uncalibrated[camera] = arrival
-            return
+        arrival = self._calibrated(_Arrival(camera, stamp, msg, at, now))
         frame_id = msg.header.frame_id.lstrip("/")
-        if frame_id and frame_id != model.frame_id:
+        if arrival.model is not None and frame_id and frame_id != arrival.model.frame_id:
             statistics.contradiction.add(
-                f"its images are in frame {frame_id!r}, its camera_info in {model.frame_id!r}"
+                f"its images are in frame {frame_id!r}, its camera_info in "
+                f"{arrival.model.frame_id!r}"
             )
-        self._put(arrival, model)
+        if self._streams is not None:
+            self._streams.put(arrival)
+        else:
+            self._put(arrival)
 
     def _busy(self) -> bool:
         """Whether a fresh frame waits for the detector, which another sweep would only replace."""
         since = self._worker.waits_since if self._worker is not None else None
         return since is not None and time.monotonic() - since < FRESH
 
-    def _put(self, arrival: _Arrival, model: CameraModel) -> None:
-        """Hand an image to the intake, with the calibration that is known now."""
-        if self._intake is None:
-            return
+    def _calibrated(self, arrival: _Arrival) -> _Arrival:
+        """An image with the calibration that is known now, if any."""
+        model = self.calibration.models[arrival.camera]
+        if model is None:
+            return arrival
         try:
             mounting = self.calibration.mounting(model, arrival.stamp)
         except UserError:  # it is used from when it comes
             mounting = None
-        self._intake.put(replace(arrival, model=model, mounting=mounting))
+        return replace(arrival, model=model, mounting=mounting)
+
+    def _put(self, arrival: _Arrival) -> None:
+        """Hand an image to the intake, as soon as it has its calibration."""
+        intake = self._intake  # which another thread may take away
+        if arrival.model is None:
+            self._uncalibrated[arrival.camera] = arrival
+        elif intake is not None:
+            intake.put(arrival)
+
+    def _unready(self) -> list[_Arrival]:
+        """The oldest images that are being decoded or prepared."""
+        oldest = [part.oldest() for part in (self._streams, self._intake) if part is not None]
+        return [arrival for arrival in oldest if arrival is not None]
 
     def poll(self) -> None:
         """Send off the frames that have waited long enough for missing cameras."""
@@ -295,8 +316,7 @@ class Pipeline:
         simulated = self.settings.use_sim_time
         now = self.ros_time() * 1e-9 if simulated else time.monotonic()
         # An image that came in time but is still being decoded is no missing one.
-        if self._intake is not None and (unready := self._intake.oldest()) is not None:
-            now = min(now, max(unready.now, now - PREPARATION_WAIT))
+        now = min([now, *(max(image.now, now - PREPARATION_WAIT) for image in self._unready())])
         with self._frames:
             self._take_frames(now)
             self._serve()
@@ -305,6 +325,18 @@ class Pipeline:
         self.statistics.cameras[camera].bad.add(str(error))
         self._warn(f"bad message {camera}", f"{camera}: bad message: {error}")
 
+    # -- in the streams' threads -----------------------------------------------------------------
+
+    def _decoded(self, arrival: _Arrival, image: VideoImage) -> None:
+        """Go on with the image of a packet as with one that came as a message."""
+        if image.delayed:
+            self.statistics.cameras[arrival.camera].doubt.add(
+                "its video holds images back (B-frames), each by some periods; let the encoder "
+                "send none (max_b_frames 0)"
+            )
+        arrival = replace(arrival, message=image)
+        self._put(arrival if arrival.model is not None else self._calibrated(arrival))
+
     # -- in the intake's threads -----------------------------------------------------------------
 
     def _prepare(self, arrival: _Arrival) -> None:
@@ -312,7 +344,7 @@ class Pipeline:
         started = time.monotonic()
         model, mounting = arrival.model, arrival.mounting
         try:
-            assert model is not None  # _put has added it
+            assert model is not None  # _put has seen to it
             image = self._encode(arrival.message, model, mounting)
             prepared = _Prepared(image, model, mounting, arrival.at)
             self.statistics.took("prepare", time.monotonic() - started)
@@ -320,26 +352,30 @@ class Pipeline:
                 self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
                 if self._take_frames(arrival.now):
                     self._serve()
-        except OutOfMemoryError as error:  # no fault of the message, and the next one may succeed
-            self._failed(error)
-        except UserError as error:
-            self._bad_message(arrival.camera, error)
         except Exception as error:
+            self._no_image(arrival, error)
+
+    def _no_image(self, arrival: _Arrival, error: Exception) -> None:
+        """Note why a message gave no image, while the error is handled."""
+        if isinstance(error, KeyFrameNeededError):
+            self.statistics.cameras[arrival.camera].undecodable.add(str(error))
+            self._warn(f"video {arrival.camera}", f"{arrival.camera}: {error}")
+        elif isinstance(error, UserError) and not isinstance(error, OutOfMemoryError):
+            self._bad_message(arrival.camera, error)
+        else:  # no fault of the message, and the next one may succeed
             self._failed(error)
 
-    def _encode(
-        self, msg: Image | CompressedImage, model: CameraModel, mounting: Array | None
-    ) -> EncodedImage:
+    def _encode(self, msg: Any, model: CameraModel, mounting: Array | None) -> EncodedImage:
         """The encoded image, if it has the size that its calibration says."""
         view = self.detector.view(model.calibration, mounting)
         size = view.calibration.size
         with memory_checked("cpu"):
             if isinstance(msg, CompressedImage):
                 image = image_from_compressed(msg, size, view.scaled_size)
-            elif (msg.width, msg.height) == size:
-                image = image_from_msg(msg)
-            else:
+            elif (msg.width, msg.height) != size:
                 raise wrong_size((msg.width, msg.height), size)
+            else:
+                image = msg.to_rgb() if isinstance(msg, VideoImage) else image_from_msg(msg)
         return self.detector.encode(image, view)
 
     # -- frames, in any thread that holds the lock -----------------------------------------------

@@ -51,6 +51,7 @@ class CameraStatistics:
     missed_run: int = 0  # how many of the last frames in a row were without it
     bad: Faults = field(default_factory=Faults)
     ahead: Faults = field(default_factory=Faults)  # stamps in the future
+    undecodable: Faults = field(default_factory=Faults)  # packets of video without a key frame
     contradiction: Faults = field(default_factory=Faults)  # image against camera_info
     doubt: Faults = field(default_factory=Faults)  # colours that may be others than read
     last_arrival: float | None = None

@@ -23,18 +23,19 @@ from asd_perception.cameras.image_decoding import (
 )
 
 if TYPE_CHECKING:
+    from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
     from sensor_msgs.msg import CompressedImage, Image
 
 
-def check_image(msg: Image | CompressedImage) -> None:
+def check_image(msg: Image | CompressedImage | FFMPEGPacket) -> None:
     """Raise UserError for a message that holds no image, as far as microseconds can tell."""
     if hasattr(msg, "format"):
         check_encoded(np.frombuffer(msg.data, np.uint8))
-    else:
+    elif not hasattr(msg, "pts"):  # a packet of video: only its decoder can tell
         check_raw(msg)
 
 
-def image_warning(msg: Image | CompressedImage) -> str | None:
+def image_warning(msg: Image | CompressedImage | FFMPEGPacket) -> str | None:
     """What may be wrong with the colours of an image that can be decoded, with the remedy."""
     if hasattr(msg, "format"):
         return format_warning(msg.format)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: a node that is sent H.264 detects what it detects in the images themselves, over DDS.
+
+A lost or broken packet costs its camera the images up to the next key frame, and is named.
+"""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
+from geometry_msgs.msg import TransformStamped
+from robot import camera_info, fill_pose, wait_for_exit
+from tf2_msgs.msg import TFMessage
+from video import encode
+
+from asd_perception.cameras.rig import CameraRig
+from asd_perception.constants import CAMERAS
+from asd_perception.network import model_directory
+from asd_perception.runtime.detector import Detector
+from asd_training.data.nuscenes import (
+    camera_frame,
+    ego_from_sensor,
+    open_dataset,
+    read_images,
+    scene_samples,
+)
+
+GOP = 4
+CONFIDENT = 0.2
+FRONT, BACK = CAMERAS.index("CAM_FRONT"), CAMERAS.index("CAM_BACK")
+
+
+@pytest.fixture(scope="module")
+def drive(synthetic_root):
+    """(images of six cameras per keyframe, the rig as it is mounted)."""
+    nusc = open_dataset(synthetic_root)
+    samples = scene_samples(nusc, nusc.scene[0]["name"])
+    frames = [camera_frame(nusc, sample) for sample in samples]
+    rig = frames[0].rig
+    records = [nusc.get("sample_data", samples[0]["data"][camera]) for camera in CAMERAS]
+    mountings = np.stack([ego_from_sensor(nusc, record) for record in records])
+    as_mounted = CameraRig(CAMERAS, rig.intrinsics, mountings, rig.image_sizes, rig.distortion)
+    return [read_images(frame) for frame in frames], as_mounted
+
+
+class Cameras:
+    """Six cameras of a robot whose driver sends video: the drive's images over and over."""
+
+    def __init__(self, robot, images, rig):
+        self.robot, self.rig = robot, rig
+        self.count = len(images)
+        laps = GOP  # after which image and key frame come together again
+        self.packets = [
+            encode([sweep[i] for sweep in images * laps], gop=GOP) for i in range(len(CAMERAS))
+        ]
+        for camera in CAMERAS:
+            topic = f"{camera}/image_raw/ffmpeg"
+            publisher = robot.node.create_publisher(FFMPEGPacket, topic, 10)
+            robot.images[FFMPEGPacket, camera] = publisher
+        self.number = 0  # of the next sweep
+
+    def calibrate(self):
+        message = TFMessage()
+        for i, camera in enumerate(CAMERAS):
+            width, height = self.rig.image_sizes[i].tolist()
+            k = self.rig.intrinsics[i].ravel()
+            self.robot.infos[camera].publish(camera_info(camera, width=width, height=height, k=k))
+            transform = TransformStamped(child_frame_id=camera)
+            transform.header.frame_id = "base_link"
+            mounting = self.rig.ego_from_camera[i]
+            fill_pose(transform.transform.translation, transform.transform.rotation, mounting)
+            message.transforms.append(transform)
+        self.robot.transforms.publish(message)
+
+    def send(self, change=lambda messages: None):
+        """One sweep; (the number of its images, its reference stamp)."""
+        messages = []
+        for packets in self.packets:
+            packet = packets[self.number % len(packets)]
+            message = FFMPEGPacket(encoding="h264;yuv420p;bgr8;bgr8", flags=packet.flags)
+            message.pts = self.number
+            message.data.frombytes(packet.data)
+            messages.append(message)
+        change(messages)
+        stamps = self.robot.next_stamps()
+        self.robot.send(messages, stamps)
+        number, self.number = self.number, self.number + 1
+        return number % self.count, self.robot.reference(messages, stamps)
+
+    def detect(self):
+        image, reference = self.send()
+        return image, self.robot.answer(reference)[1]
+
+    def wake(self):
+        """Send sweeps until one is answered: from the next key frame on."""
+        heard = self.robot.received["detector/detections"]
+        for _ in range(10 * GOP):
+            self.send()
+            time.sleep(1.0)
+            if heard:
+                return
+        raise AssertionError("the detector answers no sweep")
+
+    def up_to_a_key_frame(self):
+        while self.number % GOP:
+            self.detect()
+
+
+def share_found(expected, found):
+    """Of the confident objects: how many were found as the same class within 1 m."""
+    confident = expected.scores >= CONFIDENT
+    hits = [
+        (np.linalg.norm(found.boxes[found.labels == label, :2] - box[:2], axis=1) < 1).any()
+        for box, label in zip(expected.boxes[confident], expected.labels[confident], strict=True)
+    ]
+    assert len(hits) > 5, "the test shows nothing"
+    return np.mean(hits)
+
+
+def test_video_is_detected_and_faults_cost_up_to_the_next_key_frame(start, robot, drive):
+    images, rig = drive
+    process = start(model=model_directory.TINY, device="cpu", image_transport="ffmpeg")
+    cameras = Cameras(robot, images, rig)
+    robot.await_subscriptions(FFMPEGPacket)
+    cameras.calibrate()
+    cameras.number = 1  # the stream is joined behind its key frame
+    cameras.send()
+    robot.diagnosis("CAM_FRONT", "a video begins with a key frame: no image before the next")
+
+    detector = Detector.from_pretrained(device="cpu")
+    expected = [detector.detect(sweep, rig, 0.02) for sweep in images]
+    cameras.wake()
+    cameras.up_to_a_key_frame()
+    for _ in range(GOP + 2):
+        image, found = cameras.detect()
+        assert share_found(expected[image], found) >= 0.9
+
+    def lose(messages):
+        messages[FRONT] = None
+
+    def damage(messages):
+        del messages[BACK].data[len(messages[BACK].data) // 2 :]
+
+    cameras.up_to_a_key_frame()
+    cameras.detect()
+    cameras.send(lose)
+    cameras.detect()
+    robot.diagnosis("CAM_FRONT", "packets were lost: no image before the next key frame")
+    robot.diagnosis("frames", "detected without CAM_FRONT")
+    cameras.send(damage)
+    robot.diagnosis("CAM_BACK", "cannot be decoded")
+    cameras.up_to_a_key_frame()
+    image, found = cameras.detect()
+    assert share_found(expected[image], found) >= 0.9
+
+    process.send_signal(signal.SIGTERM)
+    assert wait_for_exit(process) == 0
+    assert "Traceback" not in process.log.read_text()
