@@ -70,7 +70,18 @@ def test_a_scene_is_converted_and_scored_as_with_ros(root, request, tmp_path):
     assert results["class_ap"] == expected.class_ap
 
 
-@pytest.mark.parametrize("command", [[], ["convert"], ["play"], ["record"], ["evaluate"]])
+def test_a_bag_is_checked_without_ros(synthetic_root, tmp_path):
+    nusc = open_dataset(synthetic_root)
+    convert_scene(nusc, nusc.scene[0]["name"], tmp_path / "bag")
+    done = asd_bag("check", tmp_path / "bag", "--output", tmp_path / "pictures")
+    assert done.returncode == 0, done.stderr
+    assert "0 errors, 0 warnings" in done.stdout
+    assert (tmp_path / "pictures" / "CAM_BACK.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["check"], ["convert"], ["play"], ["record"], ["evaluate"]]
+)
 def test_help_needs_no_ros(command):
     done = asd_bag(*command, "--help")
     assert done.returncode == 0, done.stderr

@@ -300,6 +300,9 @@ def test_what_a_rig_covers():
     assert np.rad2deg(covered([(-0.5, 0.5), (0.25, 0.75)])) == pytest.approx(
         np.rad2deg(1.25), abs=0.2
     )
+    assert np.rad2deg(covered([(-0.5, 0.5), (0.25, 0.75)], times=2)) == pytest.approx(
+        np.rad2deg(0.25), abs=0.2
+    )
     assert covered([]) == 0
     narrowed = shown(zoomed(rig()["CAM_FRONT"], 0.5), NUSCENES_CAMERAS, INPUT)
     assert np.rad2deg(covered([narrowed.sector])) == pytest.approx(64.5, abs=1)

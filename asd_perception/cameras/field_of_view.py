@@ -80,11 +80,14 @@ def shown_sector(view: View, ego_from_camera: Array) -> tuple[float, float]:
     return axis_heading - float(right), axis_heading + float(left)
 
 
-def covered(sectors: Iterable[tuple[float, float]]) -> float:
-    """How much of the full circle these sectors cover together, in rad; each from right to left."""
+def covered(sectors: Iterable[tuple[float, float]], times: int = 1) -> float:
+    """How much of the full circle lies in at least `times` sectors, in rad.
+
+    sectors: from right to left, in rad.
+    """
     steps = 3600
-    seen = np.zeros(steps, dtype=bool)
+    seen = np.zeros(steps, dtype=np.int64)
     for start, end in sectors:
         first, last = (round(angle / (2 * np.pi) * steps) for angle in (start, end))
-        seen[np.arange(first, min(last, first + steps)) % steps] = True
-    return float(2 * np.pi * seen.mean())
+        seen[np.arange(first, min(last, first + steps)) % steps] += 1
+    return float(2 * np.pi * np.mean(seen >= times))

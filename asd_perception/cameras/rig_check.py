@@ -38,7 +38,7 @@ RESCALED = 0.07  # both of these, where they are alike: K of another image size
 FOCAL_TRIED = 1.35  # ratio of focal lengths, either way
 TILT_TRIED = 10.0  # degrees of pitch and roll from those of the training
 HEIGHT_TRIED = 1.07  # ratio of heights above ground, either way
-SEEN_ENOUGH = 0.5  # share of the network's view that the lens sees
+SEEN_ENOUGH = 0.6  # share of the network's view that the lens sees
 
 
 class Level(IntEnum):

@@ -56,6 +56,11 @@ def load(path: str | Path) -> Student:
     return load_network(path, "student", StudentConfig, Student)
 
 
+def student_config(path: str | Path) -> StudentConfig:
+    """The configuration of a student's model directory, without its weights. Raises UserError."""
+    return _config(Path(path), "student", StudentConfig)
+
+
 def save_network(
     path: str | Path,
     kind: str,
@@ -92,14 +97,8 @@ def load_network(
 ) -> Network:
     """`load` for any network: `build` makes it from its configuration, stored as `kind`."""
     path = Path(path)
-    document = read_config(path)
-    if kind not in document:
-        raise UserError(f"{path} holds no {kind}; give the model directory of a {kind}")
-    for key, expected in (("cameras", CAMERAS), ("classes", CLASSES), ("attributes", ATTRIBUTES)):
-        if document.get(key) != list(expected):
-            raise UserError(f"{path / 'config.yaml'}: {key} are not {', '.join(expected)}")
+    config = _config(path, kind, config_class)
     try:
-        config = from_dict(config_class, document[kind], f"{kind}.")
         with memory_checked("cpu"):
             network = build(config)
     except OutOfMemoryError:
@@ -120,6 +119,20 @@ def load_network(
         raise UserError(f"{weights_path} cannot be read ({error}); export it again") from error
     load_weights(network, weights, weights_path)
     return network.eval()
+
+
+def _config(path: Path, kind: str, config_class: type[Config]) -> Config:
+    """A network's configuration, if it is of this kind and of this program's names."""
+    document = read_config(path)
+    if kind not in document:
+        raise UserError(f"{path} holds no {kind}; give the model directory of a {kind}")
+    for key, expected in (("cameras", CAMERAS), ("classes", CLASSES), ("attributes", ATTRIBUTES)):
+        if document.get(key) != list(expected):
+            raise UserError(f"{path / 'config.yaml'}: {key} are not {', '.join(expected)}")
+    try:
+        return from_dict(config_class, document[kind], f"{kind}.")
+    except UserError as error:
+        raise UserError(f"{path / 'config.yaml'}: {error}") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:

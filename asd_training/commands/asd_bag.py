@@ -14,6 +14,7 @@ the whole round, in three terminals and with the detector running:
 """
 
 _COMMANDS = {
+    "check": "say whether a bag of any robot is what the detector needs",
     "convert": "write a nuScenes scene as a rosbag2 (mcap)",
     "play": "publish a bag's messages at their times",
     "record": "record topics into a rosbag2 (mcap) until Ctrl-C",

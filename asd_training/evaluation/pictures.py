@@ -66,7 +66,7 @@ def cameras_picture(
             (camera_width, round(camera_width * tile.shape[0] / tile.shape[1])),
             interpolation=cv2.INTER_AREA,
         )
-        _text(tile, name, (8, 18))
+        draw_text(tile, name, (8, 18))
         tiles.append(tile)
     rows = [np.concatenate(tiles[i : i + 3], axis=1) for i in range(0, len(tiles), 3)]
     return np.concatenate(rows, axis=0)
@@ -118,9 +118,9 @@ def bev_picture(
         cv2.LINE_AA,
         tipLength=0.4,
     )
-    _text(canvas, "green: truth, colours: detections, rings: 10 m", (8, 18))
+    draw_text(canvas, "green: truth, colours: detections, rings: 10 m", (8, 18))
     for row, label in enumerate(np.unique(labels)):
-        _text(canvas, CLASSES[label], (8, 38 + 16 * row), CLASS_COLOURS[label])
+        draw_text(canvas, CLASSES[label], (8, 38 + 16 * row), CLASS_COLOURS[label])
     return canvas
 
 
@@ -191,9 +191,10 @@ def _cut(front: Array, behind: Array) -> Array:
     return front + fraction * (behind - front)
 
 
-def _text(
+def draw_text(
     image: Image, text: str, origin: tuple[int, int], colour: Colour = (255, 255, 255)
 ) -> None:
+    """Small letters with a dark edge, from `origin` (u, v) to the right."""
     font = cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(image, text, origin, font, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(image, text, origin, font, 0.42, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rig sent: every image's stamp, the last calibration, and the sweeps they form.
+
+Messages may be rclpy's or rosbags'. Nothing is judged here; `report.py` does that at the end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asd_perception.cameras.image_decoding import encoded_size
+from asd_perception.errors import UserError
+from asd_perception.geometry import Array
+from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
+from asd_perception.ros.messages.geometry import stamp_ns
+from asd_perception.ros.messages.images import check_image, image_warning
+from asd_perception.ros.messages.transforms import StaticTransforms
+from asd_perception.synchronizer import FrameSynchronizer, SyncedFrame
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+    from tf2_msgs.msg import TFMessage
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """Where one camera's messages come from; rectified: whether P and R describe its images."""
+
+    image: str
+    camera_info: str
+    rectified: bool = False
+
+
+@dataclass
+class CameraRecord:
+    """One camera's messages. stamps and received in ns, of the images that can be used."""
+
+    topics: CameraTopics
+    stamps: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)  # encodings or formats
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # (width, height)
+    frame_ids: Counter[str] = field(default_factory=Counter)  # of the images
+    refused: Counter[str] = field(default_factory=Counter)  # images by the reason
+    doubt: str | None = None  # about the colours
+    last: Image | CompressedImage | None = None
+    camera_infos: int = 0
+    model: CameraModel | None = None
+    lens: str = ""  # the distortion model's name
+    refused_info: str | None = None  # why the last bad camera_info is none
+
+
+class RigRecording:
+    """Takes in a rig's messages in the order of their receipt.
+
+    cameras: topics by camera name. tolerance_ns, max_wait: as the node's sync.tolerance and
+    sync.max_wait; the sweeps are those that its synchronizer makes of the images.
+    frames: the cameras and stamps of each sweep. images: by camera, those of the last complete
+    sweep. clouds: by topic, the newest at that time. Without one, the last of each.
+    """
+
+    def __init__(
+        self,
+        cameras: Mapping[str, CameraTopics],
+        base_frame: str,
+        tolerance_ns: int,
+        max_wait: float,
+    ) -> None:
+        self.base_frame = base_frame
+        self.tolerance_ns = tolerance_ns
+        self.cameras = {name: CameraRecord(topics) for name, topics in cameras.items()}
+        self.frames: list[SyncedFrame[None]] = []
+        self.images: dict[str, Image | CompressedImage] = {}
+        self.clouds: dict[str, PointCloud2] = {}
+        self._newest_clouds: dict[str, PointCloud2] = {}
+        self.frame_names: set[str] = set()  # in any transform
+        self.bad_transforms: Counter[str] = Counter()
+        self._static = StaticTransforms()
+        self._all = StaticTransforms()  # with those that may move, as last heard of
+        self._synchronizer: FrameSynchronizer[Any] = FrameSynchronizer(
+            self.cameras, tolerance_ns, max_wait
+        )
+
+    def add_image(self, camera: str, msg: Image | CompressedImage, received_ns: int) -> None:
+        record = self.cameras[camera]
+        stamp = stamp_ns(msg.header.stamp)
+        try:
+            if stamp == 0:
+                raise UserError("image has no stamp; the driver must fill in header.stamp")
+            check_image(msg)
+            size = _size(msg)
+        except UserError as error:
+            record.refused[str(error)] += 1
+            return
+        record.stamps.append(stamp)
+        record.received.append(received_ns)
+        record.sizes[size] += 1
+        record.kinds[msg.format if hasattr(msg, "format") else msg.encoding] += 1
+        record.frame_ids[msg.header.frame_id.lstrip("/")] += 1
+        record.doubt = image_warning(msg) or record.doubt
+        record.last = msg
+        now = received_ns * 1e-9
+        self._synchronizer.add(camera, stamp, msg, now)
+        self._take_frames(now)
+
+    def add_camera_info(self, camera: str, msg: CameraInfo) -> None:
+        record = self.cameras[camera]
+        record.camera_infos += 1
+        try:
+            record.model = camera_model_from_msg(msg, record.topics.rectified)
+            record.lens = "rectified" if record.topics.rectified else msg.distortion_model
+        except UserError as error:
+            record.refused_info = str(error)
+
+    def add_transforms(self, msg: TFMessage, static: bool) -> None:
+        """Of /tf_static, or of /tf."""
+        for transform in msg.transforms:
+            self.frame_names |= {transform.header.frame_id, transform.child_frame_id}
+            try:
+                self._all.add(transform)
+                if static:
+                    self._static.add(transform)
+            except UserError as error:
+                self.bad_transforms[str(error)] += 1
+
+    def add_cloud(self, topic: str, msg: PointCloud2) -> None:
+        if "label" not in {field.name for field in msg.fields}:  # objects, as in ~/objects
+            self._newest_clouds[topic] = msg
+
+    def finish(self) -> None:
+        """Take the sweeps that still wait for images: none will come."""
+        last = max((r.received[-1] for r in self.cameras.values() if r.received), default=0)
+        self._take_frames(last * 1e-9 + self._synchronizer.max_wait)
+        if not self.images:
+            self.images = {name: r.last for name, r in self.cameras.items() if r.last is not None}
+        self.clouds = self._newest_clouds | self.clouds
+
+    def base_from(self, frame_id: str) -> Array:
+        """The pose (4, 4) of a frame in the base frame. Raises UserError that says what is missing.
+
+        Where /tf alone has it, it is the last one heard of.
+        """
+        try:
+            return self._static.lookup(self.base_frame, frame_id)
+        except UserError as error:
+            try:
+                return self._all.lookup(self.base_frame, frame_id)
+            except UserError:
+                raise error from None
+
+    def moves(self, frame_id: str) -> bool:
+        """Whether /tf_static alone does not connect a frame to the base frame."""
+        try:
+            self._static.lookup(self.base_frame, frame_id)
+        except UserError:
+            return True
+        return False
+
+    def mounting(self, model: CameraModel) -> Array:
+        """ego_from_camera (4, 4) of the image of a camera. Raises UserError."""
+        pose = self.base_from(model.frame_id)
+        pose[:3, :3] = pose[:3, :3] @ model.frame_from_image
+        return pose
+
+    @property
+    def period(self) -> float | None:
+        """Of the cameras, in s; None before there is one."""
+        return self._synchronizer.period
+
+    def _take_frames(self, now: float) -> None:
+        while (frame := self._synchronizer.poll(now)) is not None:
+            self.frames.append(SyncedFrame(frame.cameras, frame.stamps, ()))
+            if len(frame.cameras) == len(self.cameras):
+                self.images = dict(zip(frame.cameras, frame.items, strict=True))
+                self.clouds = dict(self._newest_clouds)
+
+
+def _size(msg: Image | CompressedImage) -> tuple[int, int]:
+    """(width, height). Raises UserError."""
+    if hasattr(msg, "format"):
+        return encoded_size(np.frombuffer(msg.data, np.uint8))
+    return int(msg.width), int(msg.height)
