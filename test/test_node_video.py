@@ -4,14 +4,18 @@
 A lost or broken packet costs its camera the images up to the next key frame, and is named.
 """
 
+import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
 from geometry_msgs.msg import TransformStamped
-from robot import camera_info, fill_pose, wait_for_exit
+from robot import PATIENCE, camera_info, fill_pose, wait_for_exit
 from tf2_msgs.msg import TFMessage
 from video import encode
 
@@ -158,3 +162,29 @@ def test_video_is_detected_and_faults_cost_up_to_the_next_key_frame(start, robot
     process.send_signal(signal.SIGTERM)
     assert wait_for_exit(process) == 0
     assert "Traceback" not in process.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("module", "remedy"),
+    [
+        ("av", "pip install 'asd_perception[video]'"),
+        ("ffmpeg_image_transport_msgs", "apt install ros-$ROS_DISTRO-ffmpeg-image-transport-msgs"),
+    ],
+)
+def test_a_machine_that_lacks_what_video_needs_is_told_in_one_line(tmp_path, module, remedy):
+    (tmp_path / module).mkdir()
+    (tmp_path / module / "__init__.py").write_text("raise ImportError\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "asd_perception.ros.node", "--ros-args"]
+    done = subprocess.run(
+        [*command, "-p", "image_transport:=ffmpeg"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=Path(__file__).resolve().parents[1],
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 2
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert "cannot configure: " in line and remedy in line

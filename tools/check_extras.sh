@@ -31,6 +31,11 @@ from asd_perception.runtime.detector import Detector
 check_requirements()
 Detector.from_pretrained('$model', device='cpu')"
 
+environment video "[video]"
+python -c "
+from asd_perception.cameras.video_decoding import check_video
+check_video()"
+
 environment synthetic "[synthetic]"
 asd-train synthesize data --train 1 --val 1 --keyframes 2
 
