@@ -6,20 +6,24 @@ FROM ros:jazzy-ros-base
 
 WORKDIR /ws
 # The dependencies first: they change less often than the code.
-COPY package.xml src/asd_perception/
+COPY package.xml pyproject.toml constraints.txt src/asd_perception/
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3-venv \
     && rosdep update --rosdistro jazzy \
     && rosdep install --from-paths src --ignore-src --dependency-types exec -y \
     && rm -rf /var/lib/apt/lists/*
+RUN python3 -c "import tomllib; \
+project = tomllib.load(open('src/asd_perception/pyproject.toml', 'rb'))['project']; \
+print(*project['dependencies'], *project['optional-dependencies']['onnx'], sep='\n')" > requirements.txt \
+    && python3 -m venv --system-site-packages venv \
+    && touch venv/COLCON_IGNORE \
+    && venv/bin/pip install --no-cache-dir -c src/asd_perception/constraints.txt -r requirements.txt
 
 COPY . src/asd_perception
-RUN python3 -m venv --system-site-packages venv \
-    && touch venv/COLCON_IGNORE \
-    && venv/bin/pip install --no-cache-dir -c src/asd_perception/constraints.txt "./src/asd_perception[onnx]"
-
 ENV PATH=/ws/venv/bin:$PATH
-RUN . /opt/ros/jazzy/setup.sh && python -m colcon build --packages-select asd_perception
+RUN pip install --no-cache-dir --no-deps ./src/asd_perception \
+    && . /opt/ros/jazzy/setup.sh \
+    && python -m colcon build --packages-select asd_perception
 
 ENTRYPOINT ["bash", "-c", "source /opt/ros/jazzy/setup.bash && source install/setup.bash \
     && exec ros2 launch asd_perception detector.launch.py \"$@\"", "detector"]

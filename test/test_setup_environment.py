@@ -5,6 +5,7 @@ Each test runs the real tools/setup_environment.py on a copy of what it reads, i
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -32,7 +33,11 @@ def project(tmp_path: Path) -> Path:
 
 
 def start(
-    project: Path, *arguments: str, python: str = sys.executable, **variables: str
+    project: Path,
+    *arguments: str,
+    python: str = sys.executable,
+    stdout: int = subprocess.PIPE,
+    **variables: str,
 ) -> subprocess.Popen:
     """Set-up in a process of its own, where pip knows no index but the one in `variables`."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -40,7 +45,7 @@ def start(
         [python, str(project / "tools" / "setup_environment.py"), *arguments],
         env={**inherited, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1", **variables},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -101,6 +106,21 @@ def test_unreachable_package_index(project: Path):
         again = start(project, PIP_INDEX_URL=index)
         assert "ROS 2 Kilted" in again.stdout.readline(), "the next run keeps the distribution"
         assert_fails_with_one_line(again, "package index cannot be reached")
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_what_a_long_step_does(project: Path):
+    ours, terminal = os.openpty()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = start(project, stdout=terminal, PIP_INDEX_URL=index)
+        os.close(terminal)
+        shown = b""
+        while not re.search(rb"packages +\d+ s: \w", shown):  # a time, and a line of pip's
+            shown += os.read(ours, 1000)  # fails when set-up ends
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    os.close(ours)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ environment() { # NAME [EXTRA]
     PATH=$work/venv/bin:$PATH
     asd-train --help > /dev/null
     asd-bag --help > /dev/null
+    asd-bench --help > /dev/null
 }
 
 environment "no extra"
@@ -45,5 +46,12 @@ asd-train export "$model" student.onnx
 environment train "[train]"
 asd-train evaluate "$model" data
 asd-bag convert data bag --scene synthetic_val-0-0000
+asd-bench index data --json index.json
+asd-bench frame --repeats 2 --json frame.json
+
+environment test "[test]"
+pytest -q source/test/test_synchronizer.py source/test/test_files.py
+ruff check source/asd_perception
+mypy --version
 
 echo "every extra works"

@@ -239,18 +239,28 @@ def remove_environment():
 def do(step, lock):
     name, inputs, commands = step
     start = time.time()
-    say("  {:<12}  ".format(name), end="")
+    title = "  {:<12}  ".format(name)
+    say(title, end="")
     if os.path.exists(stamp(name)):
         os.remove(stamp(name))
+
+    def progress(output):
+        say_after(title, "{}: {}".format(since(start), last_line(output)))
+
     for command in commands:
-        run(name, command, lock)
+        status, output = run(command, lock, progress)
+        say_after(title, "")
+        if status != 0:
+            say("failed")
+            raise SetupError(explain(name, output))
     with open(stamp(name) + ".new", "w") as file:
         file.write(inputs)
     os.rename(stamp(name) + ".new", stamp(name))
     say(since(start))
 
 
-def run(name, command, lock):
+def run(command, lock, progress):
+    """Its exit status and output, which goes to the log; progress: called with it each second."""
     environment = dict(
         os.environ,
         PATH=BIN + os.pathsep + os.environ.get("PATH", os.defpath),
@@ -260,19 +270,43 @@ def run(name, command, lock):
     with open(LOG, "a+", errors="replace") as log:
         log.write("\n$ {}\n".format(" ".join(command)))
         log.flush()
-        printed = log.tell()
-        status = subprocess.call(
+        begin = log.tell()
+        with subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[lock],
-        )
-        if status != 0:
-            say("failed")
-            log.seek(printed)
-            raise SetupError(explain(name, log.read()))
+        ) as process:
+            try:
+                while is_running(process, 1.0):
+                    progress(read_from(LOG, begin))
+            except BaseException:  # as subprocess.call does
+                process.kill()
+                raise
+    return process.returncode, read_from(LOG, begin)
+
+
+def is_running(process, seconds):
+    """Whether it still runs after so many seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def say_after(title, text):
+    """On a terminal, write the text after the title in place of what stands there."""
+    if sys.stdout.isatty():
+        columns = shutil.get_terminal_size().columns
+        say("\r\033[K" + (title + text)[: columns - 1], end="")
+
+
+def last_line(text):
+    lines = text.split("\n")[:-1]  # what follows the last newline is not yet whole
+    return lines[-1].strip() if lines else ""
 
 
 def explain(name, text):
@@ -317,7 +351,12 @@ def files_in(root):
 
 
 def read(path):
-    with open(path) as file:
+    return read_from(path, 0)
+
+
+def read_from(path, place):
+    with open(path, errors="replace") as file:
+        file.seek(place)
         return file.read()
 
 
