@@ -15,6 +15,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry
 from rcl_interfaces.srv import SetParameters
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -36,6 +37,12 @@ MS = 1_000_000
 START = 1_532_402_927_604_844_000
 TRIGGERS = [int(ms * MS) for ms in (0.0, 7.6, 15.5, 42.6, 32.7, 23.0)]  # order of CAMERAS
 WIDTH, HEIGHT = 400, 225
+ANSWERS = {
+    "detector/detections": Detection3DArray,
+    "detector/objects": PointCloud2,
+    "detector/markers": MarkerArray,
+    "detector/simulated_points": PointCloud2,
+}
 PATIENCE = float(os.environ.get("ASD_TEST_PATIENCE", "120"))  # s; a busy machine takes long
 
 # -- the rig that the test plays ---------------------------------------------------------------
@@ -102,6 +109,13 @@ def fill_pose(translation, rotation, matrix):
     translation.x, translation.y, translation.z = matrix[:3, 3].tolist()
 
 
+def _reference(answer):
+    """The reference stamp of a message on one of ANSWERS."""
+    if isinstance(answer, MarkerArray):
+        answer = answer.markers[0]
+    return stamp_ns(answer.header.stamp)
+
+
 class Robot:
     """Publishes what a robot would, and keeps what the detector answers."""
 
@@ -120,15 +134,19 @@ class Robot:
         self.transforms = self.node.create_publisher(TFMessage, "/tf_static", latched)
         self.odometry = self.node.create_publisher(Odometry, "odometry", 100)
         self.received = {}
-        for kind, topic in (
-            (Detection3DArray, "detector/detections"),
-            (PointCloud2, "detector/objects"),
-            (MarkerArray, "detector/markers"),
-            (PointCloud2, "detector/simulated_points"),
-            (DiagnosticArray, "/diagnostics"),
-        ):
+        for topic, kind in {**ANSWERS, "/diagnostics": DiagnosticArray}.items():
             kept = self.received.setdefault(topic, [])
             self.node.create_subscription(kind, topic, kept.append, 100)
+        # An answer to a client that the service has not found yet is lost. The node finds these in
+        # their order, so GetState, which can be asked again, is the last.
+        self.clients = {
+            kind: self.node.create_client(kind, f"detector/{service}")
+            for kind, service in (
+                (ChangeState, "change_state"),
+                (SetParameters, "set_parameters"),
+                (GetState, "get_state"),
+            )
+        }
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
         self.stopped = False
@@ -146,34 +164,53 @@ class Robot:
         self.executor.shutdown()
         self.node.destroy_node()
 
-    def until(self, condition, what):
-        """The first true value of `condition()`."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            value = condition()
-            if value:
-                return value
-            time.sleep(0.02)
-        raise AssertionError(f"{what}: not within {PATIENCE:.0f} s")
+    def within(self, seconds, condition):
+        """The first true value of `condition()`, or its last false one."""
+        deadline = time.monotonic() + seconds
+        while not (value := condition()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return value
 
-    def call(self, kind, service, request):
-        client = self.node.create_client(kind, service)
-        assert client.wait_for_service(timeout_sec=PATIENCE), service
+    def until(self, condition, what):
+        """The first true value of `condition()`; without one, the error tells what came instead."""
+        value = self.within(PATIENCE, condition)
+        assert value, f"{what}: not within {PATIENCE:.0f} s; {self.heard()}"
+        return value
+
+    def heard(self):
+        """What the detector has answered last, and how it explains itself."""
+        answers = [stamp_ns(m.header.stamp) for m in self.received["detector/detections"]]
+        lines = [f"{len(answers)} answers came, the last of stamps {answers[-3:]}"]
+        for message in self.received["/diagnostics"][-1:]:
+            for status in message.status:
+                values = ", ".join(f"{item.key}: {item.value}" for item in status.values)
+                lines.append(f"{status.name}: {status.message} ({values})")
+        return "\n".join(lines)
+
+    def ask(self, service, request, seconds):
+        """The answer of a service of the node, or None."""
+        client = self.clients[service]
+        self.until(client.service_is_ready, client.service_name)
         future = client.call_async(request)
-        return self.until(lambda: future.done() and future.result(), service)
+        return self.within(seconds, lambda: future.done() and future.result())
 
     def transition(self, transition):
+        self.state()  # its answer shows that the node has found the clients
         request = ChangeState.Request(transition=Transition(id=transition))
-        return self.call(ChangeState, "detector/change_state", request).success
+        answer = self.ask(ChangeState, request, PATIENCE)
+        assert answer, f"transition {transition} does not end; {self.heard()}"
+        return answer.success
 
     def state(self):
-        return self.call(GetState, "detector/get_state", GetState.Request()).current_state.label
+        answer = self.until(lambda: self.ask(GetState, GetState.Request(), 5.0), "its state")
+        return answer.current_state.label
 
     def set_parameter(self, name, value):
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg()]
         )
-        return self.call(SetParameters, "detector/set_parameters", request).results[0]
+        answer = self.until(lambda: self.ask(SetParameters, request, 5.0), "set_parameters")
+        return answer.results[0]
 
     def calibrate(self):
         message = TFMessage()
@@ -185,23 +222,43 @@ class Robot:
             message.transforms.append(transform)
         self.transforms.publish(message)
 
-    def await_subscriptions(self, kind):
-        """Wait until the node listens to everything that it needs."""
+    def _subscriptions(self, kind):
+        """How many subscriptions each of the topics has that the node listens to."""
         publishers = [self.images[kind, camera] for camera in CAMERAS]
         publishers += [*self.infos.values(), self.transforms, self.odometry]
-        self.until(
-            lambda: all(publisher.get_subscription_count() for publisher in publishers),
-            "the detector's subscriptions",
-        )
+        return [publisher.get_subscription_count() for publisher in publishers]
 
-    def wake(self, messages):
-        """Send sweeps until one is answered: the other side sees a match later than this one."""
-        heard = self.received["detector/detections"]
-        before, deadline = len(heard), time.monotonic() + PATIENCE
-        while len(heard) == before:
-            assert time.monotonic() < deadline, "the detector answers no sweep"
-            self.send(messages, self.next_stamps())
-            time.sleep(1.0)
+    def await_subscriptions(self, kind):
+        """Wait until the node listens to everything that it needs."""
+        self.until(lambda: all(self._subscriptions(kind)), "the detector's subscriptions")
+
+    def await_end_of_subscriptions(self, kind):
+        self.until(lambda: not any(self._subscriptions(kind)), "the end of the subscriptions")
+
+    def await_delivery(self, *publishers):
+        """Wait until all has arrived that was published to the node's reliable subscriptions."""
+        for publisher in publishers:
+            delivered = publisher.wait_for_all_acked(Duration(seconds=PATIENCE))
+            assert delivered, f"{publisher.topic_name}: not received; {self.heard()}"
+
+    def connect(self, messages):
+        """Send calibration and sweeps until one is answered on every topic.
+
+        Each side sees the other at a time of its own, and what is sent before that is lost. The
+        next sweep comes when this one has had its time, or the detector might leave it out: at the
+        end it is at rest.
+        """
+        self.await_subscriptions(type(messages[0]))
+        deadline, pause = time.monotonic() + PATIENCE, 0.5
+        while True:
+            self.calibrate()
+            stamps = self.next_stamps()
+            self.send(messages, stamps)
+            reference = self.reference(messages, stamps)
+            if self.within(pause, lambda reference=reference: self._answers(reference)):
+                return
+            assert time.monotonic() < deadline, f"no sweep is answered; {self.heard()}"
+            pause *= 1.5  # a busy machine may take longer
 
     def send(self, messages, stamps):
         """One sweep; None for a camera that gives no image."""
@@ -229,7 +286,7 @@ class Robot:
             fill_pose(pose.position, pose.orientation, odometry(stamp))
             self.odometry.publish(message)
         if odometry:
-            time.sleep(0.2)
+            self.await_delivery(self.odometry)
         self.send(messages, stamps)
         return self.answer(self.reference(messages, stamps))
 
@@ -238,13 +295,28 @@ class Robot:
 
     def answer(self, reference):
         """The detections of a reference stamp, as (Detection3DArray, Detections)."""
-        answer = self.until(lambda: self._answer("detector/detections", reference), "detections")
-        objects = self.until(lambda: self._answer("detector/objects", reference), "objects")
+        self.until(lambda: self._answers(reference), f"detections of stamp {reference}")
+        answer, objects, *_ = self._answers(reference)
         return answer, detections_from_msg(answer, objects_from_cloud(objects))
 
-    def _answer(self, topic, reference):
-        messages = [m for m in self.received[topic] if stamp_ns(m.header.stamp) == reference]
-        return messages[0] if messages else None
+    def _answers(self, reference):
+        """What the topics in ANSWERS say of a reference stamp; nothing before all have come."""
+        answers = [
+            next((m for m in self.received[topic] if _reference(m) == reference), None)
+            for topic in ANSWERS
+        ]
+        return answers if all(answers) else []
+
+    def counts(self, name):
+        """The values of a status in the node's next diagnostics."""
+        before = len(self.received["/diagnostics"])
+        self.until(lambda: len(self.received["/diagnostics"]) > before, "/diagnostics")
+        (values,) = [
+            {item.key: item.value for item in status.values}
+            for status in self.received["/diagnostics"][-1].status
+            if status.name == f"detector: {name}"
+        ]
+        return values
 
     def count(self, first, last):
         """How many answers have a reference stamp from first to last."""
@@ -276,6 +348,15 @@ def resources(pid):
 
 def wait_for_exit(process):
     return process.wait(timeout=PATIENCE)
+
+
+def same(online, offline):
+    """Whether assert_same holds."""
+    try:
+        assert_same(online, offline)
+    except AssertionError:
+        return False
+    return True
 
 
 def assert_same(online, offline):

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rclpy
 from geometry_msgs.msg import TransformStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.interfaces import QosDurability
 from rosgraph_msgs.msg import Clock
@@ -75,6 +78,24 @@ def messages_by_topic(path):
         for connection, _, data in read_messages(reader):
             result.setdefault(connection.topic, []).append(data)
     return result
+
+
+def await_latched(topic, message_type):
+    """Wait until a latched message is out, as a subscriber that leaves again."""
+    heard, deadline = [], time.monotonic() + 60
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = rclpy.create_node("listener", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    node.create_subscription(message_type, topic, heard.append, latched)
+    while not heard and time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.1)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    assert heard, f"nothing on {topic} within 60 s"
 
 
 @pytest.fixture
@@ -150,7 +171,7 @@ def test_a_latched_topic_reaches_a_late_subscriber(bag, recording):
     image = IMAGE_TOPICS[0]
     player = threading.Thread(target=play, args=(bag,), kwargs={"wait_for": [image]})
     player.start()
-    time.sleep(1.0)
+    await_latched("/tf_static", TFMessage)
     finish = recording(["/tf_static", image])
     player.join()
     assert finish()[1] == {"/tf_static": 1, image: FRAMES}

@@ -28,6 +28,7 @@ from robot import (
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import Marker
 
 from asd_perception.cameras.rig import CameraRig, compensate
 from asd_perception.constants import CAMERAS
@@ -54,11 +55,10 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     robot.diagnosis("CAM_FRONT", "CAM_FRONT/camera_info")
     robot.infos["CAM_BACK"].publish(camera_info("CAM_BACK", k=np.full(9, np.nan)))
     robot.diagnosis("CAM_BACK", "not finite")
-    robot.calibrate()
-    time.sleep(0.5)
+    images = scene(1)
+    robot.connect([jpeg(image) for image in images])
 
     # What is published is what the detector finds offline, with stamp, frame, and order.
-    images = scene(1)
     message, online = robot.detect([jpeg(image) for image in images])
     offline = offline_detector.detect(
         [decoded(image, offline_detector) for image in images], RIG, score_threshold=0.0
@@ -66,10 +66,9 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     assert message.header.frame_id == "base_link"
     assert len(online) == 50
     assert_same(online, offline)
-    markers = robot.until(lambda: robot.received["detector/markers"], "markers")
-    assert markers[0].markers[0].action == 3  # DELETEALL
-    points = robot.until(lambda: robot.received["detector/simulated_points"], "simulated points")
-    assert points[0].width == len(offline.simulated_points)
+    assert robot.received["detector/markers"][-1].markers[0].action == Marker.DELETEALL
+    points = robot.received["detector/simulated_points"][-1]
+    assert points.width == len(offline.simulated_points)
     assert robot.received["/diagnostics"][0].status[0].name == "detector: state"
 
     # What runs is said: the model, the device, and why ONNX Runtime is not used.
@@ -114,14 +113,13 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     messages[3] = jpeg(images[3][:100])
     robot.send(messages, robot.next_stamps())
     robot.infos["CAM_BACK"].publish(camera_info("CAM_BACK", k=np.full(9, np.nan)))
-    time.sleep(0.5)  # or the good sweep would take the place of this one
-    _, online = robot.detect([jpeg(image) for image in images])
-    assert len(online) == 50
     robot.diagnosis("CAM_FRONT_LEFT", "truncated")
     robot.diagnosis("CAM_FRONT", "no JPEG, PNG or WebP")
     robot.diagnosis("CAM_FRONT_RIGHT", "no JPEG, PNG or WebP")
     robot.diagnosis("CAM_BACK_LEFT", "calibration says")
     robot.diagnosis("CAM_BACK", "not finite")
+    _, online = robot.detect([jpeg(image) for image in images])
+    assert len(online) == 50
 
     process.send_signal(signal.SIGTERM)
     assert wait_for_exit(process) == 0
@@ -155,13 +153,12 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
         assert robot.state() == "inactive"
         robot.await_subscriptions(Image)
         robot.calibrate()
-        time.sleep(0.5)
-        before = len(robot.received["detector/detections"])
-        robot.send([raw(image) for image in images], robot.next_stamps())
-        time.sleep(0.5)
-        assert len(robot.received["detector/detections"]) == before, "not active yet"
+        early = robot.next_stamps()
+        robot.send([raw(image) for image in images], early)
+        robot.await_delivery(*(robot.images[Image, camera] for camera in CAMERAS))
         assert robot.transition(Transition.TRANSITION_ACTIVATE)
-        robot.wake([raw(image) for image in images])
+        robot.connect([raw(image) for image in images])
+        assert robot.count(min(early), max(early)) == 0, "it was not active yet"
         _, online = robot.detect([raw(image) for image in images])
         assert_same(online, expected)
         _, online = robot.detect([raw(images[0], "bgr16"), *(raw(image) for image in images[1:])])
@@ -170,7 +167,7 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
         messages[0] = Image(encoding="rgb8")
         messages[1].encoding = "spam8"
         robot.send(messages, robot.next_stamps())
-        # On a busy machine the next sweep may replace this one before an image of it is decoded.
+        # Once all is said, no good sweep can take this one's place before its images are decoded.
         robot.diagnosis("CAM_FRONT_LEFT", "zero size")
         robot.diagnosis("CAM_FRONT", "spam8")
         _, online = robot.detect([raw(image) for image in images])
@@ -178,11 +175,7 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
         assert robot.transition(Transition.TRANSITION_DEACTIVATE)
         assert robot.transition(Transition.TRANSITION_CLEANUP)
         assert robot.state() == "unconfigured"
-        for camera in CAMERAS:
-            assert robot.until(
-                lambda camera=camera: not robot.infos[camera].get_subscription_count(),
-                "the end of the subscriptions",
-            )
+        robot.await_end_of_subscriptions(Image)
     process.send_signal(signal.SIGINT)
     assert wait_for_exit(process) == 0
     assert "/nowhere has no config.yaml" in process.log.read_text()

@@ -22,6 +22,7 @@ from robot import (
     fill_pose,
     jpeg,
     resources,
+    same,
     scene,
 )
 from sensor_msgs.msg import CompressedImage
@@ -34,7 +35,6 @@ from asd_perception.geometry import transform_from
 from asd_perception.ros.messages.geometry import time_from_ns
 
 BACK = CAMERAS.index("CAM_BACK")
-RECOVERY = 2.0  # s of good input after which a node is back to normal
 
 
 def rig_without(*lost):
@@ -89,29 +89,21 @@ def node(start, robot, small_model, images):
         score_threshold=0.0,
         **{"sync.max_wait": 0.5},  # less than the second after which a camera is silent
     )
-    robot.await_subscriptions(CompressedImage)
-    robot.calibrate()
-    robot.wake([jpeg(image) for image in images])
+    robot.connect([jpeg(image) for image in images])
     yield process
     assert process.poll() is None, "the node has ended"
     assert "Traceback" not in process.log.read_text()
 
 
 @pytest.fixture(autouse=True)
-def the_next_good_frame_is_detected(request):
+def good_frames_are_detected_again(request):
     """After each test's fault."""
     if "node" not in request.fixturenames:
         yield
         return
     robot, sweep, expected = map(request.getfixturevalue, ("robot", "sweep", "expected"))
     yield
-    begin = time.monotonic()
-    first = robot.next_stamps()
-    robot.send(sweep(), first)
-    while not robot.count(max(first), max(first) + 10**10):
-        assert time.monotonic() - begin < RECOVERY, "good frames are not answered"
-        time.sleep(0.25)
-        robot.send(sweep(), robot.next_stamps())
+    robot.connect(sweep())
     _, online = robot.detect(sweep())
     assert_same(online, expected())
 
@@ -166,17 +158,22 @@ def test_late_and_early_images_cost_their_own_frame_only(node, robot, sweep, exp
     robot.send([None if i == BACK else m for i, m in enumerate(messages)], stamps)
     _, online = robot.answer(robot.reference(sweep("CAM_BACK"), stamps))
     assert_same(online, expected(rig_without("CAM_BACK")))
+    before, late = robot.counts("CAM_BACK"), "images dropped (late or twice)"
     robot.send_one(BACK, messages[BACK], stamps[BACK])
     following = robot.next_stamps()
     robot.send_one(BACK, sweep()[BACK], following[BACK])
-    time.sleep(0.2)
+    robot.until(
+        lambda: int(robot.counts("CAM_BACK")["images"]) == int(before["images"]) + 2,
+        "both images of CAM_BACK",
+    )
     robot.send(sweep("CAM_BACK"), following)
     _, online = robot.answer(max(following))
     assert_same(online, expected())
     assert robot.count(min(stamps), max(stamps)) == 1
+    assert int(robot.counts("CAM_BACK")[late]) == int(before[late]) + 1
 
 
-def test_a_changed_calibration_acts_on_the_next_frame(node, robot, sweep, expected):
+def test_a_changed_calibration_is_in_use_at_once(node, robot, sweep, expected):
     """K of one camera, and the mounting of another; then both as they were."""
     mounting = transform_from([0.98, 0.0, 0.0, 0.2], [0.5, 0.5, 0.0]) @ MOUNTINGS[0]
     intrinsics = INTRINSICS * [[0.8], [0.8], [1.0]]
@@ -188,11 +185,13 @@ def test_a_changed_calibration_acts_on_the_next_frame(node, robot, sweep, expect
     fill_pose(transform.transform.translation, transform.transform.rotation, mounting)
     robot.transforms.publish(TFMessage(transforms=[transform]))
     robot.infos["CAM_BACK"].publish(camera_info("CAM_BACK", k=intrinsics.ravel()))
-    time.sleep(0.3)
-    _, online = robot.detect(sweep())
-    assert_same(online, expected(changed))
-    robot.calibrate()
-    time.sleep(0.3)
+    # Topics are not in step: a frame may come before the calibration that was sent before it.
+    for rig in (changed, RIG):
+        robot.until(
+            lambda rig=rig: same(robot.detect(sweep())[1], expected(rig)),
+            "detections with the calibration that was sent last",
+        )
+        robot.calibrate()
 
 
 def test_contradictory_calibration_is_named(node, robot, sweep):
@@ -205,8 +204,6 @@ def test_contradictory_calibration_is_named(node, robot, sweep):
     robot.infos["CAM_BACK"].publish(camera_info("CAM_BACK_LEFT"))
     robot.diagnosis("CAM_BACK", "same frame_id 'CAM_BACK_LEFT' as that of CAM_BACK_LEFT")
     robot.diagnosis(CAMERAS[1], "'somewhere'")
-    robot.calibrate()
-    time.sleep(0.3)
 
 
 def test_a_body_frame_in_place_of_the_optical_frame_is_named(node, robot, sweep):
@@ -219,8 +216,6 @@ def test_a_body_frame_in_place_of_the_optical_frame_is_named(node, robot, sweep)
     robot.send(sweep(), robot.next_stamps())
     robot.diagnosis("CAM_BACK", "'CAM_BACK' has the axes of a camera_link")
     assert "CAM_BACK: its optical axis points 90 degrees up" in node.log.read_text()
-    robot.calibrate()
-    time.sleep(0.3)
 
 
 def test_a_stamp_in_the_future_costs_its_own_image_only(node, robot, sweep, expected):
@@ -241,16 +236,15 @@ def test_a_clock_that_jumps_back_is_followed(node, robot, sweep):
     robot.detect(sweep())
 
 
-def flood(robot, messages, seconds):
-    """Publish messages as fast as this process can; how many a second they were."""
+def flood(robot, messages, until):
+    """Publish messages as fast as this process can, 10,000 a second at most, until(sent)."""
     publisher = robot.images[CompressedImage, "CAM_FRONT"]
     sent, begin = 0, time.monotonic()
-    while time.monotonic() - begin < seconds:
+    while not until(sent):
         for message in messages:
             publisher.publish(message)
         sent += len(messages)
         time.sleep(max(0.0, begin + sent / 10_000 - time.monotonic()))
-    return sent / (time.monotonic() - begin)
 
 
 def junk():
@@ -262,33 +256,26 @@ def junk():
     return [CompressedImage(), CompressedImage(header=Header(stamp=stamp), data=b"junk"), cut]
 
 
-@pytest.mark.parametrize(
-    "seconds",
-    [
-        1.5,
-        pytest.param(60.0, marks=pytest.mark.slow),
-    ],
-)
-def test_a_flood_of_junk_on_one_camera_stops_nothing_else(node, robot, sweep, seconds):
-    """The other cameras' frames go on meanwhile."""
+@pytest.mark.parametrize("least", [15_000, pytest.param(600_000, marks=pytest.mark.slow)])
+def test_a_flood_of_junk_on_one_camera_stops_nothing_else(node, robot, sweep, least):
+    """The other cameras' frames go on meanwhile, each answered."""
     robot.detect(sweep())
-    rates = []
-    flooding = threading.Thread(target=lambda: rates.append(flood(robot, junk(), seconds)))
-    flooding.start()
     answered = 0
-    while flooding.is_alive():
-        messages, stamps = sweep("CAM_FRONT"), robot.next_stamps()
-        robot.send(messages, stamps)
-        robot.answer(robot.reference(messages, stamps))
-        answered += 1
-    assert answered >= seconds  # one per second, of a process that floods itself
-    assert rates[0] > 1000, f"only {rates[0]:.0f} messages a second"
+    flooding = threading.Thread(
+        target=flood, args=(robot, junk(), lambda sent: sent >= least and answered >= 3)
+    )
+    flooding.start()
+    try:
+        while flooding.is_alive():
+            robot.detect(sweep("CAM_FRONT"))
+            answered += 1
+    finally:
+        answered = max(answered, 3)
+        flooding.join()
     robot.diagnosis("CAM_FRONT", "bad message")
-    time.sleep(0.5)
 
 
 def test_a_broken_model_is_named_and_a_good_one_mends_it(node, robot, sweep, small_model, tmp_path):
-    """And after configuring anew, the transforms come last."""
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.yaml").write_text((small_model / "config.yaml").read_text())
@@ -302,9 +289,6 @@ def test_a_broken_model_is_named_and_a_good_one_mends_it(node, robot, sweep, sma
     assert robot.set_parameter("model", str(small_model)).successful
     assert robot.transition(Transition.TRANSITION_CONFIGURE)
     assert robot.transition(Transition.TRANSITION_ACTIVATE)
-    robot.await_subscriptions(CompressedImage)
-    robot.calibrate()
-    time.sleep(0.5)
 
 
 def test_configured_again_and_again_the_node_keeps_nothing(node, robot, sweep, expected):
@@ -313,9 +297,7 @@ def test_configured_again_and_again_the_node_keeps_nothing(node, robot, sweep, e
     for _ in range(6):
         for transition in ("DEACTIVATE", "CLEANUP", "CONFIGURE", "ACTIVATE"):
             assert robot.transition(getattr(Transition, f"TRANSITION_{transition}"))
-        robot.await_subscriptions(CompressedImage)
-        robot.calibrate()
-        time.sleep(0.3)
+        robot.connect(sweep())
         _, online = robot.detect(sweep())
         assert_same(online, expected())
         found.append(resources(node.pid))
@@ -325,26 +307,17 @@ def test_configured_again_and_again_the_node_keeps_nothing(node, robot, sweep, e
     assert np.median(resident[-2:]) - np.median(resident[:2]) < 15, found
 
 
-def test_frames_wait_for_transforms_that_come_last(node, robot, sweep, expected):
-    """Configured anew; camera infos and images, and half a second later the mountings.
-
-    The robot's latched transforms reach the node at once, so here those of another base come.
-    """
+def test_another_base_frame_is_in_use_after_the_next_configure(node, robot, sweep, expected):
     for transition in ("DEACTIVATE", "CLEANUP"):
         assert robot.transition(getattr(Transition, f"TRANSITION_{transition}"))
     assert robot.set_parameter("base_frame", "body").successful
     for transition in ("CONFIGURE", "ACTIVATE"):
         assert robot.transition(getattr(Transition, f"TRANSITION_{transition}"))
-    robot.await_subscriptions(CompressedImage)
-    robot.calibrate()
-    messages, stamps = sweep(), robot.next_stamps()
-    time.sleep(0.5)
-    robot.send(messages, stamps)
-    time.sleep(0.5)
     transform = TransformStamped(child_frame_id="base_link")
     transform.header.frame_id = "body"
     transform.transform.rotation.w = 1.0
     robot.transforms.publish(TFMessage(transforms=[transform]))
-    answer, online = robot.answer(max(stamps))
+    robot.connect(sweep())
+    answer, online = robot.detect(sweep())
     assert answer.header.frame_id == "body"
     assert_same(online, expected())

@@ -67,6 +67,12 @@ def root(synthetic_root, index, tmp_path):
     return shutil.copytree(synthetic_root, tmp_path / "data")
 
 
+def await_checkpoint(run, process):
+    """Wait for a run's first checkpoint, or for its end."""
+    while not (run / "last.ckpt").is_file() and process.poll() is None:
+        time.sleep(0.05)
+
+
 def assert_one_line(outcome, *messages):
     code, said = outcome
     assert code == 2
@@ -325,8 +331,7 @@ def test_a_killed_loader_process_is_one_line(synthetic_root, index, tmp_path, sm
         text=True,
     ) as process:
         try:
-            while not (run / "last.ckpt").is_file() and process.poll() is None:
-                time.sleep(0.05)
+            await_checkpoint(run, process)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             for child in children:
                 os.kill(int(child), signal.SIGKILL)
@@ -385,9 +390,10 @@ def test_ctrl_c_says_where_the_run_stands(synthetic_root, index, tmp_path, small
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
-            while not (run / "last.ckpt").is_file() and process.poll() is None:
-                time.sleep(0.05)
-            time.sleep(1)
+            await_checkpoint(run, process)
+            first = (run / "last.ckpt").stat().st_mtime_ns
+            while (run / "last.ckpt").stat().st_mtime_ns == first and process.poll() is None:
+                time.sleep(0.05)  # until the run has gone on
             process.send_signal(signal.SIGINT)
             said = process.communicate(timeout=120)[1]
         finally:

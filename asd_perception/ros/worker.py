@@ -57,7 +57,7 @@ class LatestWorker(Generic[T]):
                 if self._closed:
                     return
                 item = self._slot.pop()
+                self.works_since = time.monotonic()  # first: at no moment is there no work
                 self.waits_since = None
-                self.works_since = time.monotonic()
             self._work(item)
             self.works_since = None
