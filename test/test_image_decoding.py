@@ -474,6 +474,49 @@ def test_colors_that_the_sender_has_made_of_a_mosaic_stay():
 
 
 @pytest.mark.parametrize(
+    ("said", "kind", "channels", "depth"),
+    [
+        ("rgb8; jpeg compressed bgr8", ".jpg", "bgr", 8),
+        ("bgr8; png compressed bgr8", ".png", "bgr", 8),
+        ("rgba8; png compressed bgra8", ".png", "bgra", 8),
+        ("rgba8; png compressed ", ".png", "bgra", 8),
+        ("rgb16; png compressed bgr16", ".png", "bgr", 16),
+        ("mono8; jpeg compressed mono8", ".jpg", "m", 8),
+        ("mono8; png compressed ", ".png", "m", 8),
+        ("mono16; png compressed mono16", ".png", "m", 16),
+        ("jpeg", ".jpg", "bgr", 8),
+        ("jpg", ".jpg", "bgr", 8),
+        ("png", ".png", "bgra", 8),
+        ("png", ".jpg", "bgr", 8),
+        ("", ".png", "bgr", 16),
+    ],
+)
+def test_colors_grey_alpha_and_16_bit_are_those_of_the_file_itself(said, kind, channels, depth):
+    image = street(160, 90)
+    planes = dict(zip("rgb", np.moveaxis(image, -1, 0), strict=True))
+    planes |= {"a": np.zeros((90, 160), np.uint8), "m": image[..., 1]}
+    samples = np.stack([planes[name] for name in channels], -1)
+    samples = wide(samples) if depth == 16 else samples
+    data = cv2.imencode(kind, samples, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    check_encoded(data, said)
+    found = decode_image(data, source=said)
+    expected = image if channels != "m" else image[..., [1, 1, 1]]
+    if kind == ".png":
+        np.testing.assert_array_equal(found, expected)
+    assert np.abs(found.astype(int) - expected).mean() < 2
+    assert format_warning(said) is None
+
+
+@pytest.mark.parametrize(
+    "said", ["16UC1; compressedDepth png", "32FC1; compressedDepth", "16UC1; png compressed "]
+)
+def test_a_depth_image_is_refused_by_what_its_format_says(said):
+    data = cv2.imencode(".png", np.ones((90, 160), np.uint16))[1].tobytes()
+    with pytest.raises(UserError, match=f"format '{said}' is that of a depth image; give the"):
+        check_encoded(data, said)
+
+
+@pytest.mark.parametrize(
     ("said", "warned"),
     [
         ("yuv422_yuy2; jpeg compressed mono8", True),

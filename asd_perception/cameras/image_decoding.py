@@ -78,7 +78,8 @@ _OTHER_NAMES = {
     "8UC4": "bgra8",
 }
 _UNCLEAR = {"8UC3": "bgr8 or rgb8", "8UC4": "bgra8 or rgba8"}  # and what would be clear
-_MONO = {"mono8", "mono16", "8UC1", "16UC1"}
+_MONO = {"mono8", "mono16", "8UC1"}
+_DEPTH = {"16UC1", "32FC1"}  # and disparities: numbers that are no colours
 
 # Y, U, V and 1 to R, G, B: BT.601, limited range, the rows of ITU-R BT.601-7 scaled to 8 bit.
 _YUV_TO_RGB = np.array(
@@ -201,12 +202,17 @@ _JPEG, _PNG, _RIFF = b"\xff\xd8", b"\x89PNG", b"RIFF"  # a file's first bytes
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
 
 
-def check_encoded(data: bytes | NDArray[np.uint8]) -> None:
+def check_encoded(data: bytes | NDArray[np.uint8], source: str = "") -> None:
     """Raise UserError for bytes that are no JPEG, PNG or WebP image, or one that is cut short.
 
+    Also for a depth image, which `source`, the `format` of a sensor_msgs/CompressedImage, tells.
     It takes microseconds: a look at both ends, and a search where an image is followed by other
     bytes. A decoder would fill missing rows with grey.
     """
+    if "compressedDepth" in source or _encodings_of(source)[0] in _DEPTH:
+        raise UserError(
+            f"format {source!r} is that of a depth image; give the topic of the colour camera"
+        )
     encoded = np.frombuffer(data, np.uint8)
     kind = _kind(encoded)
     if kind == _RIFF:

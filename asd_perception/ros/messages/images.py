@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def check_image(msg: Image | CompressedImage | FFMPEGPacket) -> None:
     """Raise UserError for a message that holds no image, as far as microseconds can tell."""
     if hasattr(msg, "format"):
-        check_encoded(np.frombuffer(msg.data, np.uint8))
+        check_encoded(np.frombuffer(msg.data, np.uint8), msg.format)
     elif not hasattr(msg, "pts"):  # a packet of video: only its decoder can tell
         check_raw(msg)
 
