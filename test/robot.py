@@ -242,19 +242,27 @@ class Robot:
             assert delivered, f"{publisher.topic_name}: not received; {self.heard()}"
 
     def connect(self, messages):
-        """Send calibration and sweeps until one is answered on every topic.
-
-        Each side sees the other at a time of its own, and what is sent before that is lost. The
-        next sweep comes when this one has had its time, or the detector might leave it out: at the
-        end it is at rest.
-        """
+        """Send calibration and sweeps until one is answered."""
         self.await_subscriptions(type(messages[0]))
-        deadline, pause = time.monotonic() + PATIENCE, 0.5
-        while True:
+
+        def sweep():
             self.calibrate()
             stamps = self.next_stamps()
             self.send(messages, stamps)
-            reference = self.reference(messages, stamps)
+            return self.reference(messages, stamps)
+
+        self.until_answered(sweep)
+
+    def until_answered(self, sweep):
+        """Send sweeps until the last one is answered on every topic; sweep(): its reference stamp.
+
+        Each side sees the other at a time of its own, and what is sent before that is lost. A sweep
+        has its time before the next comes, or the detector might leave that one out: at the end it
+        is at rest.
+        """
+        deadline, pause = time.monotonic() + PATIENCE, 0.5
+        while True:
+            reference = sweep()
             if self.within(pause, lambda reference=reference: self._answers(reference)):
                 return
             assert time.monotonic() < deadline, f"no sweep is answered; {self.heard()}"
@@ -323,19 +331,19 @@ class Robot:
         heard = [stamp_ns(m.header.stamp) for m in self.received["detector/detections"]]
         return sum(first <= stamp <= last for stamp in heard)
 
+    def says(self, name, text):
+        """Whether a warning or an error about `name` has a message that contains the text."""
+        return any(
+            status.name == f"detector: {name}"
+            and status.level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
+            and text in status.message
+            for message in self.received["/diagnostics"][-2:]
+            for status in message.status
+        )
+
     def diagnosis(self, name, text):
-        """Wait for a warning or an error about `name` whose message contains the text."""
-
-        def found():
-            return any(
-                status.name == f"detector: {name}"
-                and status.level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
-                and text in status.message
-                for message in self.received["/diagnostics"][-2:]
-                for status in message.status
-            )
-
-        self.until(found, f"{name}: {text!r} in /diagnostics")
+        """Wait until the detector says so."""
+        self.until(lambda: self.says(name, text), f"{name}: {text!r} in /diagnostics")
 
 
 def resources(pid):

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -97,16 +96,6 @@ class Cameras:
         image, reference = self.send()
         return image, self.robot.answer(reference)[1]
 
-    def wake(self):
-        """Send sweeps until one is answered: from the next key frame on."""
-        heard = self.robot.received["detector/detections"]
-        for _ in range(10 * GOP):
-            self.send()
-            time.sleep(1.0)
-            if heard:
-                return
-        raise AssertionError("the detector answers no sweep")
-
     def up_to_a_key_frame(self):
         while self.number % GOP:
             self.detect()
@@ -128,14 +117,19 @@ def test_video_is_detected_and_faults_cost_up_to_the_next_key_frame(start, robot
     process = start(model=model_directory.TINY, device="cpu", image_transport="ffmpeg")
     cameras = Cameras(robot, images, rig)
     robot.await_subscriptions(FFMPEGPacket)
-    cameras.calibrate()
-    cameras.number = 1  # the stream is joined behind its key frame
-    cameras.send()
-    robot.diagnosis("CAM_FRONT", "a video begins with a key frame: no image before the next")
+
+    def joined_behind_its_key_frame():
+        cameras.calibrate()
+        cameras.number = 1
+        cameras.send()
+        said = "a video begins with a key frame: no image before the next"
+        return robot.within(5.0, lambda: robot.says("CAM_FRONT", said))
+
+    robot.until(joined_behind_its_key_frame, "a diagnosis of streams without a key frame")
 
     detector = Detector.from_pretrained(device="cpu")
     expected = [detector.detect(sweep, rig, 0.02) for sweep in images]
-    cameras.wake()
+    robot.until_answered(lambda: cameras.send()[1])
     cameras.up_to_a_key_frame()
     for _ in range(GOP + 2):
         image, found = cameras.detect()
