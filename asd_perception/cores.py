@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many cores this process may use."""
+"""How many cores this process may use, and that its libraries use no more."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ def available_cores() -> int:
     cores = len(os.sched_getaffinity(0))
     quota = _quota()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def limit_threads() -> None:
+    """Let libraries use `available_cores` threads, unless the environment says otherwise.
+
+    They respect an affinity, but no control group's quota: with more threads than that grants, all
+    of them stand still until its next period. To be called before torch or numpy is imported.
+    """
+    if available_cores() < len(os.sched_getaffinity(0)):
+        os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
 
 
 def _quota(

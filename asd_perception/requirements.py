@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Are the packages whose version matters most new enough? pyproject.toml says what is needed."""
+"""Packages that are missing or too old, and what installs them, by what pyproject.toml asks for."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from asd_perception.errors import UserError
 
 CHECKED = ("torch", "transformers")
 """An old one is not refused by the other, but found to be there by half."""
+
+DISTRIBUTION = {"cv2": "opencv-python-headless", "nuscenes": "nuscenes-devkit", "yaml": "pyyaml"}
+"""What pip calls a package whose module has another name."""
 
 
 def check_requirements() -> None:
@@ -19,11 +26,7 @@ def check_requirements() -> None:
     To be called before either is imported: an old torch lets transformers say only "Could not
     import module 'AutoBackbone'".
     """
-    try:
-        needed = requires("asd_perception") or []
-    except PackageNotFoundError:  # run from its sources: nothing tells
-        return
-    for requirement in map(Requirement, needed):
+    for requirement in _requirements():
         if requirement.name not in CHECKED:
             continue
         try:
@@ -36,3 +39,43 @@ def check_requirements() -> None:
                 f"{requirement.name} {requirement.specifier} is needed and {found} was found: in a "
                 "virtual environment, pip install -c constraints.txt . (see docs/install.md)"
             )
+
+
+@contextmanager
+def packages_checked() -> Iterator[None]:
+    """Where the body imports a package that is not installed, raise UserError with what brings it.
+
+    A module of our own or of an installed package that is missing stays a ModuleNotFoundError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = error.name or ""
+        if not module or "." in module or module.startswith("asd_"):
+            raise
+        raise UserError(f"{module} is not installed: {_remedy(module)}") from error
+
+
+def _remedy(module: str) -> str:
+    """How the package that a module comes in is installed."""
+    package = canonicalize_name(DISTRIBUTION.get(module, module))
+    for requirement in _requirements():
+        if canonicalize_name(requirement.name) != package:
+            continue
+        found = re.search(r"extra == [\"'](\w+)", str(requirement.marker))
+        if found is None:
+            return "in a virtual environment, pip install -c constraints.txt ."
+        extra = found.group(1)
+        return (
+            f"the extra `{extra}` brings it: in a virtual environment, "
+            f'pip install -c constraints.txt ".[{extra}]" (see docs/install.md)'
+        )
+    return "see docs/install.md"
+
+
+def _requirements() -> list[Requirement]:
+    """What this package needs, with its extras; nothing where it runs from its sources."""
+    try:
+        return [Requirement(line) for line in requires("asd_perception") or []]
+    except PackageNotFoundError:
+        return []

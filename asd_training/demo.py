@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
@@ -125,7 +126,7 @@ def run_demo(output: Path, model: Path, scenes: int, keyframes: int, scale: floa
             f"the node's mAP is {difference:+.4f} from the offline run's; that is a defect"
         )
     blind = [name for name in EXPECTED_CLASSES if online.class_ap[name] < MIN_AP]
-    if blind and model == model_directory.TINY:
+    if blind and model == TINY:
         raise UserError(f"the node hardly sees {', '.join(blind)} (AP below {MIN_AP})")
 
 

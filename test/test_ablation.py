@@ -20,6 +20,7 @@ from small import SMALL
 
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.network.student import Student
 from asd_perception.runtime.detector import Detector
@@ -29,7 +30,7 @@ from asd_training.ablation.runs import plan, to_do
 from asd_training.config.ablation import read_ablation
 from asd_training.data.example import example_images, example_rig
 
-CONFIGURATIONS = model_directory.TINY.parents[2] / "config" / "training"
+CONFIGURATIONS = TINY.parents[2] / "config" / "training"
 
 
 def small_ablation(folder: Path, **changes: object) -> Path:
@@ -297,7 +298,7 @@ def test_a_corruption_does_what_it_is_called(kind):
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_a_detector_of_a_corrupted_student_sees_wrong_points(kind):
-    student = model_directory.load(model_directory.TINY)
+    student = model_directory.load(TINY)
     rig, images = example_rig(), example_images()
     clean = Detector(student).detect(images, rig, 0.0)
     corrupt(student, kind, 1.0)

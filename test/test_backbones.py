@@ -15,10 +15,10 @@ from transformers import AutoConfig, AutoModelForImageClassification
 
 from asd_perception.configuration import from_dict, to_dict
 from asd_perception.errors import UserError
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.network.backbone import ImageEncoder
 from asd_perception.network.config import BACKBONES, BackboneConfig, StudentConfig
-from asd_perception.network.model_directory import TINY
 from asd_training.config.run import StudentRun
 from asd_training.models.pretrained import load_pretrained_backbone
 

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.constants import CAMERAS
-from asd_perception.network import model_directory
+from asd_perception.models import TINY
 from asd_perception.ros.messages.geometry import matrix_from_transform
 from asd_perception.runtime.detector import Detector
 from asd_training.bags.bag_files import open_bag, read_messages
@@ -91,7 +91,7 @@ def test_before_each_image_of_the_bag_lies_its_own_calibration(nusc, bag):
 
 @pytest.mark.slow
 def test_the_node_detects_in_the_bag_what_the_offline_run_finds(nusc, bag, tmp_path):
-    model = model_directory.TINY
+    model = TINY
     replay_to_detector([bag], tmp_path / "published", model, THRESHOLD, tmp_path / "log")
     online, coverage = submission_of_bag(tmp_path / "published", nusc)
     assert (coverage.detected, coverage.inexact) == (KEYFRAMES, 0)

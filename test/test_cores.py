@@ -52,3 +52,27 @@ def test_the_quota_is_a_limit_of_whole_cores(monkeypatch):
     for quota, available in ((None, 4), (1.5, 2), (0.2, 1), (64.0, 4)):
         monkeypatch.setattr(cores, "_quota", lambda quota=quota: quota)
         assert cores.available_cores() == available
+
+
+def test_a_program_uses_no_more_threads_than_its_quota_grants():
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    program = (
+        "import os; from asd_perception import cores; cores._quota = lambda: 1.0;"
+        "os.sched_getaffinity = lambda _: {0, 1};"
+        "from asd_training.commands.command_line import run_main;"
+        "run_main('program', lambda: print(__import__('torch').get_num_threads()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize(("quota", "given", "left"), [(1.0, "3", "3"), (None, None, None)])
+def test_the_environment_comes_first_and_without_a_quota_the_libraries_decide(
+    monkeypatch, quota, given, left
+):
+    monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": given} if given else {})
+    monkeypatch.setattr(cores, "_quota", lambda: quota)
+    cores.limit_threads()
+    assert os.environ.get("OMP_NUM_THREADS") == left

@@ -17,10 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from asd_perception.constants import CAMERAS
+from asd_perception.models import TINY
 from asd_perception.network import center_head
 from asd_perception.network.center_head import decode
 from asd_perception.network.config import BACKBONES, BackboneConfig, StudentConfig
-from asd_perception.network.model_directory import TINY, load
+from asd_perception.network.model_directory import load
 from asd_perception.network.student import Student
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.ops import bev_pool

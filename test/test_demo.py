@@ -6,6 +6,7 @@ import json
 import pytest
 
 from asd_perception.errors import UserError
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
@@ -13,7 +14,7 @@ from asd_training import demo
 
 
 def test_the_shipped_model_has_not_seen_the_demo():
-    demo._check_unseen(model_directory.TINY)
+    demo._check_unseen(TINY)
 
 
 def test_a_model_that_has_seen_the_demo_is_refused(tmp_path):

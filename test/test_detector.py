@@ -23,6 +23,7 @@ from asd_perception.constants import (
 )
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.geometry import transform_from
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.network.center_head import decode
 from asd_perception.network.config import StudentConfig
@@ -119,7 +120,7 @@ def test_absent_cameras_change_nothing_in_what_the_others_find(detector, there):
     np.testing.assert_allclose(found.simulated_points, output.simulated_points[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("model", [None, model_directory.TINY], ids=["PyTorch", "ONNX Runtime"])
+@pytest.mark.parametrize("model", [None, TINY], ids=["PyTorch", "ONNX Runtime"])
 @pytest.mark.parametrize("cameras", [1, 3, 5, 8])
 def test_a_rig_has_any_number_of_cameras_of_any_names(cameras, model):
     torch.manual_seed(0)

@@ -18,6 +18,7 @@ from small import SMALL
 from asd_perception.configuration import from_dict, to_dict
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.network.center_head import Decoded
 from asd_perception.network.config import BACKBONES, StudentConfig
@@ -282,7 +283,7 @@ def test_a_student_that_finds_nothing_is_not_written(frames, tmp_path):
 
 @pytest.mark.slow
 def test_the_shipped_model_exports_from_the_command_line(tmp_path):
-    done = asd_train("export", model_directory.TINY, tmp_path / "tiny.onnx")
+    done = asd_train("export", TINY, tmp_path / "tiny.onnx")
     assert done.returncode == 0, done.stderr
     assert "parity holds" in done.stdout
     assert (tmp_path / "tiny.onnx").stat().st_size < 12e6

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from asd_perception.network.model_directory import TINY, load
+from asd_perception.models import TINY
+from asd_perception.network.model_directory import load
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.cuda import with_absent_cameras

@@ -8,7 +8,7 @@ is tested is that the node publishes exactly what the offline run finds.
 import numpy as np
 import pytest
 
-from asd_perception.network import model_directory
+from asd_perception.models import TINY
 from asd_perception.runtime.detector import Detector
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import submission_of_bag
@@ -26,7 +26,7 @@ def test_the_node_publishes_what_the_offline_run_finds(keyframe_root, tmp_path):
     replay_to_detector(
         [tmp_path / "bag"],
         tmp_path / "published",
-        model_directory.TINY,
+        TINY,
         THRESHOLD,
         tmp_path / "log",
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from asd_perception.network import model_directory
+from asd_perception.models import TINY
 from asd_perception.runtime.detector import Detector
 from asd_training.data.nuscenes import camera_frame, open_dataset, read_images, scene_samples
 from asd_training.demo import SEED
@@ -183,7 +183,7 @@ def street(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector():
-    return Detector.from_pretrained(model_directory.TINY, device="cpu")
+    return Detector.from_pretrained(TINY, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from video import encode
 
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import CAMERAS
-from asd_perception.network import model_directory
+from asd_perception.models import TINY
 from asd_perception.runtime.detector import Detector
 from asd_training.data.nuscenes import (
     camera_frame,
@@ -114,7 +114,7 @@ def share_found(expected, found):
 
 def test_video_is_detected_and_faults_cost_up_to_the_next_key_frame(start, robot, drive):
     images, rig = drive
-    process = start(model=model_directory.TINY, device="cpu", image_transport="ffmpeg")
+    process = start(model=TINY, device="cpu", image_transport="ffmpeg")
     cameras = Cameras(robot, images, rig)
     robot.await_subscriptions(FFMPEGPacket)
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from asd_perception.errors import UserError
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
-from asd_perception.network.model_directory import TINY, WEIGHTS
+from asd_perception.network.model_directory import WEIGHTS
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.onnx import FOLDER, PARTS, OnnxPart, why_unavailable
 from asd_training.data.example import example_images, example_rig

@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from asd_perception import __version__
 from asd_perception.errors import UserError
-from asd_perception.requirements import check_requirements
+from asd_perception.requirements import DISTRIBUTION, check_requirements
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,13 +32,7 @@ pytestmark = pytest.mark.skipif(
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"] if IN_SOURCE_TREE else {}
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot() if IN_SOURCE_TREE else None
 
-# Where the package that a module comes in is not called as the module.
-DISTRIBUTION = {
-    "cv2": "opencv-python-headless",
-    "nuscenes": "nuscenes-devkit",
-    "pydantic_core": "pydantic",
-    "yaml": "pyyaml",
-}
+DISTRIBUTION_OF = {**DISTRIBUTION, "pydantic_core": "pydantic"}
 ROSDEP_KEY = {"opencv-python-headless": "python3-opencv", "pyyaml": "python3-yaml"}
 
 WITH_TORCH = {"triton"}
@@ -61,7 +55,7 @@ def imported(*folders: str) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(str(node.module).split(".")[0])
     own = {"asd_perception", "asd_training"} | WITH_TORCH | set(sys.stdlib_module_names)
-    return {DISTRIBUTION.get(name, name).replace("_", "-") for name in names - own}
+    return {DISTRIBUTION_OF.get(name, name).replace("_", "-") for name in names - own}
 
 
 def requirements(*extras: str) -> dict[str, Requirement]:

@@ -19,6 +19,7 @@ from asd_perception.cameras.rig_check import (
 )
 from asd_perception.constants import CAMERAS
 from asd_perception.geometry import inverse, level_camera, transform_from
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_training.synthetic.rendering.sensors import CAMERA_SENSORS, image_size, intrinsics
 
@@ -145,7 +146,7 @@ def test_without_trained_cameras_only_geometry_is_checked():
 
 
 def test_the_shipped_model_says_how_high_its_cameras_were():
-    trained = model_directory.load(model_directory.TINY).config.trained_cameras
+    trained = model_directory.load(TINY).config.trained_cameras
     heights = [camera.height for camera in trained]
     np.testing.assert_allclose(heights, [s.translation[2] for s in CAMERA_SENSORS], atol=0.01)
 

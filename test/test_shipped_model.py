@@ -3,6 +3,7 @@
 
 import pytest
 
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.runtime.detector import Detector
 from asd_training.data.nuscenes import open_dataset
@@ -15,11 +16,11 @@ UNSEEN_SEED = 4711
 
 
 def provenance():
-    return model_directory.read_config(model_directory.TINY)["provenance"]
+    return model_directory.read_config(TINY)["provenance"]
 
 
 def test_it_is_small_and_loads():
-    assert (model_directory.TINY / "model.safetensors").stat().st_size <= MAX_BYTES
+    assert (TINY / "model.safetensors").stat().st_size <= MAX_BYTES
     assert len(Detector.from_pretrained().config.image_size) == 2
 
 

@@ -22,6 +22,7 @@ from commands import asd_train
 from asd_perception.constants import CLASSES, NO_ATTRIBUTE
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.network.config import BACKBONES, StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
@@ -150,7 +151,7 @@ def test_a_wrong_key_or_value_is_named(tmp_path, change, message):
 
 
 def test_every_shipped_configuration_is_valid():
-    folder = model_directory.TINY.parents[2] / "config" / "training"
+    folder = TINY.parents[2] / "config" / "training"
     files = sorted(folder.glob("[!a]*.yaml"))  # an ablation is tested with its runs
     assert len(files) >= 4
     for file in files:

@@ -29,8 +29,6 @@ Network = TypeVar("Network", bound=nn.Module)
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
-TINY = Path(__file__).parents[1] / "models" / "tiny"
-"""The model directory that ships with the package."""
 
 
 def save(

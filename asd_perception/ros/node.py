@@ -37,6 +37,7 @@ from visualization_msgs.msg import MarkerArray
 from asd_perception.cameras.video_decoding import check_video
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
+from asd_perception.models import TINY
 from asd_perception.requirements import check_requirements
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
@@ -155,10 +156,9 @@ class DetectorNode(LifecycleNode):
         """The pipeline with its model. Raises UserError."""
         check_requirements()
         # Torch takes seconds to import: before that, --help answers and the node is in the graph.
-        from asd_perception.network import model_directory
         from asd_perception.runtime.detector import Detector, find_device
 
-        model = settings.model or str(model_directory.TINY)
+        model = settings.model or str(TINY)
         if find_device(settings.device).type == "cuda":
             self.get_logger().info("compiling the model for the GPU: up to a minute the first time")
         detector = Detector.from_pretrained(

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asd_perception.cores import available_cores
 from asd_perception.network.center_head import decode
 from asd_perception.network.student import Student, StudentOutput
 from asd_perception.network.view_transform import FrameGeometry, frame_geometry
@@ -47,7 +48,8 @@ class CpuBackend:
         if model is not None and self._without_graphs is None:
             load_parts(self.student, model)
         # A graph encodes an image in one thread; PyTorch takes all of them for each.
-        self.parallel_images = 1 if self._without_graphs else torch.get_num_threads()
+        threads = min(torch.get_num_threads(), available_cores())
+        self.parallel_images = 1 if self._without_graphs else threads
         # With the cameras that it is of; the newest first.
         self._known: deque[tuple[tuple[Tensor, ...], FrameGeometry]] = deque(maxlen=KEPT_GEOMETRIES)
 

@@ -26,6 +26,7 @@ from asd_perception.cameras.view import View, view_of
 from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.geometry import Array
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.network.center_head import Decoded
 from asd_perception.network.config import StudentConfig
@@ -86,7 +87,7 @@ class Detector:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path = model_directory.TINY, device: str = "cpu", *, cameras: int = 6
+        cls, path: str | Path = TINY, device: str = "cpu", *, cameras: int = 6
     ) -> Detector:
         """Load a model directory (default: the tiny student that ships with the package).
 

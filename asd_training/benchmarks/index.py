@@ -21,7 +21,6 @@ from asd_perception.files import atomic_file
 from asd_training.data.index import KeyframeIndex, index_files
 from asd_training.data.nuscenes import dataset_version, open_dataset
 
-TRAINVAL_KEYFRAMES = 34_149
 LOADS = 5
 READS = 100
 

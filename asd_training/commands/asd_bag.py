@@ -31,3 +31,7 @@ def main() -> None:
         _EPILOG,
         {name: (f"asd_training.commands.bag.{name}", text) for name, text in _COMMANDS.items()},
     )
+
+
+if __name__ == "__main__":
+    main()

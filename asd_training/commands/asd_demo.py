@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from asd_perception.errors import run_cli
-from asd_perception.network import model_directory
-from asd_training.demo import run_demo
+from asd_perception.models import TINY
+from asd_training.commands.command_line import run_main
 
 
 def main() -> None:
     """Entry point of `asd-demo`."""
+    run_main("asd-demo", _run)
+
+
+def _run() -> None:
     parser = argparse.ArgumentParser(
         prog="asd-demo",
         description="Ray trace unseen scenes, replay them to the detector node, and score what "
@@ -26,7 +28,7 @@ def main() -> None:
         default=Path("demo"),
         help="folder (default: ./demo)",
     )
-    parser.add_argument("--model", type=Path, default=model_directory.TINY, help="model directory")
+    parser.add_argument("--model", type=Path, default=TINY, help="model directory")
     parser.add_argument("--scenes", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument(
         "--keyframes",
@@ -41,12 +43,9 @@ def main() -> None:
         help="of 1600x900 images (default: %(default)s)",
     )
     args = parser.parse_args()
-    sys.exit(
-        run_cli(
-            "asd-demo",
-            lambda: run_demo(args.output, args.model, args.scenes, args.keyframes, args.scale),
-        )
-    )
+    from asd_training.demo import run_demo  # takes seconds, which the help does not need
+
+    run_demo(args.output, args.model, args.scenes, args.keyframes, args.scale)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of several commands, each in a module of its own that is imported only when called."""
+"""A program of several commands, each in a module of its own that is imported only when called.
+
+Such a module imports what its arguments need, and in `run` what its work needs: torch alone takes
+seconds, and --help should not wait for it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
+from asd_perception.cores import limit_threads
 from asd_perception.errors import run_cli
+from asd_perception.requirements import packages_checked
 
 
 def run_program(
@@ -17,8 +24,30 @@ def run_program(
     """Parse the command line of `program`, run the command that it names, and exit.
 
     commands: by name, the module, with configure(parser) and run(args), and one line of help.
-    Help comes without any of these modules: torch alone takes seconds to import.
     """
+    called = sys.argv[1] if len(sys.argv) > 1 else ""
+
+    def main() -> None:
+        args = _parser(program, description, epilog, commands, called).parse_args()
+        args.execute(args)
+
+    run_main(f"{program} {called}" if called in commands else program, main)
+
+
+def run_main(program: str, main: Callable[[], None]) -> NoReturn:
+    """Run `main`, which has to import what it needs itself, and exit with its status."""
+    limit_threads()
+    sys.exit(run_cli(program, packages_checked()(main)))
+
+
+def _parser(
+    program: str,
+    description: str,
+    epilog: str,
+    commands: Mapping[str, tuple[str, str]],
+    called: str,
+) -> argparse.ArgumentParser:
+    """The parser of all commands; only the one that is called has its arguments."""
     parser = argparse.ArgumentParser(
         prog=program,
         description=description,
@@ -26,7 +55,6 @@ def run_program(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    called = sys.argv[1] if len(sys.argv) > 1 else ""
     for name, (module_name, summary) in commands.items():
         command = subparsers.add_parser(
             name,
@@ -38,5 +66,4 @@ def run_program(
             module = importlib.import_module(module_name)
             module.configure(command)
             command.set_defaults(execute=module.run)
-    args = parser.parse_args()
-    sys.exit(run_cli(f"{program} {called}", lambda: args.execute(args)))
+    return parser

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asd_perception.errors import UserError
-from asd_training.config.read import Run, commented_yaml, read_config
+
+if TYPE_CHECKING:
+    from asd_training.config.read import Run
 
 
 def add_version_argument(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +55,8 @@ def prints_config(args: argparse.Namespace, cls: type[Run]) -> bool:
     Raises UserError where dataset or folder are missing and it was not.
     """
     if args.print_config:
+        from asd_training.config.read import commented_yaml, read_config
+
         print(commented_yaml(read_config(cls, args.config, args.set)))
         return True
     if args.run is None:

@@ -7,12 +7,8 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
-from asd_perception.cameras.rig_check import Level
 from asd_perception.files import atomic_directory
-from asd_perception.network import model_directory
-from asd_perception.ros.check.report import report
-from asd_training.bags.check import parameters_from_file, record_bag
-from asd_training.bags.check_pictures import write_pictures
+from asd_perception.models import TINY
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +43,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print what was found, and write the pictures."""
+    from asd_perception.cameras.rig_check import Level
+    from asd_perception.network import model_directory
+    from asd_perception.ros.check.report import report
+    from asd_training.bags.check import parameters_from_file, record_bag
+    from asd_training.bags.check_pictures import write_pictures
+
     parameters = dict(parameters_from_file(args.params_file)) if args.params_file else {}
     if args.base_frame:
         parameters["base_frame"] = args.base_frame
-    model = args.model or parameters.get("model") or model_directory.TINY
+    model = args.model or parameters.get("model") or TINY
     config = model_directory.student_config(model)
     with atomic_directory(args.output) if args.output else nullcontext() as folder:
         recording = record_bag(args.bag, args.cameras, parameters)

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from asd_training.bags.convert import convert_scene
 from asd_training.commands.run_arguments import add_version_argument
-from asd_training.data.nuscenes import open_dataset
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,5 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the bag."""
+    from asd_training.bags.convert import convert_scene
+    from asd_training.data.nuscenes import open_dataset
+
     counts = convert_scene(open_dataset(args.dataroot, args.version), args.scene, args.output)
     print(f"{args.output}: {sum(counts.values())} messages on {len(counts)} topics")

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from asd_training.bags.evaluate import evaluate_bag, format_coverage
 from asd_training.commands.run_arguments import add_version_argument
-from asd_training.data.nuscenes import open_dataset
-from asd_training.evaluation.scoring import format_metrics
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score the bag, and print metrics and coverage."""
+    from asd_training.bags.evaluate import evaluate_bag, format_coverage
+    from asd_training.data.nuscenes import open_dataset
+    from asd_training.evaluation.scoring import format_metrics
+
     metrics, coverage = evaluate_bag(
         args.bag,
         open_dataset(args.dataroot, args.version),

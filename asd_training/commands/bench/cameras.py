@@ -6,8 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asd_perception.runtime.detector import Detector
-from asd_training.benchmarks.cameras import benchmark, table
 from asd_training.commands.bench.shared import (
     add_device_argument,
     add_json_argument,
@@ -18,7 +16,6 @@ from asd_training.commands.bench.shared import (
     finish,
 )
 from asd_training.commands.run_arguments import add_version_argument
-from asd_training.data.nuscenes import open_dataset
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score the model with none to five cameras missing."""
+    from asd_perception.runtime.detector import Detector
+    from asd_training.benchmarks.cameras import benchmark, table
+    from asd_training.data.nuscenes import open_dataset
+
     at_least(1, args, "frames")
     begin(args)
     nusc = open_dataset(args.data, args.version)

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import argparse
 
-from asd_perception.runtime.detector import Detector
-from asd_training.benchmarks.frame import benchmark, table
 from asd_training.commands.bench.shared import (
     add_device_argument,
     add_json_argument,
@@ -36,6 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Time each stage and the whole frame."""
+    from asd_perception.runtime.detector import Detector
+    from asd_training.benchmarks.frame import benchmark, table
+
     at_least(2, args, "repeats")
     begin(args)
     detector = Detector.from_pretrained(args.model, args.device)

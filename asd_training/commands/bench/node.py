@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 
-from asd_perception.runtime.detector import find_device
 from asd_training.bags.live import check_ros
 from asd_training.commands.bench.shared import (
     add_device_argument,
@@ -34,6 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Start the node, play to it, and count and time what it publishes."""
+    from asd_perception.runtime.detector import find_device
+
     begin(args)
     check_ros()
     from asd_training.benchmarks.node import benchmark, table  # needs ROS, which the help does not

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import argparse
 
-from asd_perception.runtime.detector import find_device
-from asd_training.benchmarks.pooling import benchmark, table
 from asd_training.commands.bench.shared import (
     add_device_argument,
     add_json_argument,
@@ -28,6 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Time all cases."""
+    from asd_perception.runtime.detector import find_device
+    from asd_training.benchmarks.pooling import benchmark, table
+
     at_least(2, args, "repeats")
     begin(args)
     device = find_device(args.device)

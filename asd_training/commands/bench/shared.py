@@ -7,17 +7,17 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import cv2
-import torch
+from typing import TYPE_CHECKING, Any
 
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
-from asd_perception.network import model_directory
+from asd_perception.models import TINY
 from asd_perception.provenance import command_line
-from asd_perception.runtime.detector import Detector
-from asd_training.benchmarks.results import results_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from asd_perception.runtime.detector import Detector
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=Path,
-        default=model_directory.TINY,
+        default=TINY,
         metavar="DIR",
         help="model directory (default: the tiny student of this package)",
     )
@@ -63,6 +63,9 @@ def begin(args: argparse.Namespace) -> None:
     if args.json:
         check_output_file(args.json)
     if getattr(args, "threads", None) is not None:
+        import cv2
+        import torch
+
         at_least(1, args, "threads")
         torch.set_num_threads(args.threads)
         cv2.setNumThreads(args.threads)
@@ -81,6 +84,8 @@ def finish(
     table: Callable[[dict[str, Any]], str] | None = None,
 ) -> None:
     """Print the figures, as a table or else as JSON, and write the results file if asked to."""
+    from asd_training.benchmarks.results import results_of
+
     results = results_of(benchmark, command_line("asd-bench"), device, figures)
     print(results.heading())
     print(table(results.figures) if table else json.dumps(results.figures, indent=1))

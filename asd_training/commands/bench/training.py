@@ -7,8 +7,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from asd_perception.runtime.detector import find_device
-from asd_training.benchmarks.training import benchmark
 from asd_training.commands.bench.shared import (
     add_device_argument,
     add_json_argument,
@@ -19,19 +17,13 @@ from asd_training.commands.bench.shared import (
 from asd_training.commands.run_arguments import add_config_arguments
 from asd_training.config.read import read_config
 from asd_training.config.run import StudentRun, TeacherRun
-from asd_training.data.index import KeyframeIndex
-from asd_training.training.student import StudentTraining
-from asd_training.training.teacher import TeacherTraining
 
-KINDS: dict[str, tuple[Any, Any]] = {
-    "student": (StudentRun, StudentTraining),
-    "teacher": (TeacherRun, TeacherTraining),
-}
+CONFIGURATIONS: dict[str, Any] = {"student": StudentRun, "teacher": TeacherRun}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-bench training`."""
-    parser.add_argument("kind", choices=tuple(KINDS), help="which training")
+    parser.add_argument("kind", choices=tuple(CONFIGURATIONS), help="which training")
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
     add_config_arguments(parser)
     add_device_argument(parser)
@@ -47,11 +39,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Time loader and step; nothing is trained that stays."""
+    from asd_perception.runtime.detector import find_device
+    from asd_training.benchmarks.training import benchmark
+    from asd_training.data.index import KeyframeIndex
+    from asd_training.training.student import StudentTraining
+    from asd_training.training.teacher import TeacherTraining
+
     at_least(1, args, "steps")
     begin(args)
     device = find_device(args.device)
-    cls, build = KINDS[args.kind]
-    config = read_config(cls, args.config, args.set)
+    build: Any = {"student": StudentTraining, "teacher": TeacherTraining}[args.kind]
+    config = read_config(CONFIGURATIONS[args.kind], args.config, args.set)
     index = KeyframeIndex.open(args.data, args.version)
     figures = benchmark(config, index, build, args.steps, device)
     finish(args, "training", device, {"data": str(args.data), **figures})

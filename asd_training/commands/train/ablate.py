@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asd_training.ablation.runs import run_ablation
 from asd_training.commands.run_arguments import add_version_argument
 
 
@@ -38,6 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run what is not finished yet, then write the report."""
+    from asd_training.ablation.runs import run_ablation
+
     report = run_ablation(
         *(args.data, args.version, args.out, args.config, args.jobs, args.rows, args.seeds),
         report=args.report,

@@ -6,8 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asd_training.ablation.report import write_report
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train ablation-report`."""
@@ -17,5 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the report of results made before."""
+    from asd_training.ablation.report import write_report
+
     write_report(args.results, args.file)
     print(f"report: {args.file}")

@@ -9,17 +9,7 @@ from pathlib import Path
 
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
-from asd_perception.network import model_directory
 from asd_perception.provenance import command_line, without_folders
-from asd_perception.runtime.detector import Detector, find_device
-from asd_training.data.index import KeyframeIndex
-from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes
-from asd_training.evaluation.detection import detect_keyframes, detect_samples
-from asd_training.evaluation.error_analysis import analyse
-from asd_training.evaluation.metrics_file import Setting, write_metrics
-from asd_training.evaluation.report.report import write_report
-from asd_training.evaluation.scoring import evaluate, evaluate_submission, format_metrics
-from asd_training.models.teacher import load_teacher
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Detect in every keyframe of a split, print the official metrics, write what is asked for."""
+    from asd_perception.network import model_directory
+    from asd_perception.runtime.detector import Detector, find_device
+    from asd_training.data.index import KeyframeIndex
+    from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes
+    from asd_training.evaluation.detection import detect_keyframes, detect_samples
+    from asd_training.evaluation.error_analysis import analyse
+    from asd_training.evaluation.metrics_file import Setting, write_metrics
+    from asd_training.evaluation.report.report import write_report
+    from asd_training.evaluation.scoring import evaluate, evaluate_submission, format_metrics
+    from asd_training.models.teacher import load_teacher
+
     is_submission = args.model.is_file()
     if is_submission and args.output:
         raise UserError(f"{args.model} is a submission already; leave out --output")

@@ -7,7 +7,6 @@ import argparse
 from pathlib import Path
 
 from asd_training.commands.run_arguments import add_version_argument
-from asd_training.explain.keyframe import explain_keyframe
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Look at one keyframe with both networks, and draw it."""
+    from asd_training.explain.keyframe import explain_keyframe
+
     explain_keyframe(
         *(args.run, args.teacher, args.data, args.version, args.split, args.keyframe),
         output=args.output,

@@ -10,11 +10,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asd_training.export.model import write_model
-from asd_training.export.onnx_file import to_onnx, write_onnx
-from asd_training.export.parity import DecodingStudent, parity_frames
-from asd_training.export.source import load_source
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train export`."""
@@ -34,6 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the student as `out`."""
+    from asd_training.export.model import write_model
+    from asd_training.export.onnx_file import to_onnx, write_onnx
+    from asd_training.export.parity import DecodingStudent, parity_frames
+    from asd_training.export.source import load_source
+
     student, provenance = load_source(args.source)
     frames = parity_frames(student)
     if args.out.suffix == ".onnx":

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asd_training.ablation.robustness import run_robustness
 from asd_training.commands.run_arguments import add_version_argument
 
 
@@ -26,6 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score what is not scored yet, then write the ablation's report."""
+    from asd_training.ablation.robustness import run_robustness
+
     report = run_robustness(
         args.data, args.version, args.out, args.keyframes, args.device, args.report
     )

@@ -6,8 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asd_training.synthetic.generate import synthesize
-
 DESCRIPTION = "Generate ray traced driving scenes in nuScenes format."
 
 
@@ -39,5 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from asd_training.synthetic.generate import synthesize
+
     scenes = {"train": args.train, "val": args.val, "test": args.test}
     synthesize(args.out, scenes, args.keyframes, args.seed, args.scale, args.sweeps, args.workers)
