@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageClassification
 
 from asd_perception.configuration import from_dict, to_dict
-from asd_perception.errors import UserError
+from asd_perception.errors import OutOfMemoryError, UserError
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.network.backbone import ImageEncoder
@@ -232,6 +232,18 @@ def test_absent_weights_are_told_with_the_command_that_fetches_them(tmp_path, no
         load_pretrained_backbone(image_encoder(BACKBONES["resnet18"]), path)
     with pytest.raises(UserError, match="neither model.safetensors nor pytorch_model.bin"):
         load_pretrained_backbone(image_encoder(small("resnet18")), tmp_path)
+
+
+def test_memory_that_is_too_small_for_weights_is_not_called_a_fault_of_the_file(
+    tmp_path, monkeypatch
+):
+    def full(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 TB")
+
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pth")
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(OutOfMemoryError, match="out of memory on cpu"):
+        load_pretrained_backbone(image_encoder(small("resnet18")), tmp_path / "weights.pth")
 
 
 class Intruder:

@@ -278,6 +278,20 @@ def test_a_call_that_cannot_be_recorded_is_made_each_time_and_said(caplog):
         assert call.replay()[0] is kept and kept.tolist() == [12.0] * 3
 
 
+def test_a_call_that_memory_is_too_small_for_is_not_called_one_that_cannot_be_recorded():
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 ...")
+    waits = RuntimeError("called a synchronizing CUDA operation")
+    ended = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    for cause in (full, waits):
+        for error in (cause, ended):  # outside a recording, and inside one, whose end fails, too
+            ended.__context__ = cause
+            if cause is full:
+                with pytest.raises(torch.OutOfMemoryError):
+                    cuda_graphs._why_not_recorded(error)
+            else:
+                assert cuda_graphs._why_not_recorded(error) == str(waits)
+
+
 @needs_gpu
 @pytest.mark.parametrize("fusion", ["heterogeneous", "symmetric", "camera_only"])
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -4,14 +4,18 @@
 import json
 
 import pytest
+import torch
 from commands import asd_train
 from html_page import Page
 from submissions import noisy_truth, validation_samples
 from test_network import SMALL
 
+from asd_perception.errors import OutOfMemoryError
 from asd_perception.network import model_directory
 from asd_training.config.teacher import TeacherConfig
+from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import open_dataset
+from asd_training.evaluation import detection
 from asd_training.evaluation.scoring import write_submission
 from asd_training.models.teacher import Teacher
 
@@ -84,3 +88,11 @@ def test_the_command_scores_a_teacher_with_its_own_sweeps(samples, synthetic_roo
     assert submission["meta"]["use_lidar"] and not submission["meta"]["use_camera"]
     assert json.loads((tmp_path / "m.json").read_text())["samples"] == len(samples)
     assert Page((tmp_path / "r.html").read_text()).open == []
+
+
+def test_a_teacher_that_memory_is_too_small_for_is_called_that(synthetic_root, monkeypatch):
+    teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
+    monkeypatch.setattr(detection, "run_teacher", lambda *_: torch.empty(1 << 50))
+    index = KeyframeIndex.open(synthetic_root)
+    with pytest.raises(OutOfMemoryError, match="out of memory on cpu; use a smaller model"):
+        detection.detect_keyframes(teacher, index, [0], torch.device("cpu"))

@@ -353,6 +353,31 @@ def test_a_killed_loader_process_is_found_under_what_a_library_made_of_it(tmp_pa
     assert outside_reason(TypeError("unsupported callable"), tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 ..."),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError(),
+    ],
+    ids=["GPU", "cuDNN", "CPU"],
+)
+def test_a_step_that_memory_is_too_small_for_is_told_with_the_remedy(tmp_path, error):
+    reason = outside_reason(error, tmp_path)
+    assert "out of memory (" in reason and "smaller batch_size" in reason
+    assert "\n" not in reason
+
+
+def test_a_network_that_memory_is_too_small_for_is_called_that(
+    synthetic_root, index, tmp_path, small, asd_train
+):
+    large = f"student.head_channels={10**12}"
+    outcome = asd_train(
+        "student", synthetic_root, tmp_path / "run", "--config", small, "--set", large
+    )
+    assert_one_line(outcome, "out of memory on cpu; use a smaller model")
+
+
 @pytest.mark.parametrize("leftover", [".config.yaml.x1.yaml", ".origin.json.x1.json"])
 def test_what_a_killed_start_leaves_is_in_nobodys_way(
     synthetic_root, index, tmp_path, small, asd_train, leftover

@@ -11,6 +11,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from asd_perception.errors import is_out_of_memory
+
 P = ParamSpec("P")
 Result = TypeVar("Result")
 TRITON = find_spec("triton") is not None  # it comes with the CUDA builds of torch for Linux
@@ -24,6 +26,7 @@ class RecordedCall(Generic[Result]):
     The function must neither wait for the GPU nor do anything on the host that a later call needs.
     `result` keeps its place in memory: each replay writes into it. Where the function cannot be
     recorded it is called every time, which is said in the log: slower, and the same answers.
+    Running out of memory is no such case, and raised.
     The function, and with it what it reads, is kept: the graph reads from there.
     """
 
@@ -49,7 +52,7 @@ class RecordedCall(Generic[Result]):
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     result = function()
             except RuntimeError as error:
-                self.failure = " ".join(str(error.__context__ or error).split())
+                self.failure = _why_not_recorded(error)
                 logging.getLogger(__name__).warning(
                     "a part of the network cannot be recorded as a CUDA graph and runs slower: %s",
                     self.failure,
@@ -70,6 +73,14 @@ class RecordedCall(Generic[Result]):
             ):
                 kept.copy_(new)
         return self.result
+
+
+def _why_not_recorded(error: RuntimeError) -> str:
+    """The cause in one line. One that ran out of memory is raised: it would again at each call."""
+    cause = error.__context__ or error  # where a recording fails, its end fails, too
+    if is_out_of_memory(cause):
+        raise cause
+    return " ".join(str(cause).split())
 
 
 class CompiledCall(Generic[P, Result]):

@@ -12,6 +12,7 @@ from nuscenes import NuScenes
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from asd_perception.errors import memory_checked
 from asd_perception.network.center_head import HeadOutput, decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.runtime.detector import Detector, detections_of
@@ -28,17 +29,17 @@ def detect_keyframes(
     keyframes: Iterable[int],
     device: torch.device,
 ) -> Submission:
-    """Run a teacher over keyframes of an index, with a progress bar."""
+    """Run a teacher over keyframes of an index, with a progress bar. Raises OutOfMemoryError."""
     network = teacher.config.network
     dataset = KeyframeDataset(index, network, sample_contents(teacher.config).for_validation())
     loader = DataLoader(Subset(dataset, list(map(int, keyframes))), collate_fn=collate)
-    teacher = teacher.to(device).eval()
     submission: Submission = {}
-    for batch in tqdm(loader, desc="detecting", unit="frame"):
-        batch = move_data_to_device(batch, device)
-        with torch.inference_mode():
+    with memory_checked(device), torch.inference_mode():
+        teacher = teacher.to(device).eval()
+        for batch in tqdm(loader, desc="detecting", unit="frame"):
+            batch = move_data_to_device(batch, device)
             output = run_teacher(teacher, batch).head
-        submission |= submission_of(output, batch.keyframe.tolist(), index, network)
+            submission |= submission_of(output, batch.keyframe.tolist(), index, network)
     return submission
 
 

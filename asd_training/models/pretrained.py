@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from asd_perception.errors import UserError
+from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.network.backbone import ImageEncoder
 from asd_perception.network.config import BACKBONES
 from asd_perception.network.model_directory import first_few
@@ -92,10 +92,13 @@ def load_pickle(path: Path) -> Any:
     """What torch.save has written, by the loader that builds tensors and plain values only.
 
     Unlike plain unpickling, it cannot run code. Raises UserError for a file that is damaged or
-    holds anything else.
+    holds anything else, OutOfMemoryError.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with memory_checked("cpu"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OutOfMemoryError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except Exception as error:  # pickle, zip and torch have many ways to refuse

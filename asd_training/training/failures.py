@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from lightning.pytorch import Trainer
 
-from asd_perception.errors import UserError, describe_os_error
+from asd_perception.errors import UserError, describe_os_error, is_out_of_memory
 from asd_training.training.checkpoints import RunCheckpoints
 from asd_training.training.run_folder import LAST, is_first_process
 
@@ -50,16 +49,17 @@ def outside_reason(error: Exception, run: Path) -> str | None:
             first = str(cause).splitlines()[0]
             return f"a loader process was killed ({first}), perhaps for want of memory{GO_ON}"
         cause = cause.__cause__ or cause.__context__
-    if isinstance(error, torch.OutOfMemoryError):
-        return (
-            f"the GPU's memory is too small ({str(error).splitlines()[0]}); begin a new run with a "
-            "smaller batch_size and a larger accumulate, or with recompute_images=true"
-        )
     if isinstance(error, (UserError, OSError)):
         # One from a loader's process carries that process's traceback, the error in its last line.
         _, from_loader, text = str(error).partition("\nOriginal Traceback")
         if from_loader:
             return text.strip().splitlines()[-1].partition(": ")[2] + GO_ON
+    if is_out_of_memory(error) and not isinstance(error, UserError):  # it names its own remedy
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        return (
+            f"out of memory ({first}); begin a new run with a smaller batch_size and a larger "
+            "accumulate, or with recompute_images=true"
+        )
     if isinstance(error, OSError):
         where = "" if error.filename else f"{run}: "
         return where + describe_os_error(error) + GO_ON

@@ -17,7 +17,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from asd_perception.errors import UserError
+from asd_perception.errors import UserError, memory_checked
 from asd_perception.network import model_directory
 from asd_perception.provenance import without_folders
 from asd_training.config.read import Run
@@ -166,7 +166,8 @@ def prepare(
     ):
         warnings.filterwarnings("ignore", message)
     try:
-        return build(config, index)
+        with memory_checked("cpu"):
+            return build(config, index)
     except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
         reason = " ".join(str(error).split())
         raise UserError(f"no network can be built of this configuration: {reason}") from error
