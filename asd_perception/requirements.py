@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from asd_perception.errors import UserError
 
 CHECKED = ("torch", "transformers")
-"""An old one is not refused by the other, but found to be there by half."""
+"""An old one fails in a confusing way: transformers takes an old torch for half missing."""
 
 DISTRIBUTION = {"cv2": "opencv-python-headless", "nuscenes": "nuscenes-devkit", "yaml": "pyyaml"}
 """What pip calls a package whose module has another name."""

@@ -146,7 +146,7 @@ def _claim(output: Path) -> None:
     mark.touch()
 
 
-def _forget_other_data(data: Path, wanted: tuple[int, int, float, int]) -> None:
+def _forget_other_data(data: Path, required: tuple[int, int, float, int]) -> None:
     """Delete the demo's own scenes of an earlier call that had other arguments."""
     path = data / "synthesis.json"
     if path.is_file():
@@ -155,7 +155,7 @@ def _forget_other_data(data: Path, wanted: tuple[int, int, float, int]) -> None:
             settings["scenes"]["test"],
             *(settings[k] for k in ("keyframes", "scale", "seed")),
         )
-        if found != wanted:
+        if found != required:
             shutil.rmtree(data)
 
 
@@ -182,7 +182,7 @@ def _draw(
 
 
 def _latency(published: Path) -> dict[str, str]:
-    """The node's own account of its latency, a stage: its last word on /diagnostics."""
+    """The latency of each stage, as the node's last message on /diagnostics gives it."""
     with open_bag(published) as reader:
         messages = read_topic(reader, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
         for _, message in reversed(list(messages)):

@@ -209,8 +209,8 @@ def test_points_whose_depth_is_a_tie_are_known(model, frames):
     cameras = np.asarray(frame[2][0, :, :2, 3]).repeat(len(points) // 6, axis=0)
     near, far = found[: len(points)] - cameras, found[len(points) :] - cameras
     ratio = np.linalg.norm(far, axis=1) / np.linalg.norm(near, axis=1)
-    wanted = float(centres[6] / centres[1])
-    np.testing.assert_allclose(np.maximum(ratio, 1 / ratio), wanted, rtol=1e-3)
+    expected = float(centres[6] / centres[1])
+    np.testing.assert_allclose(np.maximum(ratio, 1 / ratio), expected, rtol=1e-3)
 
 
 def test_what_cannot_be_exported_is_told_in_one_line(run, tmp_path):

@@ -161,9 +161,8 @@ class StudentConfig:
     @property
     def feature_size(self) -> tuple[int, int]:
         """Rows and columns of an image's features."""
-        return self.image_size[0] // self.backbone.stride, self.image_size[
-            1
-        ] // self.backbone.stride
+        height, width = self.image_size
+        return height // self.backbone.stride, width // self.backbone.stride
 
     def __post_init__(self) -> None:
         if any(side <= 0 or side % 32 for side in self.image_size):

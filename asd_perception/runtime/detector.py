@@ -18,9 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import CameraCalibration
-from asd_perception.cameras.preprocessing import (
-    reduction_of,
-)
+from asd_perception.cameras.preprocessing import reduction_of
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.cameras.view import View, view_of
 from asd_perception.constants import MAX_CAMERAS

@@ -98,11 +98,11 @@ def plan(
     folder: of the configurations. Raises UserError if a configuration is wrong, or is not
     the one with which a run in `out` was begun.
     """
-    for kind, wanted, known in (
+    for kind, names, known in (
         ("row", rows, [row.name for row in ablation.rows]),
         ("seed", seeds, list(ablation.seeds)),
     ):
-        for name in wanted or []:
+        for name in names or []:
             if name not in known:
                 raise UserError(
                     f"there is no {kind} {name}; there are {', '.join(map(str, known))}"
@@ -177,12 +177,12 @@ def _has_result(job: Job) -> bool:
         made["distillation"].setdefault("adapters", True)  # a result from before it was a key
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
-    wanted = {"set": job.labels["changes"], **without_folders(to_dict(job.config))}
-    del wanted["student"], wanted["distillation"]["teacher"]
-    if made != wanted:
+    required = {"set": job.labels["changes"], **without_folders(to_dict(job.config))}
+    del required["student"], required["distillation"]["teacher"]
+    if made != required:
         raise UserError(
             f"{job.result} was made with another configuration "
-            f"({'; '.join(_differences(made, wanted))}); remove it or choose another OUT"
+            f"({'; '.join(_differences(made, required))}); remove it or choose another OUT"
         )
     return True
 

@@ -30,7 +30,7 @@ from asd_training.bags.live import message_class
 _DISCOVERY = 1.0  # s that subscribers get to find a new publisher
 _CLOCK_PERIOD = 0.01  # s between two /clock messages at most
 # Fast DDS asks reliable readers every 3 s what they lack; what a publisher has dropped from its
-# queue by then is lost. Measured: beside LiDAR sweeps, 84 small messages a second lost one in
+# queue by then is lost. Measured: beside LiDAR sweeps, 84 small messages per second lost one in
 # twenty with a queue of 20, a few in 500 with 100, none with 300.
 _QUEUE_TIME = 4.0  # s of messages that a publisher keeps
 
@@ -63,7 +63,7 @@ def play(
 
     `topics` and `wait_for` are shell patterns of topic names. Latched topics that begin the bag
     are published at once; the rest starts when every topic of `wait_for` has a subscriber. With
-    `clock`, /clock shows the bag's time: before each message, and 100 times a second between.
+    `clock`, /clock shows the bag's time: before each message, and 100 times per second between.
 
     Raises UserError for a bag that cannot be read, a pattern without a topic, or topics still
     without a subscriber after `wait_timeout` seconds.

@@ -107,7 +107,7 @@ class _Recorder:
         return 0.0 if self._last_time is None else now - self._last_time
 
     def silent_topics(self) -> list[str]:
-        """The wanted topics on which nothing came."""
+        """The topics to record on which nothing came."""
         return [topic for topic in self._topics if not self._bag.counts.get(topic)]
 
     def drain(self, executor: SingleThreadedExecutor) -> None:

@@ -60,7 +60,7 @@ def replay_to_detector(
             played = subprocess.run(list(map(str, play)), env=environment, check=False)
             for process, name in ((detector, "detector"), (recorder, "recorder")):
                 if process.poll() is not None:
-                    raise UserError(f"the {name} stopped by itself; its last words are in {log}")
+                    raise UserError(f"the {name} stopped by itself; the end of {log} says why")
             if played.returncode:
                 raise UserError(f"{bag} could not be played; the node's log is {log}")
         time.sleep(LAST_FRAME)
@@ -82,7 +82,7 @@ def wait_for_line(sign: str, log: Path, process: subprocess.Popen[bytes]) -> Non
     deadline = time.monotonic() + START_TIMEOUT
     while sign not in log.read_text(errors="replace"):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise UserError(f"the line {sign!r} did not come in {log}; its last words say why")
+            raise UserError(f"the line {sign!r} did not come in {log}; the end of it says why")
         time.sleep(0.1)
 
 

@@ -40,7 +40,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the machine reaches: operations a second in a matrix product, bytes a second copied."""
+    """What the machine reaches per second: operations in a matrix product, bytes copied."""
 
     operations: float
     bytes: float

@@ -55,7 +55,7 @@ LAST_FRAME = 2.0  # s for the last frame's detections
 
 
 class Cameras:
-    """Six cameras, and an ear for the detector."""
+    """Six cameras, and what the detector answers: its detections and its diagnostics."""
 
     def __init__(self, node: Node, transport: str) -> None:
         self.node = node

@@ -29,18 +29,20 @@ def _run() -> None:
         help="folder (default: ./demo)",
     )
     parser.add_argument("--model", type=Path, default=TINY, help="model directory")
-    parser.add_argument("--scenes", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument(
+        "--scenes", type=int, default=2, help="unseen scenes to make (default: %(default)s)"
+    )
     parser.add_argument(
         "--keyframes",
         type=int,
         default=16,
-        help="a scene, at 2 Hz (default: %(default)s)",
+        help="keyframes per scene, at 2 Hz (default: %(default)s)",
     )
     parser.add_argument(
         "--scale",
         type=float,
         default=0.5,
-        help="of 1600x900 images (default: %(default)s)",
+        help="image size as a share of 1600x900 (default: %(default)s)",
     )
     args = parser.parse_args()
     from asd_training.demo import run_demo  # takes seconds, which the help does not need

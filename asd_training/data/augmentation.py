@@ -28,10 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import TrainedCamera
-from asd_perception.cameras.preprocessing import (
-    input_from_image,
-    reduction_of,
-)
+from asd_perception.cameras.preprocessing import input_from_image, reduction_of
 from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.cameras.view import View, view_of
 from asd_perception.errors import UserError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rig and images for benchmarks: six cameras mounted roughly as in nuScenes."""
+"""Six cameras and images of them, without a dataset: for benchmarks and the check of exports."""
 
 from __future__ import annotations
 

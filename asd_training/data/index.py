@@ -120,11 +120,11 @@ class KeyframeIndex:
         # Stats and digests are taken before the tables are read, so that a change in between is
         # noticed at the next start.
         stats = np.array([(s.st_size, s.st_mtime_ns) for s in map(os.stat, tables)], np.int64)
-        arrays, _ = _look(files, identity, stats, tell=False)
+        arrays, _ = _read_first(files, identity, stats, tell=False)
         if arrays is None:
-            with _alone(files):
+            with _build_lock(files):
                 # Another process may have built it since.
-                arrays, outdated = _look(files, identity, stats, tell=True)
+                arrays, outdated = _read_first(files, identity, stats, tell=True)
                 if arrays is None:
                     digests = _digests(tables)
                     for arrays in outdated:
@@ -150,8 +150,8 @@ class KeyframeIndex:
 
         Raises UserError for an unknown split; a split without a scene in the dataset is empty.
         """
-        wanted = split_scene_names(self.root, self.version, name)
-        scenes = [scene.decode() in wanted for scene in self.scene_names]
+        split = split_scene_names(self.root, self.version, name)
+        scenes = [scene.decode() in split for scene in self.scene_names]
         return np.flatnonzero(np.array(scenes, dtype=bool)[self.scene_ids])
 
     def scene_name(self, i: int) -> str:
@@ -296,7 +296,7 @@ def _read(file: Path, identity: bytes, tell: bool) -> _Arrays | None:
         return None
 
 
-def _look(
+def _read_first(
     files: list[Path], identity: bytes, stats: NDArray[np.int64], tell: bool
 ) -> tuple[_Arrays | None, list[_Arrays]]:
     """The index of tables with these stats; otherwise None and the indices of other tables.
@@ -326,7 +326,7 @@ def _write(files: list[Path], arrays: _Arrays) -> None:
 
 
 @contextmanager
-def _alone(files: list[Path]) -> Iterator[None]:
+def _build_lock(files: list[Path]) -> Iterator[None]:
     """Wait while another process is in here for the same dataset.
 
     The lock, which ends with its process, is on a file beside the first of `files` whose folder can

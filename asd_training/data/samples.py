@@ -146,10 +146,8 @@ class KeyframeDataset(Dataset[TrainingSample]):
         for mask, whole in zip(masks, inputs.seen, strict=True):
             mask[:] = mostly_seen(whole, stride)
         seen = torch.from_numpy(masks)
-        pixels, objects = (
-            PixelTargets(torch.zeros(0), torch.zeros(0)),
-            DetectionTargets(*_NO_TARGETS),
-        )
+        pixels = PixelTargets(torch.zeros(0), torch.zeros(0))
+        objects = DetectionTargets(*_NO_TARGETS)
         if contents.targets:
             objects = detection_targets(inputs.objects, self.config.bev)
         if contents.targets and contents.images:

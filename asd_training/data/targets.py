@@ -72,7 +72,7 @@ def pixel_targets(
     intrinsics (N, 3, 3) of the network's input; ego_from_camera (N, 4, 4).
     """
     stride = config.backbone.stride
-    height, width = (side // stride for side in config.image_size)
+    height, width = config.feature_size
     shape = (len(intrinsics), height, width)
     nearest = np.full((shape[0], height * width), np.inf)
     source = np.full(nearest.shape, -1)  # index of that return, -1 for none

@@ -17,7 +17,6 @@ from asd_training.data.targets import BACKGROUND, UNKNOWN, DetectionTargets, Pix
 BOX_WEIGHT = 0.25
 VELOCITY_WEIGHT = 0.05
 ATTRIBUTE_WEIGHT = 0.1
-DEPTH_WEIGHT = 0.5
 
 OBJECT_PIXEL_WEIGHT = 5.0
 """Weight of a feature pixel on an object, relative to one on the background."""
@@ -72,9 +71,9 @@ def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str,
     }
 
 
-def l1_loss(found: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
-    """The sum of |found - wanted|, both (B, M, C), where the mask (B, M) holds."""
-    return torch.where(mask[..., None], (found - wanted).abs(), 0).sum()
+def l1_loss(found: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """The sum of |found - target|, both (B, M, C), where the mask (B, M) holds."""
+    return torch.where(mask[..., None], (found - target).abs(), 0).sum()
 
 
 def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:

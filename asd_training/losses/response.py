@@ -64,14 +64,14 @@ def response_losses(
             if soft:
                 quality, agreement = response_quality(teacher, targets, grid, alpha)
             weight = heatmap_weight(teacher.heatmap, quality, targets, grid)
-            wanted_boxes = at_cells(teacher.boxes.float(), targets.cells)  # (B, M, 8)
+            teacher_boxes = at_cells(teacher.boxes.float(), targets.cells)  # (B, M, 8)
         count = shared_count(targets.valid.sum())
         cost = quality_focal_loss(student.heatmap.float(), teacher.heatmap.detach().float())
         boxes = at_cells(student.boxes.float(), targets.cells)
         return {
             "response_heatmap": (weight * cost).sum() / count,
             "response_boxes": BOX_WEIGHT
-            * ((quality * agreement)[..., None] * (boxes - wanted_boxes).abs()).sum()
+            * ((quality * agreement)[..., None] * (boxes - teacher_boxes).abs()).sum()
             / count,
         }
 
@@ -110,6 +110,6 @@ def heatmap_weight(
 
 def quality_focal_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """|p_S - p_T|^2 BCE(p_S, p_T) elementwise, of logits."""
-    wanted = teacher.sigmoid()
-    cost = F.binary_cross_entropy_with_logits(student, wanted, reduction="none")
-    return (student.sigmoid() - wanted) ** 2 * cost
+    target = teacher.sigmoid()
+    cost = F.binary_cross_entropy_with_logits(student, target, reduction="none")
+    return (student.sigmoid() - target) ** 2 * cost

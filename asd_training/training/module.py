@@ -64,9 +64,7 @@ class DetectorTraining(LightningModule):
         self.network = network
         self.network_config = network_config
         self.average = MovingAverage(network, config.ema_decay)
-        if (
-            config.recompute_images and contents.images
-        ):  # after the copy: it would call these stages
+        if config.recompute_images and contents.images:  # after the copy, which would call these
             network.image_encoder.recompute_stages()
         self.index = index
         self.contents = contents
@@ -75,7 +73,7 @@ class DetectorTraining(LightningModule):
         self.metrics: Metrics | None = None
         self.refusal: UserError | None = None
         self._step_end: float | None = None
-        self._seconds = 0.0  # a batch, averaged
+        self._seconds = 0.0  # per batch, averaged
 
     @abstractmethod
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     parser.add_argument(
         "--keyframes", type=int, default=20,
-        help="annotated keyframes in each scene, at 2 Hz (default: %(default)s)",
+        help="annotated keyframes per scene, at 2 Hz (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument(
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sweeps", action="store_true", help="also 12 Hz images and 20 Hz LiDAR between keyframes"
     )
     parser.add_argument(
-        "--workers", type=int, default=None, help="processes (default: one for each core)"
+        "--workers", type=int, default=None, help="processes (default: one per core)"
     )
 
 
