@@ -67,6 +67,8 @@ except ImportError:  # before ROS 2 Jazzy
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
 POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
 
+TRANSIENT_LOCAL = DurabilityPolicy.TRANSIENT_LOCAL
+
 _OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -77,7 +79,7 @@ def _sensor_qos() -> QoSProfile:
 
 
 def _latched_qos(depth: int) -> QoSProfile:
-    return QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    return QoSProfile(depth=depth, durability=TRANSIENT_LOCAL)
 
 
 def _video_qos() -> QoSProfile:
@@ -110,6 +112,7 @@ class DetectorNode(LifecycleNode):
         self._fault = ""  # why the last transition failed
         self._warned: dict[str, tuple[float, int]] = {}  # kind: time of the last, hidden since
         self._topics: list[Any] = []  # subscriptions
+        self._latched: dict[str, Any] = {}  # those to latched camera_info, by camera
         self._tf: Any = None  # the one to /tf, while a camera's mounting may move
         self._outputs: list[Any] = []  # lifecycle publishers
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -229,12 +232,14 @@ class DetectorNode(LifecycleNode):
         """Stop the threads, and give up topics, model and the GPU's memory."""
         ended = self._stop()
         self._pipeline = None
-        self._listen_to_tf()
-        for subscription in self._topics:
-            self.destroy_subscription(subscription)
+        for subscription in (*self._topics, *self._latched.values(), self._tf):
+            if subscription is not None:
+                self.destroy_subscription(subscription)
         for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
         self._topics.clear()
+        self._latched.clear()
+        self._tf = None
         self._outputs.clear()
         gc.unfreeze()
         torch = sys.modules.get("torch")
@@ -272,18 +277,14 @@ class DetectorNode(LifecycleNode):
         self, settings: Settings, pipeline: Pipeline, image_type: type
     ) -> None:
         def subscribe(
-            message_type: type,
-            topic: str,
-            callback: Callable[[Any], None],
-            qos: QoSProfile,
-            overriding: QoSOverridingOptions | None = _OVERRIDABLE,
+            message_type: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
         ) -> None:
             subscription = self.create_subscription(
                 message_type,
                 topic,
                 partial(self._guarded, callback),
                 qos,
-                qos_overriding_options=overriding,
+                qos_overriding_options=_OVERRIDABLE,
             )
             self._topics.append(subscription)
 
@@ -294,23 +295,37 @@ class DetectorNode(LifecycleNode):
             on_camera_info = partial(pipeline.on_camera_info, camera)
             on_image = partial(pipeline.on_image, camera)
             subscribe(CameraInfo, source.info_topic, on_camera_info, _sensor_qos())
-            # A driver may publish it once and latched, which the one above would miss; this one
-            # does not match drivers that publish it with each image.
-            subscribe(CameraInfo, source.info_topic, on_camera_info, _latched_qos(1), None)
             subscribe(image_type, source.image_topic, on_image, image_qos)
         if settings.use_odometry:
             subscribe(Odometry, "odometry", pipeline.on_odometry, QoSProfile(depth=100))
 
     def _every_second(self) -> None:
-        self._guarded(self._listen_to_tf)
+        if self._pipeline is not None:
+            self._guarded(self._listen_to_latched, self._pipeline)
+            self._guarded(self._listen_to_tf, self._pipeline)
         self._guarded(self._publish_diagnostics)
 
-    def _listen_to_tf(self) -> None:
+    def _listen_to_latched(self, pipeline: Pipeline) -> None:
+        """Subscribe to camera_info that was published once, before the node was there.
+
+        Only where a publisher offers it: to all others it would be a subscription of incompatible
+        QoS, which each would warn of.
+        """
+        for camera, source in pipeline.settings.cameras.items():
+            if camera in self._latched or pipeline.calibration.models[camera] is not None:
+                continue
+            publishers = self.get_publishers_info_by_topic(source.info_name)
+            if any(p.qos_profile.durability == TRANSIENT_LOCAL for p in publishers):
+                callback = partial(self._guarded, partial(pipeline.on_camera_info, camera))
+                self._latched[camera] = self.create_subscription(
+                    CameraInfo, source.info_topic, callback, _latched_qos(1)
+                )
+
+    def _listen_to_tf(self, pipeline: Pipeline) -> None:
         """While some camera's mounting is in /tf, and only then: it may be busy with all else."""
-        needed = self._pipeline is not None and self._pipeline.calibration.needs_tf
+        needed = pipeline.calibration.needs_tf
         if needed and self._tf is None:
-            assert self._pipeline is not None
-            callback = partial(self._guarded, self._pipeline.on_moving_transforms)
+            callback = partial(self._guarded, pipeline.on_moving_transforms)
             self._tf = self.create_subscription(
                 TFMessage, "/tf", callback, QoSProfile(depth=100), raw=True
             )
