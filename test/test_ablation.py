@@ -190,6 +190,30 @@ def test_a_run_with_a_result_is_not_made_again(tmp_path):
         to_do(jobs)
 
 
+def test_a_result_is_the_runs_own_wherever_either_was_made(tmp_path, monkeypatch):
+    """Of a path, the two last names tell; the others belong to a machine or a working directory."""
+    weights = tmp_path / "weights" / "resnet18"
+    weights.mkdir(parents=True)
+    row = {"name": "plain", "title": "x", "set": {"pretrained": str(weights)}}
+    file = small_ablation(tmp_path, rows=[row], teachers=[], compare=[], robustness=[])
+    (job,) = plan(read_ablation(file), tmp_path, tmp_path / "out")
+    job.result.parent.mkdir(parents=True)
+
+    def write(pretrained):
+        training = {**to_dict(job.config), "pretrained": pretrained}
+        del training["student"]
+        job.result.write_text(json.dumps({"changes": row["set"], "training": training}))
+
+    for folder in (tmp_path, weights, Path("/")):
+        monkeypatch.chdir(folder)
+        for path in (str(weights), "weights/resnet18", "/elsewhere/weights/resnet18"):
+            write(path)
+            assert not to_do([job])
+        write("weights/resnet50")
+        with pytest.raises(UserError, match="pretrained: weights/resnet50 there"):
+            to_do([job])
+
+
 def fake_results(folder: Path, ablation: Path, scores: dict[str, list[float]]) -> None:
     """Results as `ablate` writes them, with the given mAP by row and seed."""
     folder.mkdir()

@@ -197,6 +197,14 @@ def test_waiting_for_a_subscriber_is_bounded(bag):
         play(bag, wait_for=["/CAM_BACK/*"], wait_timeout=0.5)
 
 
+@pytest.mark.parametrize("topic", ["/CAM_*/image_raw", "a b", "/odometry/", "/1st"])
+def test_a_name_that_no_topic_can_have_is_told_in_one_line(tmp_path, topic):
+    with pytest.raises(UserError, match="cannot be recorded. Invalid topic name: ") as caught:
+        record(tmp_path / "recorded", [topic], duration=0.5)
+    assert topic in str(caught.value) and "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_recording_without_a_message_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match="no message came on /nothing"):
         record(tmp_path / "recorded", ["nothing"], duration=0.5)

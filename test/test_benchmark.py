@@ -175,5 +175,5 @@ def test_wrong_arguments_are_named(tmp_path):
     with pytest.raises(UserError, match="no config.yaml"):
         run("frame", "--model", tmp_path)
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="cuda is not available"):
+        with pytest.raises(UserError, match="no device cuda: PyTorch finds no GPU"):
             run("frame", "--device", "cuda")

@@ -172,8 +172,13 @@ def test_devices_are_checked():
     with pytest.raises(UserError, match="unknown device"):
         Detector(student, "abacus")
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="cuda is not available"):
-            Detector(student, "cuda")
+        with pytest.raises(UserError, match="no device cuda:7: PyTorch finds no GPU; use cpu or"):
+            Detector(student, "cuda:7")
+    else:
+        with pytest.raises(UserError, match="no device cuda:99; there are cpu, cuda:0"):
+            Detector(student, "cuda:99")
+    with pytest.raises(UserError, match="device meta is not supported; use cpu"):
+        Detector(student, "meta")
     assert Detector(student, "auto").device.type in ("cpu", "cuda")
 
 

@@ -12,6 +12,7 @@ from test_network import SMALL
 
 from asd_perception.errors import OutOfMemoryError
 from asd_perception.network import model_directory
+from asd_perception.network.student import Student
 from asd_training.config.teacher import TeacherConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import open_dataset
@@ -54,6 +55,17 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "file is a file" in done.stderr
+
+
+def test_a_run_in_place_of_its_model_is_told_what_to_give(synthetic_root, tmp_path):
+    run = tmp_path / "run"
+    model_directory.save(run / "model", Student(SMALL), {})
+    (run / "config.yaml").write_text("steps: 2\n")
+    done = asd_train("evaluate", run, synthetic_root)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"asd-train evaluate: error: {run} is the folder of a run; give {run / 'model'}\n"
+    )
 
 
 def test_what_is_written_names_no_folder_of_the_machine_that_trained(synthetic_root, tmp_path):

@@ -31,7 +31,7 @@ from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import camera_frame, open_dataset, read_images
 from asd_training.export.model import write_model
 from asd_training.export.onnx_file import INPUTS, DecodingStudent, onnx_answer, to_onnx, write_onnx
-from asd_training.export.parity import check_parity, compare, unsteady_points
+from asd_training.export.parity import check, check_parity, compare, unsteady_points
 from asd_training.export.source import _log_until, load_checkpoint, load_source
 from asd_training.training.run import train
 from asd_training.training.run_folder import begin
@@ -270,6 +270,15 @@ def test_a_model_directory_whose_graphs_answer_otherwise_is_not_written(model, f
     with pytest.raises(UserError, match="is not written: ONNX Runtime differs from PyTorch by"):
         write_model(model.student, {}, tmp_path / "model", frames, tolerance=0.0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_parity_without_an_object_to_compare_is_a_warning(model, frames, tmp_path, capsys, trained):
+    answering = model if trained else DecodingStudent(Student(SMALL).eval()).eval()
+    with torch.inference_mode():
+        results = check_parity(answering, lambda frame: answering(*frame), frames)
+    check(results, tmp_path / "model", tolerance=0.01)
+    assert ("no object was compared" in capsys.readouterr().err) == (not trained)
 
 
 @pytest.mark.slow

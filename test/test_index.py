@@ -128,10 +128,14 @@ def test_splits_are_read_as_they_are_now(root, builds):
     (root / nusc.version / "splits.json").write_text(f'{{"mine": ["{name}"]}}')
     index = KeyframeIndex.open(root)
     assert {index.scene_name(i) for i in index.split("mine")} == {name}
-    with pytest.raises(UserError, match="no split 'synthetic_val'"):
+    with pytest.raises(UserError, match="no split 'synthetic_val'; there are mine, train, val, "):
         index.split("synthetic_val")
-    (root / nusc.version / "splits.json").write_text("[]")
-    with pytest.raises(UserError, match="no split 'mine'"):
+    for damaged in ("[]", '{"mine": "scene-1"}', '{"mine": [[]]}'):
+        (root / nusc.version / "splits.json").write_text(damaged)
+        with pytest.raises(UserError, match="splits.json is damaged"):
+            index.split("mine")
+    (root / nusc.version / "splits.json").write_text("{")
+    with pytest.raises(UserError, match="splits.json is not valid JSON"):
         index.split("mine")
     assert len(builds) == 1
 

@@ -144,6 +144,8 @@ def read_config(path: Path) -> dict[str, Any]:
         line = " ".join(str(error).split())
         raise UserError(f"{file} cannot be read: {line}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
+        if (path / "model" / "config.yaml").is_file():
+            raise UserError(f"{path} is the folder of a run; give {path / 'model'}")
         raise UserError(f"{file} is not a model configuration of format {FORMAT}")
     return document
 

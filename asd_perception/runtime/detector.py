@@ -264,9 +264,12 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"unknown device {name!r}; use cpu, cuda or auto") from error
+        raise UserError(f"unknown device {name!r}; use cpu, cuda, cuda:N or auto") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name} is not supported; use cpu, cuda, cuda:N or auto")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda is not available on this machine; use cpu or auto")
+        raise UserError(f"there is no device {name}: PyTorch finds no GPU; use cpu or auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device {name} does not exist; there are {torch.cuda.device_count()} GPUs")
+        known = ", ".join(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+        raise UserError(f"there is no device {name}; there are cpu, {known}")
     return device

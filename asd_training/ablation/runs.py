@@ -28,7 +28,6 @@ from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
 from asd_perception.network import model_directory
-from asd_perception.provenance import without_folders
 from asd_training.ablation.report import DEFINITION, write_report
 from asd_training.config.ablation import Ablation, read_ablation
 from asd_training.config.read import Run, read_config
@@ -172,12 +171,12 @@ def _has_result(job: Job) -> bool:
         return False
     try:
         result = json.loads(job.result.read_text())
-        made = {"set": result["changes"], **without_folders(result["training"])}
+        made = {"set": result["changes"], **_short_paths(result["training"])}
         made["distillation"].pop("teacher")  # its path
         made["distillation"].setdefault("adapters", True)  # a result from before it was a key
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
-    required = {"set": job.labels["changes"], **without_folders(to_dict(job.config))}
+    required = {"set": job.labels["changes"], **_short_paths(to_dict(job.config))}
     del required["student"], required["distillation"]["teacher"]
     if made != required:
         raise UserError(
@@ -185,6 +184,16 @@ def _has_result(job: Job) -> bool:
             f"({'; '.join(_differences(made, required))}); remove it or choose another OUT"
         )
     return True
+
+
+def _short_paths(value: Any) -> Any:
+    """Plain values with the last two names of each path: a result may come from another machine, or
+    from another working directory of this one."""
+    if isinstance(value, dict):
+        return {key: _short_paths(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_short_paths(item) for item in value]
+    return "/".join(value.strip("/").split("/")[-2:]) if isinstance(value, str) else value
 
 
 def _job(

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from rosbags.interfaces import Qos, QosDurability, QosReliability
 from tqdm import tqdm
 
@@ -39,11 +41,18 @@ def record(
     Types and quality of service are taken from the publishers, so a topic is subscribed to when
     its first publisher appears; `ready` is set once all are connected. Also stops `duration`
     seconds after the start, or once a first message came and then none for `until_idle` seconds.
-    Raises UserError if no message came at all: then there is no bag.
+    Raises UserError for a name that no topic can have, and if no message came at all: then there
+    is no bag.
     """
     stop = stop or threading.Event()
     ready = ready or threading.Event()
     topics = [topic if topic.startswith("/") else f"/{topic}" for topic in topics]
+    for topic in topics:
+        try:
+            validate_full_topic_name(topic)
+        except InvalidTopicNameException as error:
+            reason = str(error).splitlines()[0].rstrip(":")
+            raise UserError(f"{topic} cannot be recorded. {reason}") from error
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
     node = rclpy.create_node("bag_recorder", context=context, enable_rosout=False)

@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from nuscenes import NuScenes
 from nuscenes.eval.common.data_classes import EvalBox
 from nuscenes.eval.detection.utils import category_to_detection_name
-from nuscenes.utils.splits import get_scenes_of_split
+from nuscenes.utils.splits import create_splits_scenes
 
 from asd_perception.cameras.image_decoding import decode_camera_image
 from asd_perception.cameras.rig import CameraRig, compensate
@@ -102,12 +101,14 @@ def dataset_version(root: str | Path, version: str | None = None) -> str:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root} is no folder; give the root of a nuScenes-format dataset")
+    versions = sorted(folder.name for folder in root.glob("v*") if folder.is_dir())
+    found = ", ".join(versions) or "none"
     if version is None:
-        versions = sorted(folder.name for folder in root.glob("v*") if folder.is_dir())
         if len(versions) != 1:
-            found = ", ".join(versions) or "none"
             raise UserError(f"{root} should hold one version folder, found {found}; give --version")
         version = versions[0]
+    elif not (root / version).is_dir():
+        raise UserError(f"{root} has no version {version}; versions there: {found}")
     for table in TABLES:
         path = root / version / f"{table}.json"
         if not path.is_file():
@@ -134,13 +135,22 @@ def split_scene_names(root: str | Path, version: str, split: str) -> set[str]:
     """The names of a split's scenes, whether the dataset has them or not; reads no table.
 
     The devkit knows the official splits; others are in the version folder's splits.json.
-    Raises UserError for an unknown split.
+    Raises UserError for an unknown split, and for a damaged file.
     """
-    place = SimpleNamespace(dataroot=str(root), version=version)  # all that the devkit asks for
+    official = create_splits_scenes()
+    if split in official:
+        return set(official[split])
+    file = Path(root) / version / "splits.json"
     try:
-        return set(get_scenes_of_split(split, place))
-    except (ValueError, AssertionError, AttributeError, TypeError) as error:
-        raise UserError(f"{root}: no split {split!r} ({error})") from error
+        own = json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON ({error})") from error
+    lists = own.values() if isinstance(own, dict) else [None]
+    if not all(isinstance(x, list) and all(isinstance(n, str) for n in x) for x in lists):
+        raise UserError(f"{file} is damaged: it should hold a list of scenes' names per split")
+    if split not in own:
+        raise UserError(f"{root}: no split {split!r}; there are {', '.join([*own, *official])}")
+    return set(own[split])
 
 
 def split_scenes(nusc: NuScenes, split: str) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,10 @@ class Parity:
 
 
 def check(results: dict[str, Parity], out: Path, tolerance: float) -> None:
-    """Print the differences of each frame; raise UserError where they are too large."""
+    """Print the differences of each frame; raise UserError where they are too large.
+
+    Warns on stderr where there was no object to compare: then only scores were.
+    """
     print("largest difference between PyTorch and ONNX Runtime:")
     print(
         f"{'':<16}{'objects':>8}{'left out':>10}{'score':>10}{'box m, rad':>12}{'m/s':>10}"
@@ -90,6 +94,12 @@ def check(results: dict[str, Parity], out: Path, tolerance: float) -> None:
             f"which is more than --tolerance {tolerance:g}"
         )
     print(f"parity holds within {tolerance:g}")
+    if not any(parity.compared for parity in results.values()):
+        print(
+            "warning: no object was compared, only scores: the student finds none that stands out, "
+            "so train it first",
+            file=sys.stderr,
+        )
 
 
 def check_parity(
