@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
+from rclpy.serialization import serialize_message
 from rosbags.typesys.stores import ros2_kilted as ros
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERAS
@@ -18,9 +20,9 @@ from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import inverse, level_camera
 from asd_perception.ros.check.report import report
-from asd_perception.ros.messages.geometry import matrix_from_transform, stamp_ns
+from asd_perception.ros.messages.geometry import matrix_from_transform, stamp_ns, time_from_ns
 from asd_training.bags.bag_files import create_bag, open_bag, read_messages
-from asd_training.bags.check import parameters_from_file, record_bag
+from asd_training.bags.check import VIDEO, parameters_from_file, record_bag
 from asd_training.bags.check_pictures import cloud_points, lidar_points, write_pictures
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.message_types import deserialize, serialize
@@ -288,6 +290,31 @@ def test_cameras_of_another_robot_are_found_by_their_types(changed, tmp_path):
     })  # fmt: skip
     assert [item.name for item in found.cameras] == ["back"]
     assert found.cameras[0].verdict == "ok" and "; rectified" in found.text
+
+
+def test_video_is_looked_at_as_images_are(good, tmp_path):
+    path = tmp_path / "video"
+    with open_bag(good) as reader, create_bag(path) as bag:
+        for connection, at, data in read_messages(reader):
+            topic, kind = connection.topic, connection.msgtype
+            if kind == COMPRESSED:
+                image = deserialize(data, kind)
+                packet = FFMPEGPacket(encoding="h264;yuv420p;bgr8;bgr8", width=80, height=45)
+                packet.header.stamp = time_from_ns(stamp_ns(image.header.stamp))
+                packet.header.frame_id = image.header.frame_id
+                data, kind = (
+                    serialize_message(packet),
+                    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
+                )
+                topic = topic.replace("/compressed", "/ffmpeg")
+            if topic not in bag.counts:
+                bag.add_topic(topic, kind)
+            bag.write(topic, at, data)
+    for parameters in ({}, {"cameras": list(CAMERAS)}, {"image_transport": "ffmpeg"}):
+        found = checked(path, **parameters)
+        assert {item.name for item in found.cameras} == set(CAMERAS)
+        assert {item.verdict for item in found.sections} == {"ok"}, found.text
+        assert "/CAM_FRONT/image_raw/ffmpeg, " in found.text and "80x45" in found.text
 
 
 def test_the_nodes_parameter_file_is_read(good, tmp_path):

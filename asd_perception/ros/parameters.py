@@ -22,12 +22,10 @@ from rclpy.parameter import Parameter
 
 from asd_perception.constants import CAMERAS, MAX_CAMERAS
 from asd_perception.errors import UserError
+from asd_perception.ros.messages.images import TRANSPORTS
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
 _QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
-TRANSPORTS = {"raw": "", "compressed": "/compressed", "ffmpeg": "/ffmpeg"}
-"""How images may come, and the end of the topic's name: those of image_transport."""
-
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 

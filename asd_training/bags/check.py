@@ -18,18 +18,22 @@ from tqdm import tqdm
 from asd_perception.configuration import read_yaml
 from asd_perception.errors import UserError
 from asd_perception.ros.check.recording import CameraTopics, RigRecording
+from asd_perception.ros.messages.images import TRANSPORTS
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.message_types import deserialize
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
+VIDEO = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 CLOUD = "sensor_msgs/msg/PointCloud2"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
+_TRANSPORTS = {IMAGE: "raw", COMPRESSED: "compressed", VIDEO: "ffmpeg"}
 _DEPTHS = ("16UC1", "32FC1")  # no colours
 # Of several image topics of one camera, the one that a detector would be given
 _NAMES = ("image_raw", "image_color", "image_rect_color", "image_rect", "image")
+_LIKELIEST = ("compressed", "raw", "ffmpeg")
 
 Parameters = Mapping[str, Any]  # the node's, by their names with dots
 
@@ -39,21 +43,22 @@ class _ImageTopic:
     """An image topic of a bag, by the names that the node's parameters give it."""
 
     connection: Connection
-    base: str  # without /compressed
+    base: str  # without /compressed or /ffmpeg
 
     @property
-    def compressed(self) -> bool:
-        return self.connection.msgtype == COMPRESSED
+    def transport(self) -> str:
+        return _TRANSPORTS[self.connection.msgtype]
 
     @property
     def namespace(self) -> str:
         return self.base.rpartition("/")[0]
 
     @property
-    def rank(self) -> tuple[int, bool]:
+    def rank(self) -> tuple[int, int]:
         """The smaller, the likelier it is meant for a detector."""
         name = self.base.rpartition("/")[2]
-        return _NAMES.index(name) if name in _NAMES else len(_NAMES), not self.compressed
+        likeliest = _LIKELIEST.index(self.transport)
+        return _NAMES.index(name) if name in _NAMES else len(_NAMES), likeliest
 
 
 def record_bag(path: str | Path, cameras: Sequence[str], parameters: Parameters) -> RigRecording:
@@ -132,10 +137,9 @@ def _image_topics(reader: Reader) -> list[_ImageTopic]:
     found = []
     for connection in reader.connections:
         topic = connection.topic
-        if connection.msgtype == IMAGE:
-            found.append(_ImageTopic(connection, topic))
-        elif connection.msgtype == COMPRESSED and not topic.endswith("/compressedDepth"):
-            found.append(_ImageTopic(connection, topic.removesuffix("/compressed")))
+        if connection.msgtype in _TRANSPORTS and not topic.endswith("/compressedDepth"):
+            ending = TRANSPORTS[_TRANSPORTS[connection.msgtype]]
+            found.append(_ImageTopic(connection, topic.removesuffix(ending)))
     return found
 
 
@@ -149,9 +153,9 @@ def _named(name: str, parameters: Parameters, available: Sequence[_ImageTopic]) 
     info = "/" + (value("camera_info") or f"{base.rpartition('/')[0]}/camera_info").lstrip("/")
     transport = parameters.get("image_transport")
     if transport is None:  # not said: the one that is there
-        transports = [item.compressed for item in available if item.base == base]
-        transport = "compressed" if any(transports) else "raw"
-    image = f"{base}/compressed" if transport == "compressed" else base
+        items = [item for item in available if item.base == base]
+        transport = min(items, key=lambda item: item.rank).transport if items else "raw"
+    image = base + TRANSPORTS.get(transport, "")
     calibration = value("calibration") or parameters.get("calibration")
     return CameraTopics(image, info, calibration == "rectified")
 
@@ -175,7 +179,7 @@ def _discovered(reader: Reader, available: Sequence[_ImageTopic]) -> dict[str, C
 
 
 def _is_depth(reader: Reader, topic: _ImageTopic) -> bool:
-    if topic.compressed:
+    if topic.transport != "raw":
         return False
     first = next(read_messages(reader, [topic.connection]), None)
     return first is not None and _message(reader, topic.connection, first[2]).encoding in _DEPTHS
@@ -189,7 +193,7 @@ def _read(reader: Reader, recording: RigRecording) -> None:
     take: dict[tuple[str, str], Callable[[Any, int], None]] = {}
     for name, record in recording.cameras.items():
         take_image = partial(recording.add_image, name)
-        take[record.topics.image, IMAGE] = take[record.topics.image, COMPRESSED] = take_image
+        take |= {(record.topics.image, kind): take_image for kind in _TRANSPORTS}
         take_info = partial(_untimed, partial(recording.add_camera_info, name))
         take[record.topics.camera_info, CAMERA_INFO] = take_info
     for topic in {item.topic for item in reader.connections}:

@@ -36,7 +36,7 @@ def write_pictures(recording: RigRecording, report: RigReport, folder: Path) -> 
     for name, camera in report.mounted.items():
         try:
             picture = view_picture(recording.images[name], camera, report.shown[name], points)
-        except (KeyError, UserError):  # the report says why
+        except (KeyError, UserError):  # the report says why; video's packets are no pictures alone
             continue
         verdict = next(section.verdict for section in report.cameras if section.name == name)
         draw_text(picture, f"{name}: {verdict}", (8, 18))

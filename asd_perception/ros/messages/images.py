@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
     from sensor_msgs.msg import CompressedImage, Image
 
+TRANSPORTS = {"raw": "", "compressed": "/compressed", "ffmpeg": "/ffmpeg"}
+"""How images may come, by image_transport's names, and how their topics' names end."""
+
 
 def check_image(msg: Image | CompressedImage | FFMPEGPacket) -> None:
     """Raise UserError for a message that holds no image, as far as microseconds can tell."""
