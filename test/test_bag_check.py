@@ -302,10 +302,7 @@ def test_video_is_looked_at_as_images_are(good, tmp_path):
                 packet = FFMPEGPacket(encoding="h264;yuv420p;bgr8;bgr8", width=80, height=45)
                 packet.header.stamp = time_from_ns(stamp_ns(image.header.stamp))
                 packet.header.frame_id = image.header.frame_id
-                data, kind = (
-                    serialize_message(packet),
-                    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
-                )
+                data, kind = serialize_message(packet), VIDEO
                 topic = topic.replace("/compressed", "/ffmpeg")
             if topic not in bag.counts:
                 bag.add_topic(topic, kind)
