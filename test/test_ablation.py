@@ -253,8 +253,8 @@ def test_the_report_says_what_the_results_say(tmp_path):
     write_report(tmp_path / "results", file)
     text = file.read_text()
     expected = stats.ttest_rel(taught, plain).pvalue
-    assert "| 31.0 ± 1.0 | 41.0 ± 1.0 | 0.500 | – | – | – | 2.00 M | 3 |" in text
-    assert f"| +5.0 ± 1.0 (p {expected:.3f}) |" in text
+    assert "| 0.310 ± 0.010 | 0.410 ± 0.010 | 0.500 | – | – | – | 2.00 M | 3 |" in text
+    assert f"| +0.050 ± 0.010 (p {expected:.3f}) |" in text
     assert text.startswith("# Results\n\nWritten by hand.\n")
     assert (file.parent / "results" / "small.png").stat().st_size > 1000
 
@@ -264,7 +264,7 @@ def test_the_report_says_what_the_results_say(tmp_path):
     again = file.read_text()
     assert again.count("## A small ablation") == 1
     assert "Written by hand." in again and "More by hand." in again
-    assert "| +5.5 ± 0.7 (p " in again  # two seeds are left in common
+    assert "| +0.055 ± 0.007 (p " in again  # two seeds are left in common
     assert "No runs here" not in again
     for seed in (0, 1):
         (tmp_path / "results" / f"taught-{seed}.json").unlink()

@@ -43,8 +43,8 @@ class Paired:
     seeds: int
 
     def __str__(self) -> str:
-        spread = f" ± {self.sd:.1f}" if self.seeds > 1 else ""
-        return f"{self.mean:+.1f}{spread} ({_p(self.p)})"
+        spread = f" ± {self.sd:.3f}" if self.seeds > 1 else ""
+        return f"{self.mean:+.3f}{spread} ({_p(self.p)})"
 
 
 def write_report(results: Path, file: Path) -> None:
@@ -125,9 +125,9 @@ def paired(ours: dict[int, float], theirs: dict[int, float]) -> Paired | None:
     return Paired(float(difference.mean()), spread, p, len(seeds))
 
 
-def points(runs: dict[int, dict[str, Any]], key: str) -> dict[int, float]:
-    """Per seed, "mean_ap" or "nds" in points (0 to 100)."""
-    return {seed: 100 * result["validation"][key] for seed, result in runs.items()}
+def by_seed(runs: dict[int, dict[str, Any]], key: str) -> dict[int, float]:
+    """Per seed, "mean_ap" or "nds"."""
+    return {seed: result["validation"][key] for seed, result in runs.items()}
 
 
 def rows_table(ablation: Ablation, runs: Results) -> str:
@@ -145,7 +145,7 @@ def rows_table(ablation: Ablation, runs: Results) -> str:
         mark = {ablation.baseline: " (baseline)", ablation.control: " (control)"}
         lines.append(
             f"| {row.title}{mark.get(row.name, '')} "
-            f"| {mean_sd(points(mine, 'mean_ap'))} | {mean_sd(points(mine, 'nds'))} "
+            f"| {mean_sd(by_seed(mine, 'mean_ap'))} | {mean_sd(by_seed(mine, 'nds'))} "
             f"| {np.mean(errors):.3f} "
             f"| {_difference(runs, row.name, ablation.baseline, 'mean_ap')} "
             f"| {_difference(runs, row.name, ablation.baseline, 'nds')} "
@@ -198,12 +198,12 @@ def setting_text(ablation: Ablation, runs: Results, teachers: list[dict[str, Any
         f"{distinct(lambda r: r['versions']['torch'])}.",
     ]
     lines += [
-        f"Teacher `{teacher['teacher']}`: mAP {100 * teacher['validation']['mean_ap']:.1f}, "
-        f"NDS {100 * teacher['validation']['nds']:.1f} after {teacher['training']['steps']} steps."
+        f"Teacher `{teacher['teacher']}`: mAP {teacher['validation']['mean_ap']:.3f}, "
+        f"NDS {teacher['validation']['nds']:.3f} after {teacher['training']['steps']} steps."
         for teacher in teachers
     ]
     lines.append(
-        "Official nuScenes metrics in points, mean ± standard deviation over seeds. "
+        "Official nuScenes metrics, mean ± standard deviation over seeds. "
         "Differences are taken seed by seed; p is that of a two-sided paired t-test."
     )
     return "\n".join(lines)
@@ -216,11 +216,11 @@ def rows_figure(ablation: Ablation, runs: Results) -> Figure:
     left, middle, right = figure.subplots(1, 3, sharey=True)
     for axes, key, label in ((left, "mean_ap", "mAP"), (middle, "nds", "NDS")):
         for place, row in enumerate(rows):
-            values = list(points(runs[row.name], key).values())
+            values = list(by_seed(runs[row.name], key).values())
             _dots(axes, place, values)
-        axes.set_xlabel(f"{label} (points)")
+        axes.set_xlabel(label)
     for place, row in enumerate(rows):
-        ours, theirs = (points(runs[name], "mean_ap") for name in (row.name, ablation.control))
+        ours, theirs = (by_seed(runs[name], "mean_ap") for name in (row.name, ablation.control))
         values = [ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()]
         if row.name != ablation.control and values:
             _dots(right, place, values)
@@ -250,12 +250,12 @@ def _dots(axes: Any, place: int, values: list[float]) -> None:
 def mean_sd(values: dict[int, float]) -> str:
     """Mean ± sample standard deviation; without the latter for a single seed."""
     numbers = list(values.values())
-    spread = f" ± {np.std(numbers, ddof=1):.1f}" if len(numbers) > 1 else ""
-    return f"{np.mean(numbers):.1f}{spread}"
+    spread = f" ± {np.std(numbers, ddof=1):.3f}" if len(numbers) > 1 else ""
+    return f"{np.mean(numbers):.3f}{spread}"
 
 
 def _difference(runs: Results, ours: str, theirs: str, key: str) -> str:
-    difference = paired(points(runs[ours], key), points(runs[theirs], key))
+    difference = paired(by_seed(runs[ours], key), by_seed(runs[theirs], key))
     return "–" if ours == theirs or difference is None else str(difference)
 
 

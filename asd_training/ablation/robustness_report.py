@@ -15,13 +15,13 @@ from asd_training.ablation.corruption import CORRUPTIONS
 def curve(
     results: list[dict[str, Any]], row: str, kind: str
 ) -> tuple[list[float], dict[float, list[float]]]:
-    """The levels of a corruption (0 first), and at each the mAP of the row's seeds, in points."""
+    """The levels of a corruption (0 first), and at each the mAP of the row's seeds."""
     found: dict[float, list[float]] = {}
     for result in results:
         if result["row"] == row:
-            found.setdefault(0.0, []).append(100 * result["clean"]["mean_ap"])
+            found.setdefault(0.0, []).append(result["clean"]["mean_ap"])
             for level, metrics in result[kind].items():
-                found.setdefault(float(level), []).append(100 * metrics["mean_ap"])
+                found.setdefault(float(level), []).append(metrics["mean_ap"])
     return sorted(found), found
 
 
@@ -42,7 +42,7 @@ def robustness_figure(results: list[dict[str, Any]], titles: dict[str, str]) -> 
         axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color=hex_colour(GRID), linewidth=0.8)
-    panels[0].set_ylabel("mAP (points)")
+    panels[0].set_ylabel("mAP")
     panels[0].legend(frameon=False, fontsize=9)
     return figure
 
@@ -63,14 +63,14 @@ def robustness_table(results: list[dict[str, Any]], titles: dict[str, str]) -> s
             losses = []
             for level in corruption.levels:
                 lost = [
-                    100 * (result["clean"]["mean_ap"] - result[kind][f"{level:g}"]["mean_ap"])
+                    result["clean"]["mean_ap"] - result[kind][f"{level:g}"]["mean_ap"]
                     for result in mine
                 ]
-                spread = f" ± {np.std(lost, ddof=1):.1f}" if len(lost) > 1 else ""
-                losses.append(f"{np.mean(lost):.1f}{spread}")
-            clean = np.mean([100 * result["clean"]["mean_ap"] for result in mine])
+                spread = f" ± {np.std(lost, ddof=1):.3f}" if len(lost) > 1 else ""
+                losses.append(f"{np.mean(lost):.3f}{spread}")
+            clean = np.mean([result["clean"]["mean_ap"] for result in mine])
             lines.append(
-                f"| {titles.get(row, row)} | {clean:.1f} | {' | '.join(losses)} | {len(mine)} |"
+                f"| {titles.get(row, row)} | {clean:.3f} | {' | '.join(losses)} | {len(mine)} |"
             )
         lines.append("")
     return "\n".join(lines).rstrip()

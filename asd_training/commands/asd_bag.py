@@ -6,11 +6,12 @@ from __future__ import annotations
 from asd_training.commands.command_line import run_program
 
 _EPILOG = """\
-the whole round, in three terminals and with the detector running:
-  asd-bag convert data bags/scene --scene scene-0103
-  asd-bag record bags/detections /detector/detections /detector/objects
-  asd-bag play bags/scene --clock --wait-for '/CAM_*/image_raw/compressed'
-  asd-bag evaluate bags/detections data
+to score what the node publishes, with three terminals:
+  asd-bag convert data bags/scene --scene synthetic_val-0-0000
+  detector --ros-args -p image_transport:=compressed -p score_threshold:=0.02   # terminal 1
+  asd-bag record bags/detections /detector/detections /detector/objects         # terminal 2
+  asd-bag play bags/scene --wait-for '/CAM_*/image_raw/compressed'              # terminal 3
+  asd-bag evaluate bags/detections data                 # after Ctrl-C in terminals 2 and 1
 """
 
 _COMMANDS = {

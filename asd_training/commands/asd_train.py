@@ -7,10 +7,10 @@ from asd_training.commands.command_line import run_program
 
 _EPILOG = """\
 from nothing to a trained student:
-  asd-train synthesize data --train 100 --val 10
-  asd-train student data runs/first
-  asd-train evaluate runs/first/model data --split synthetic_val
-  asd-train export runs/first student.onnx
+  asd-train synthesize data --train 300 --val 30 --keyframes 4
+  asd-train student data runs/mine
+  asd-train evaluate runs/mine/model data --report report.html
+  asd-train export runs/mine my_model
 """
 
 _COMMANDS = {

@@ -196,7 +196,7 @@ def format_metrics(metrics: Metrics) -> str:
     errors = "  ".join(f"m{name} {metrics.tp_errors[key]:.3f}" for name, key in TP_ERRORS.items())
     lines.append(
         f"mAP {metrics.mean_ap:.4f} (over the classes present {metrics.mean_ap_present:.4f})  "
-        f"NDS {metrics.nds:.4f}  {metrics.samples} keyframes"
+        f"NDS {metrics.nds:.4f}  keyframes: {metrics.samples}"
     )
     lines.append(errors)
     return "\n".join(lines)

@@ -18,9 +18,7 @@ _FAST_DDS_SETTINGS = (*_PROFILES, "FASTDDS_BUILTIN_TRANSPORTS")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-bag play`."""
-    parser.epilog = (
-        "example:\n  asd-bag play bags/scene-0103 --clock --wait-for '/CAM_*/image_raw/compressed'"
-    )
+    parser.epilog = "example:\n  asd-bag play bags/scene --wait-for '/CAM_*/image_raw/compressed'"
     parser.add_argument("bag", help="folder of the bag")
     parser.add_argument("--rate", type=float, default=1.0, help="speed, 1 is real time (default)")
     parser.add_argument("--clock", action="store_true", help="publish the bag's time on /clock")

@@ -106,7 +106,7 @@ def _facts(setting: Setting, samples: int) -> dict[str, str]:
     facts = {"Model" if setting.provenance is not None else "Submission": setting.source}
     if setting.provenance is not None:
         counts = [
-            f"{data[key]} {unit}"
+            f"{unit}: {data[key]}"
             for key, unit in (("train_scenes", "scenes"), ("train_keyframes", "keyframes"))
             if key in data
         ]
@@ -115,7 +115,7 @@ def _facts(setting: Setting, samples: int) -> dict[str, str]:
         facts["Training commit"] = str(versions.get("commit") or "unknown")
         facts["Training date"] = str(provenance.get("date", "unknown"))
     facts["Dataset"] = f"{setting.dataset}, version {setting.version}"
-    facts["Split"] = f"{setting.split}: {setting.scenes} scenes, {samples} keyframes"
+    facts["Split"] = f"{setting.split} (scenes: {setting.scenes}, keyframes: {samples})"
     facts["Evaluated"] = setting.date
     facts["Command"] = setting.command
     return facts
