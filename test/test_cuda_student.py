@@ -234,8 +234,9 @@ def test_images_encoded_by_many_threads_keep_apart(detectors):
 def test_a_frame_is_encoded_together_as_image_by_image(detectors):
     cpu, gpu = detectors
     rig, images = example_rig(), example_images()
-    together = gpu.backend.encode_frame(images)
-    alone = [gpu.backend.encode(image) for image in images]
+    views = gpu.views(rig)
+    together = gpu.backend.encode_frame(images, views)
+    alone = list(map(gpu.backend.encode, images, views))
     torch.cuda.synchronize()
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one.features, other.features, rtol=0.02, atol=0.02)
@@ -247,14 +248,14 @@ def test_a_frame_is_encoded_together_as_image_by_image(detectors):
 def test_encoding_waits_for_nothing(detectors):
     _, gpu = detectors
     rig, images = example_rig(), example_images()
-    view = gpu.views(rig)[0]
-    gpu.encode(images[0], view)
-    gpu.backend.encode_frame(images)
+    views = gpu.views(rig)
+    gpu.encode(images[0], views[0])
+    gpu.backend.encode_frame(images, views)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        gpu.encode(images[0], view)
-        gpu.backend.encode_frame(images)
+        gpu.encode(images[0], views[0])
+        gpu.backend.encode_frame(images, views)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -149,7 +149,7 @@ def test_view_input_is_the_view_and_normalisation(lens, bgr):
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     expected = view.apply(image).astype(np.float32)
     stored = np.ascontiguousarray(image[..., ::-1]) if bgr else image
-    source = view.source_map(image)
+    source = view.source_map(1)
     u, v = (torch.from_numpy(x).to(DEVICE) for x in (source.u, source.v))
     found = view_input(
         *(torch.from_numpy(stored).to(DEVICE), u, v, source.size, MEAN, STD),

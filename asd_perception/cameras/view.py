@@ -31,8 +31,10 @@ from asd_perception.cameras.preprocessing import (
     input_from_image,
     is_bgr,
     preprocess,
+    reduced_size,
     reduction_of,
 )
+from asd_perception.errors import UserError
 from asd_perception.geometry import Array, camera_angles, level_camera, wrap_angle
 
 ANGLE_STEP = 0.005
@@ -77,33 +79,39 @@ class View:
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The input (rows, columns, 3) uint8 RGB from an image (height, width, 3) uint8 RGB.
 
-        The image may be a reduced one. Raises UserError for one of another size or type.
+        The image may be a reduced one. Raises UserError for one that does not fit (`check`).
         """
-        reduction = reduction_of(image, self.calibration.size)
+        reduction = self.check(image)
         if self.is_plain:
             return preprocess(image, self.input_size)
         if bgr := is_bgr(image):
             image = image[..., ::-1]
-        size = image.shape[1], image.shape[0]
-        averaged = self.source_map(image).size
-        if averaged != size:  # the look-up alone would leave some pixels out
+        averaged = self.source_map(reduction).size
+        if averaged != image.shape[1::-1]:  # the look-up alone would leave some pixels out
             image = cv2.resize(image, averaged, interpolation=cv2.INTER_AREA)
         # The image's edge goes on outside of it: a black border would be an edge that is not there.
         pixels = cv2.remap(
             np.ascontiguousarray(image),
-            *_fixed_point(self, reduction, size),
+            *_fixed_point(self, reduction),
             interpolation=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if bgr else pixels
 
-    def source_map(self, image: NDArray[np.uint8]) -> SourceMap:
-        """Where `apply` takes the input's pixels from; the same object for images of one size.
+    def check(self, image: NDArray[np.uint8]) -> int:
+        """How many of the camera's pixels one of the image's spans along each side.
 
-        Raises UserError for an image of another size than the camera's.
+        Raises UserError for an image of another size or type than the camera's, or reduced.
         """
-        reduction = reduction_of(image, self.calibration.size)
-        return _source_map(self, reduction, (image.shape[1], image.shape[0]))
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UserError(
+                f"image is {image.dtype} {image.shape}; expected uint8 (height, width, 3)"
+            )
+        return reduction_of(image, self.calibration.size)
+
+    def source_map(self, reduction: int) -> SourceMap:
+        """Where `apply` takes the input's pixels from, of images reduced by this."""
+        return _source_map(self, reduction)
 
     def intrinsics_for(self, image: NDArray[np.uint8]) -> Array:
         """The intrinsics (3, 3) of the input made of this image.
@@ -259,12 +267,11 @@ def _source_pixels(
 
 
 @lru_cache(maxsize=64)
-def _source_map(view: View, reduction: int, size: tuple[int, int]) -> SourceMap:
-    """From an image of `size` (width, height), each of whose pixels spans `reduction` of the
-    camera's."""
+def _source_map(view: View, reduction: int) -> SourceMap:
+    height, width = reduced_size(view.calibration.size, reduction)
     block = max(1, int(1 / (view.scale * reduction)))
-    columns, rows = max(1, size[0] // block), max(1, size[1] // block)
-    step_x, step_y = size[0] / columns, size[1] / rows
+    columns, rows = max(1, width // block), max(1, height // block)
+    step_x, step_y = width / columns, height / rows
     averaged_from_image = np.array(
         [[1 / step_x, 0, 0.5 / step_x - 0.5], [0, 1 / step_y, 0.5 / step_y - 0.5], [0, 0, 1]]
     )
@@ -281,7 +288,7 @@ def _source_map(view: View, reduction: int, size: tuple[int, int]) -> SourceMap:
 
 
 @lru_cache(maxsize=64)
-def _fixed_point(view: View, reduction: int, size: tuple[int, int]) -> Maps:
-    """A `_source_map` for `cv2.remap`."""
-    u, v, _ = _source_map(view, reduction, size)
+def _fixed_point(view: View, reduction: int) -> Maps:
+    """The source map for `cv2.remap`."""
+    u, v, _ = _source_map(view, reduction)
     return cv2.convertMaps(u, v, cv2.CV_16SC2)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asd_perception.cameras.view import View
 from asd_perception.network.center_head import Decoded
 from asd_perception.network.student import Student
 
@@ -30,11 +31,11 @@ class FrameResult(NamedTuple):
 class EncodingSteps(NamedTuple):
     """What `Backend.encode` and `encode_frame` do, step by step, for benchmarks.
 
-    upload: images to the device, as the network's input; None: only preprocessed images can go.
+    upload: images to the device, as the network's input.
     together, one_by_one: the encoding of what was uploaded last.
     """
 
-    upload: Callable[[], object] | None
+    upload: Callable[[], object]
     together: Callable[[], object]
     one_by_one: Callable[[], object]
 
@@ -45,20 +46,20 @@ class Backend(Protocol[Features]):
     Cameras trigger one after the other. Each image is encoded when it arrives, so behind the last
     one only its own encoding and the BEV part remain.
 
-    student: the network as it is run. parallel_images: images that are best prepared and encoded at
-    the same time.
+    student: the network as it is run.
     """
 
     student: Student
-    parallel_images: int
 
-    def accepts_raw(self, image: NDArray[np.uint8]) -> bool:
-        """Whether `encode` takes an image (height, width, 3) as it is, before preprocessing."""
+    def encode(self, image: NDArray[np.uint8], view: View | None = None) -> Features:
+        """An image (height, width, 3) uint8 RGB, encoded; any thread may call it.
 
-    def encode(self, image: NDArray[np.uint8]) -> Features:
-        """An image (H, W, 3), uint8 RGB of the configured size, encoded; any thread may call it."""
+        view: how it becomes the network's input, which fits it; None: it is the input already.
+        """
 
-    def encode_frame(self, images: Sequence[NDArray[np.uint8]]) -> list[Features]:
+    def encode_frame(
+        self, images: Sequence[NDArray[np.uint8]], views: Sequence[View | None]
+    ) -> list[Features]:
         """`encode` for images of one frame that are there together; one frame at a time."""
 
     def detect(
@@ -75,8 +76,10 @@ class Backend(Protocol[Features]):
         none of the N.
         """
 
-    def encoding_steps(self, images: Sequence[NDArray[np.uint8]]) -> EncodingSteps | None:
-        """The steps for a frame of N images (height, width, 3); None: `student` runs as it is."""
+    def encoding_steps(
+        self, images: Sequence[NDArray[np.uint8]], views: Sequence[View | None]
+    ) -> EncodingSteps | None:
+        """The steps for a frame's images, as for `encode_frame`; None: `student` runs as it is."""
 
     def describe(self) -> dict[str, str]:
         """What really runs, in words: device, libraries, and what could not be used and why."""

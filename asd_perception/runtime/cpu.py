@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asd_perception.cameras.view import View
 from asd_perception.cores import available_cores
 from asd_perception.network.center_head import decode
 from asd_perception.network.student import Student, StudentOutput
@@ -49,7 +50,7 @@ class CpuBackend:
             load_parts(self.student, model)
         # A graph encodes an image in one thread; PyTorch takes all of them for each.
         threads = min(torch.get_num_threads(), available_cores())
-        self.parallel_images = 1 if self._without_graphs else threads
+        self._parallel_images = 1 if self._without_graphs else threads
         # With the cameras that it is of; the newest first.
         self._known: deque[tuple[tuple[Tensor, ...], FrameGeometry]] = deque(maxlen=KEPT_GEOMETRIES)
 
@@ -64,22 +65,23 @@ class CpuBackend:
             "precision": "float32",
         }
 
-    def accepts_raw(self, image: NDArray[np.uint8]) -> bool:
-        return False
-
     @torch.inference_mode()
-    def encode(self, image: NDArray[np.uint8]) -> Tensor:
-        """An image (H, W, 3), uint8 RGB of the configured size, to features (F, h, w)."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
+    def encode(self, image: NDArray[np.uint8], view: View | None = None) -> Tensor:
+        """An image to features (F, h, w)."""
+        pixels = torch.from_numpy(image if view is None else view.apply(image)).permute(2, 0, 1)
         return self.student.image_encoder(pixels[None, None])[0, 0]
 
-    def encode_frame(self, images: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
-        if self.parallel_images == 1:
-            return [self.encode(image) for image in images]
-        with ThreadPoolExecutor(self.parallel_images) as threads:
-            return list(threads.map(self.encode, images))
+    def encode_frame(
+        self, images: Sequence[NDArray[np.uint8]], views: Sequence[View | None]
+    ) -> list[Tensor]:
+        if self._parallel_images == 1:
+            return list(map(self.encode, images, views))
+        with ThreadPoolExecutor(self._parallel_images) as threads:
+            return list(threads.map(self.encode, images, views))
 
-    def encoding_steps(self, images: Sequence[NDArray[np.uint8]]) -> None:
+    def encoding_steps(
+        self, images: Sequence[NDArray[np.uint8]], views: Sequence[View | None]
+    ) -> None:
         return None
 
     @torch.inference_mode()

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from asd_perception.cameras.preprocessing import crop_height, is_bgr
 from asd_perception.cameras.rig import ABSENT_CAMERA
+from asd_perception.cameras.view import View
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
@@ -59,10 +60,23 @@ class GpuFeatures(NamedTuple):
 
 
 class Pinned(NamedTuple):
-    """The rows of an image that the network sees, in pinned memory, from which a GPU copies."""
+    """What the network sees of an image, in pinned memory, from which a GPU copies.
+
+    image (height, width, 3) uint8, B, G, R where `bgr`. view: how it becomes the network's input;
+    None: by a crop along the lower edge, and a resize.
+    """
 
     image: Tensor
     bgr: bool
+    view: DeviceMap | None
+
+
+class DeviceMap(NamedTuple):
+    """A `cameras.view.SourceMap` on a GPU."""
+
+    u: Tensor
+    v: Tensor
+    size: tuple[int, int]
 
 
 class EncoderStream:
@@ -91,13 +105,13 @@ class EncoderStream:
         with torch.cuda.stream(self.stream):
             image = pinned.image.to(pixels.device, non_blocking=True)
             if TRITON:
-                from asd_perception.ops.image_input_triton import image_input
+                from asd_perception.ops.image_input_triton import image_input, view_input
 
-                image_input(
-                    *(image[None], config.image_size, config.image_mean, config.image_std),
-                    bgr=pinned.bgr,
-                    out=pixels,
-                )
+                levels = config.image_mean, config.image_std
+                if pinned.view is None:
+                    image_input(image[None], config.image_size, *levels, bgr=pinned.bgr, out=pixels)
+                else:
+                    view_input(image, *pinned.view, *levels, bgr=pinned.bgr, out=pixels)
                 return
             levels = (image.flip(2) if pinned.bgr else image).permute(2, 0, 1)[None].float()
             for c, (mean, std) in enumerate(zip(config.image_mean, config.image_std, strict=True)):
@@ -125,8 +139,6 @@ class CudaBackend:
     The first call of `encode_frame` compiles and records its part, and no other call may run
     beside it.
     """
-
-    parallel_images = 1  # the GPU runs them side by side by itself
 
     def __init__(self, student: Student, cameras: int) -> None:
         """student: on the GPU to run on. cameras: of the rig; no frame has more images."""
@@ -207,20 +219,14 @@ class CudaBackend:
             "precision": "float16",
         }
 
-    def accepts_raw(self, image: NDArray[np.uint8]) -> bool:
-        rows, columns = self.config.image_size
-        if image.dtype != np.uint8 or image.shape[2:] != (3,):
-            return False
-        return image.shape[:2] == (rows, columns) or (TRITON and image.shape[1] >= columns)
-
     @torch.inference_mode()
-    def encode(self, image: NDArray[np.uint8]) -> GpuFeatures:
-        """An image (height, width, 3), uint8 RGB, to features; returns before they are computed.
+    def encode(self, image: NDArray[np.uint8], view: View | None = None) -> GpuFeatures:
+        """An image to features; returns before they are computed.
 
         Waits while the GPU is two sweeps behind: surplus images then queue in the node's intake,
         which can drop them.
         """
-        pinned = pin(image, self.config)
+        pinned = pin(image, view, self.config, self.device)
         with self._lock:
             if len(self._under_way) == self._under_way.maxlen:
                 self._under_way[0].synchronize()
@@ -231,15 +237,18 @@ class CudaBackend:
         return GpuFeatures(features, ready)
 
     @torch.inference_mode()
-    def encode_frame(self, images: Sequence[NDArray[np.uint8]]) -> list[GpuFeatures]:
+    def encode_frame(
+        self, images: Sequence[NDArray[np.uint8]], views: Sequence[View | None]
+    ) -> list[GpuFeatures]:
         """`encode` for a whole frame's images, which are there to begin with; a frame at a time."""
         if len(images) != self.cameras:
-            return [self.encode(image) for image in images]
+            return list(map(self.encode, images, views))
         with self._frame_lock:
             if self._frame_encoded is not None:
                 self._frame_encoded.synchronize()
-            for i, image in enumerate(images):  # while one goes over, the next one is copied
-                self.frame_stream.upload(pin(image, self.config), i)
+            for i, (image, view) in enumerate(zip(images, views, strict=True)):
+                # While one goes over, the next one is copied.
+                self.frame_stream.upload(pin(image, view, self.config, self.device), i)
             features, self._frame_encoded = self.frame_stream.encoded()
             return [GpuFeatures(each, self._frame_encoded) for each in features]
 
@@ -249,20 +258,18 @@ class CudaBackend:
         with torch.cuda.device(self.device):
             return EncoderStream(self._features_of, self.config, self.device, self.cameras)
 
-    def encoding_steps(self, images: Sequence[NDArray[np.uint8]]) -> EncodingSteps:
+    def encoding_steps(
+        self, images: Sequence[NDArray[np.uint8]], views: Sequence[View | None]
+    ) -> EncodingSteps:
         def upload() -> None:
-            for i, image in enumerate(images):
-                self.frame_stream.upload(pin(image, self.config), i)
+            for i, (image, view) in enumerate(zip(images, views, strict=True)):
+                self.frame_stream.upload(pin(image, view, self.config, self.device), i)
 
         def one_by_one() -> None:
             for stream in self.streams:
                 stream.encode()
 
-        return EncodingSteps(
-            upload=upload if self.accepts_raw(images[0]) else None,
-            together=self.frame_stream.encode,
-            one_by_one=one_by_one,
-        )
+        return EncodingSteps(upload, self.frame_stream.encode, one_by_one)
 
     @torch.inference_mode()
     def detect(
@@ -310,17 +317,35 @@ def with_absent_cameras(
     )
 
 
-def pin(image: NDArray[np.uint8], config: StudentConfig) -> Pinned:
-    """Copy what the network sees of an image (height, width, 3), uint8 RGB."""
+def pin(
+    image: NDArray[np.uint8], view: View | None, config: StudentConfig, device: torch.device
+) -> Pinned:
+    """Copy what the network sees of an image. image, view: as for `Backend.encode`."""
+    device_map = None
+    if view is not None and view.is_plain and TRITON and image.shape[1] >= config.image_size[1]:
+        view = None  # the GPU crops and resizes
+    elif view is not None and not view.is_plain and TRITON:
+        device_map = _device_map(view, view.check(image), device)
+    elif view is not None:
+        image = view.apply(image)
     bgr = is_bgr(image)
-    image = image[-crop_height(image.shape[1], config.image_size) :]
+    if device_map is None:
+        image = image[-crop_height(image.shape[1], config.image_size) :]
     image = image[..., ::-1] if bgr else image
     pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
     if image.flags.c_contiguous and image.flags.writeable:  # as PyTorch wants its arrays
         pinned.copy_(torch.from_numpy(image))  # by several threads: 0.03 instead of 0.20 ms
     else:
         np.copyto(pinned.numpy(), image)
-    return Pinned(pinned, bgr)
+    return Pinned(pinned, bgr, device_map)
+
+
+@functools.lru_cache(maxsize=64)
+def _device_map(view: View, reduction: int, device: torch.device) -> DeviceMap:
+    """The look-up table of images so much reduced on the GPU; it is copied once."""
+    source = view.source_map(reduction)
+    u, v = (torch.from_numpy(x).to(device) for x in (source.u, source.v))
+    return DeviceMap(u, v, source.size)
 
 
 def compiled_or_why_not(fallbacks: Mapping[str, int]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import CameraCalibration
-from asd_perception.cameras.preprocessing import reduction_of
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.cameras.view import View, view_of
 from asd_perception.constants import MAX_CAMERAS
@@ -109,9 +107,13 @@ class Detector:
         real frame is no slower than the rest."""
         height, width = self.config.image_size
         black = np.zeros((height, width, 3), np.uint8)
-        camera = CameraCalibration(np.eye(3), (width, height), np.zeros(8))
-        view = self.view(camera, None)
-        encoded = {str(i): self.encode(black, view) for i in range(self.cameras)}
+        matrix = np.array([[width, 0.0, width / 2], [0.0, width, height / 2], [0.0, 0.0, 1.0]])
+        plain, bent = (
+            self.view(CameraCalibration(matrix, (width, height), distortion), None)
+            for distortion in (np.zeros(8), np.full(8, 1e-3))
+        )
+        self.encode(black, bent)  # the other way to the network's input, which some lens may need
+        encoded = {str(i): self.encode(black, plain) for i in range(self.cameras)}
         self.detect_encoded(encoded, dict.fromkeys(encoded, np.eye(4)), 0.0)
 
     def detect(
@@ -129,8 +131,8 @@ class Detector:
         """
         views = self.views(rig)
         with memory_checked(self.device):
-            prepared = _by_camera(self._prepare, images, views, rig, self.backend.parallel_images)
-            features = self.backend.encode_frame(prepared)
+            _by_camera(lambda image, view: view.check(image), images, views, rig)
+            features = self.backend.encode_frame(images, views)
         encoded = {
             name: self._encoded(of_image, image, view)
             for name, of_image, image, view in zip(rig.names, features, images, views, strict=True)
@@ -153,15 +155,8 @@ class Detector:
         Raises UserError for an image of another size than the view's camera, and OutOfMemoryError.
         """
         with memory_checked(self.device):
-            prepared = self._prepare(image, view)
-            return self._encoded(self.backend.encode(prepared), image, view)
-
-    def _prepare(self, image: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
-        """An image as the backend's `encode` takes it."""
-        reduction_of(image, view.calibration.size)  # raises UserError
-        if view.is_plain and self.backend.accepts_raw(image):
-            return image
-        return view.apply(image)
+            view.check(image)
+            return self._encoded(self.backend.encode(image, view), image, view)
 
     def _encoded(self, features: Any, image: NDArray[np.uint8], view: View) -> EncodedImage:
         return EncodedImage(features, view.intrinsics_for(image), view)
@@ -222,9 +217,8 @@ def _by_camera(
     images: Sequence[NDArray[np.uint8]],
     views: Sequence[View],
     rig: CameraRig,
-    at_once: int = 1,
 ) -> list[T]:
-    """What `work` makes of each camera's image in its view; so many of them at once."""
+    """What `work` makes of each camera's image in its view. Raises UserError with its name."""
     if len(images) != len(rig):
         raise UserError(f"{len(images)} images for a rig of {len(rig)} cameras")
 
@@ -234,10 +228,7 @@ def _by_camera(
         except UserError as error:
             raise UserError(f"{rig.names[i]}: {error}") from error
 
-    if at_once == 1:
-        return [one(i) for i in range(len(rig))]
-    with ThreadPoolExecutor(at_once) as threads:
-        return list(threads.map(one, range(len(rig))))
+    return [one(i) for i in range(len(rig))]
 
 
 def _poses(rig: CameraRig) -> dict[str, Array]:

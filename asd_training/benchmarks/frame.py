@@ -69,7 +69,7 @@ def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> d
         ceilings = measure_ceilings(detector.device)
         with network_mode("ours", detector.device):
             ours = stages(detector, detector.backend.student, rig, images, plain=False)
-            if (steps := detector.backend.encoding_steps(images)) is not None:
+            if (steps := detector.backend.encoding_steps(images, detector.views(rig))) is not None:
                 ours = as_on_gpu(ours, steps)
         variants = {"ours": ours}
         with network_mode("reference", detector.device):
@@ -211,9 +211,8 @@ def as_on_gpu(stages: dict[str, Stage], steps: EncodingSteps) -> dict[str, Stage
         if name not in (IMAGE_ENCODER, ONE_BY_ONE)
         and (stage.operations or name in (GEOMETRY, BOX_DECODING))
     }
+    runs[PREPROCESSING] = steps.upload
     runs[IMAGE_ENCODER], runs[ONE_BY_ONE] = steps.together, steps.one_by_one
-    if steps.upload is not None:
-        runs[PREPROCESSING] = steps.upload
     return {name: replace(stage, run=runs.get(name, stage.run)) for name, stage in stages.items()}
 
 
