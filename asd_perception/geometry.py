@@ -81,10 +81,25 @@ def wrap_angle(angle: ArrayLike) -> Array:
     return (np.asarray(angle) + np.pi) % (2 * np.pi) - np.pi
 
 
-def box_transform(box: ArrayLike) -> Array:
-    """The 4x4 pose of a box (x, y, z, length, width, height, yaw) in its frame."""
+def upright(up: ArrayLike) -> Array:
+    """The shortest rotation (3, 3) of +z to the direction `up` (3,), of unit length.
+
+    Objects stand along gravity, which in base_link is +z only while the vehicle does not tilt.
+    """
+    x, y, z = np.asarray(up, dtype=np.float64)
+    cross = np.array([[0.0, 0.0, x], [0.0, 0.0, y], [-x, -y, 0.0]])
+    return np.eye(3) + cross + cross @ cross / (1 + z)
+
+
+def box_transform(box: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Array:
+    """The 4x4 pose of a box (x, y, z, length, width, height, yaw) in its frame.
+
+    up (3,): what it stands along there (`upright`).
+    """
     x, y, z, _, _, _, yaw = np.asarray(box, dtype=np.float64)
-    return transform_from([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)], [x, y, z])
+    pose = transform_from([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)], [x, y, z])
+    pose[:3, :3] = upright(up) @ pose[:3, :3]
+    return pose
 
 
 # Corner signs along (length, width, height): the first four make the front face.
@@ -102,8 +117,11 @@ _CORNERS = 0.5 * np.array(
 )
 
 
-def box_corners(boxes: ArrayLike) -> Array:
-    """Corners (M, 8, 3) of boxes (M, 7); corners 0-3 are the front face, in the devkit's order."""
+def box_corners(boxes: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Array:
+    """Corners (M, 8, 3) of boxes (M, 7); corners 0-3 are the front face, in the devkit's order.
+
+    up (3,): what the boxes stand along in their frame (`upright`).
+    """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 7)
     cos, sin = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
     local = _CORNERS[None] * boxes[:, None, 3:6]
@@ -111,7 +129,7 @@ def box_corners(boxes: ArrayLike) -> Array:
     corners[..., 0] = cos[:, None] * local[..., 0] - sin[:, None] * local[..., 1]
     corners[..., 1] = sin[:, None] * local[..., 0] + cos[:, None] * local[..., 1]
     corners[..., 2] = local[..., 2]
-    return corners + boxes[:, None, :3]
+    return corners @ upright(up).T + boxes[:, None, :3]
 
 
 def points_in_box(points: ArrayLike, box: ArrayLike) -> NDArray[np.bool_]:

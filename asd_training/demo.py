@@ -175,6 +175,7 @@ def _draw(
                 detections[sample["token"]],
                 annotated_objects(nusc, sample, frame.global_from_ego).boxes,
                 lidar_points(nusc, sample, frame.global_from_ego),
+                frame.up,
             )
         )
     save_picture(pictures[len(pictures) // 4], output / "picture.jpg")

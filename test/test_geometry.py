@@ -19,6 +19,7 @@ from asd_perception.geometry import (
     quaternion_of,
     transform_from,
     transform_points,
+    upright,
     wrap_angle,
     yaw_of,
 )
@@ -57,6 +58,27 @@ def test_quaternion_and_transform_are_inverse_ways(quaternion, translation):
         transform_from(quaternion_of(transform), translation), transform, atol=1e-9
     )
     np.testing.assert_allclose(inverse(transform) @ transform, np.eye(4), atol=1e-9)
+
+
+@given(boxes, st.floats(1e-3, 0.5), angles)
+def test_boxes_stand_along_the_given_vertical(box, tilt, direction):
+    up = np.array(
+        [np.sin(tilt) * np.cos(direction), np.sin(tilt) * np.sin(direction), np.cos(tilt)]
+    )
+    pose = box_transform(box, up)
+    np.testing.assert_allclose(pose[:3, 2], up, atol=1e-12)
+    np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
+    turn = pose[:3, :3] @ box_transform(box)[:3, :3].T
+    np.testing.assert_allclose(np.arccos((np.trace(turn) - 1) / 2), tilt, atol=1e-6)  # the least
+    inside = transform_points(inverse(pose), box_corners(box, up)[0])
+    np.testing.assert_allclose(np.abs(inside), np.tile(box[3:6] / 2, (8, 1)), atol=1e-9)
+
+
+def test_boxes_of_a_level_vehicle_are_the_same_to_the_last_digit():
+    box = np.array([12.3, -4.5, 0.7, 4.1, 1.9, 1.6, 0.37])
+    up = [0.0, 0.0, 1.0]
+    assert np.array_equal(box_corners(box, up), box_corners(box))
+    assert np.array_equal(upright(up), np.eye(3))
 
 
 @given(boxes)

@@ -40,11 +40,14 @@ def coloured(image, label):
     return np.argwhere(np.abs(image.astype(int) - CLASS_COLOURS[label]).sum(-1) < 60)
 
 
+UP = np.array([0.0, 0.0, 1.0])
+
+
 def picture(boxes, lidar=None):
     images = [np.zeros((225, 400, 3), np.uint8)] * 6
     points = np.empty((0, 4)) if lidar is None else lidar
     return frame_picture(
-        images, forward_rig(), detections(boxes), np.empty((0, 7)), points, camera_width=400
+        images, forward_rig(), detections(boxes), np.empty((0, 7)), points, UP, camera_width=400
     )
 
 

@@ -70,6 +70,11 @@ class CameraFrame:
     image_paths: tuple[Path, ...]
     global_from_ego: Array
 
+    @property
+    def up(self) -> Array:
+        """The vertical (3,), along which nuScenes' boxes stand, in base_link."""
+        return self.global_from_ego[2, :3]
+
 
 @dataclass(frozen=True)
 class Annotations:
@@ -299,7 +304,7 @@ def submission_boxes(
         detections.attributes,
         strict=True,
     ):
-        pose = global_from_ego_ @ box_transform(box)
+        pose = global_from_ego_ @ box_transform(box, global_from_ego_[2, :3])
         length, width, height = (float(side) for side in box[3:6])
         result.append(
             {

@@ -35,17 +35,19 @@ def frame_picture(
     detections: Detections,
     truth: Array,
     lidar: Array,
+    up: Array,
     score_threshold: float = 0.25,
     camera_width: int = 480,
 ) -> Image:
     """Six cameras with the detected boxes, and on the right the scene from above.
 
-    truth (M, 7) annotated boxes and lidar (P, 3 or more) points, both in base_link.
+    truth (M, 7) annotated boxes and lidar (P, 3 or more) points, both in base_link; up (3,): the
+    vertical there, along which objects stand (`CameraFrame.up`).
     Returns (height, width, 3) uint8 RGB.
     """
     shown = detections.scores >= score_threshold
     boxes, labels = detections.boxes[shown], detections.labels[shown]
-    cameras = cameras_picture(images, rig, boxes, labels, camera_width)
+    cameras = cameras_picture(images, rig, boxes, labels, up, camera_width)
     bev = bev_picture(boxes, labels, truth, lidar, cameras.shape[0])
     return np.concatenate([cameras, bev], axis=1)
 
@@ -55,12 +57,13 @@ def cameras_picture(
     rig: CameraRig,
     boxes: NDArray[np.floating],
     labels: NDArray[np.int64],
+    up: Array,
     camera_width: int = 480,
 ) -> Image:
     """Six cameras in rows of three, with base_link boxes (M, 7) as wire frames in class colours."""
     tiles = []
     for index, name in enumerate(rig.names):
-        tile = _draw_boxes(images[index], rig, index, boxes, labels)
+        tile = _draw_boxes(images[index], rig, index, box_corners(boxes, up), labels)
         tile = cv2.resize(
             tile,
             (camera_width, round(camera_width * tile.shape[0] / tile.shape[1])),
@@ -162,13 +165,13 @@ def _draw_boxes(
     image: Image,
     rig: CameraRig,
     camera: int,
-    boxes: NDArray[np.floating],
+    corners: Array,
     labels: NDArray[np.int64],
 ) -> Image:
-    """A copy of one camera's image with the wire frames of base_link boxes."""
+    """A copy of one camera's image with the wire frames of boxes' corners (M, 8, 3)."""
     image = image.copy()
     width = max(1, round(image.shape[1] / 500))
-    corners = transform_points(inverse(rig.ego_from_camera[camera]), box_corners(boxes))
+    corners = transform_points(inverse(rig.ego_from_camera[camera]), corners)
     for points, label in zip(corners, labels, strict=True):
         if np.all(points[:, 2] < _NEAR):
             continue

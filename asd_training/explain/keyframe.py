@@ -63,7 +63,7 @@ def explain_keyframe(
     explanation = explain(student, teacher, objective, collate([dataset[keyframe]]))
     frame = index.frame(keyframe)
     found = explanation.found
-    cameras = cameras_picture(read_images(frame), frame.rig, found.boxes, found.labels)
+    cameras = cameras_picture(read_images(frame), frame.rig, found.boxes, found.labels, frame.up)
     figure = draw(explanation, cameras, student.config.bev, config.levels)
     with atomic_file(output) as path:
         figure.savefig(path, dpi=100, facecolor="white")
