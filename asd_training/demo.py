@@ -29,7 +29,7 @@ from asd_perception.runtime.detector import Detector
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import Coverage, detections_of_bag, submission_of_bag
-from asd_training.bags.replay import replay_to_detector
+from asd_training.bags.live.replay import replay_to_detector
 from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,

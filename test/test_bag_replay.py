@@ -31,8 +31,8 @@ from asd_training.bags.bag_files import (
     read_messages,
     read_topic,
 )
-from asd_training.bags.play import play
-from asd_training.bags.record import record
+from asd_training.bags.live.play import play
+from asd_training.bags.live.record import record
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 12

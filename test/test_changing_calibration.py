@@ -17,7 +17,7 @@ from asd_perception.runtime.detector import Detector
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import submission_of_bag
-from asd_training.bags.replay import replay_to_detector
+from asd_training.bags.live.replay import replay_to_detector
 from asd_training.data.nuscenes import ego_from_sensor, open_dataset
 from asd_training.evaluation.detection import detect_samples
 from asd_training.synthetic.generate import synthesize

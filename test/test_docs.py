@@ -47,6 +47,22 @@ def test_commands_have_the_options_that_are_given(page):
             assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= known, f"{program} {name}{rest}"
 
 
+def imported_modules(source: str) -> set[str]:
+    """The modules that `import x` and `from x import y` name, anywhere in a file."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def test_both_forms_of_import_are_seen():
+    source = "import a.b as c, d\nfrom e.f import g\ndef later():\n    import h"
+    assert imported_modules(source) == {"a.b", "d", "e.f", "h"}
+
+
 def test_packages_import_what_the_architecture_allows():
     text = (ROOT / "docs/architecture.md").read_text()
     rows = re.findall(r"^\| `(asd_[\w/]+)` \|.*\| (.*?) ?\|$", text, re.MULTILINE)
@@ -62,9 +78,9 @@ def test_packages_import_what_the_architecture_allows():
         path = file.relative_to(ROOT)
         if path.is_relative_to("asd_training/commands"):
             continue  # may import all
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("asd_"):
-                module = Path(*node.module.split("."))
+        for name in imported_modules(file.read_text()):
+            if name.startswith("asd_"):
+                module = Path(*name.split("."))
                 package = module if (ROOT / module).is_dir() else module.parent
                 fits = package.as_posix() in allowed[path.parent.as_posix()]
-                assert fits, f"{path} imports {node.module}"
+                assert fits, f"{path} imports {name}"

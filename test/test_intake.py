@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from asd_perception.constants import CAMERAS
-from asd_perception.ros.intake import Intake
+from asd_perception.frames.intake import Intake
 
 MS = 1_000_000
 

@@ -12,7 +12,7 @@ from asd_perception.models import TINY
 from asd_perception.runtime.detector import Detector
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import submission_of_bag
-from asd_training.bags.replay import replay_to_detector
+from asd_training.bags.live.replay import replay_to_detector
 from asd_training.data.nuscenes import camera_frame, open_dataset, read_images, submission_boxes
 from asd_training.evaluation.scoring import score
 

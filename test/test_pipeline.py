@@ -27,13 +27,13 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.constants import CAMERAS
+from asd_perception.frames.synchronizer import SILENT
 from asd_perception.ros import diagnostics, pipeline
 from asd_perception.ros.diagnostics import pipeline_statuses
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.parameters import Settings
 from asd_perception.ros.pipeline import Pipeline
 from asd_perception.runtime.detector import Detector
-from asd_perception.synchronizer import SILENT
 
 SECOND = 10**9
 QUIET = 2 * SILENT

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd_perception.constants import CAMERAS
-from asd_perception.synchronizer import CLOCK_JUMP_NS, QUEUE_SIZE, SILENT, FrameSynchronizer
+from asd_perception.frames.synchronizer import CLOCK_JUMP_NS, QUEUE_SIZE, SILENT, FrameSynchronizer
 
 MS = 1_000_000
 PERIOD = 1000 * MS // 12

@@ -6,8 +6,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 
+from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
 from asd_perception.geometry import Array, interpolate_pose
-from asd_perception.synchronizer import CLOCK_JUMP_NS
 
 LENGTH = 1000  # poses kept: 5 s at 200 Hz
 LATE_RUN = 5  # this many poses in order, older than the newest: the clock jumped back a little

@@ -28,9 +28,11 @@ from asd_perception.cameras.rig import compensate
 from asd_perception.cameras.rig_check import Finding, check_rig
 from asd_perception.cameras.video_decoding import KeyFrameNeededError, VideoImage
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
+from asd_perception.frames.intake import Intake
+from asd_perception.frames.synchronizer import FrameSynchronizer, SyncedFrame
+from asd_perception.frames.worker import LatestWorker
 from asd_perception.geometry import Array
 from asd_perception.ros.calibration import Calibration
-from asd_perception.ros.intake import Intake
 from asd_perception.ros.messages.camera_info import CameraModel
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
 from asd_perception.ros.messages.images import (
@@ -43,9 +45,7 @@ from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters import Settings
 from asd_perception.ros.statistics import Statistics
 from asd_perception.ros.video import VideoStreams
-from asd_perception.ros.worker import LatestWorker
 from asd_perception.runtime.detections import Detections
-from asd_perception.synchronizer import FrameSynchronizer, SyncedFrame
 
 if TYPE_CHECKING:
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket

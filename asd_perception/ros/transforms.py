@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from asd_perception.errors import UserError
+from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
 from asd_perception.geometry import Array, interpolate_pose
 from asd_perception.ros.messages.geometry import stamp_ns as ns_of
 from asd_perception.ros.messages.transforms import StaticTransforms, link_from_msg
-from asd_perception.synchronizer import CLOCK_JUMP_NS
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped

@@ -34,8 +34,8 @@ from vision_msgs.msg import Detection3DArray
 from asd_perception.errors import UserError
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_training.bags.convert import image_topic
+from asd_training.bags.live.replay import local_ros_environment, running, wait_for_line
 from asd_training.bags.message_types import serialize
-from asd_training.bags.replay import local_ros_environment, running, wait_for_line
 from asd_training.bags.scene_messages import camera_info, compressed_image, header, transforms
 from asd_training.data.example import HEIGHT, JPEG_QUALITY, WIDTH, example_images, example_rig
 

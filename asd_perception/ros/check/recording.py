@@ -15,12 +15,12 @@ import numpy as np
 
 from asd_perception.cameras.image_decoding import encoded_size
 from asd_perception.errors import UserError
+from asd_perception.frames.synchronizer import FrameSynchronizer, SyncedFrame
 from asd_perception.geometry import Array
 from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_perception.ros.messages.images import check_image, image_warning
 from asd_perception.ros.messages.transforms import StaticTransforms
-from asd_perception.synchronizer import FrameSynchronizer, SyncedFrame
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import asd_training.bags
-from asd_training.bags.live import check_ros
+from asd_training.bags.live.ros import check_ros
 
 # The first names the settings of Fast DDS 3 (Kilted and later), the second those of 2 (Jazzy).
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Play the bag, and say how late its messages were."""
     check_ros()
-    from asd_training.bags.play import play  # needs ROS, which the help does not
+    from asd_training.bags.live.play import play  # needs ROS, which the help does not
 
     if not any(name in os.environ for name in _FAST_DDS_SETTINGS):
         folder = Path(asd_training.bags.__file__).parent

@@ -7,7 +7,7 @@ import argparse
 import signal
 import threading
 
-from asd_training.bags.live import check_ros
+from asd_training.bags.live.ros import check_ros
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Record until Ctrl-C, or until the options say so."""
     check_ros()
-    from asd_training.bags.record import record  # needs ROS, which the help does not
+    from asd_training.bags.live.record import record  # needs ROS, which the help does not
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

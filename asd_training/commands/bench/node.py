@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from asd_training.bags.live import check_ros
+from asd_training.bags.live.ros import check_ros
 from asd_training.commands.bench.shared import (
     add_device_argument,
     add_json_argument,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from asd_perception.cores import available_cores
-from asd_perception.synchronizer import CLOCK_JUMP_NS
+from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
 
 WAITING = 2  # images per camera that may wait for a thread
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from asd_perception.errors import UserError
 from asd_training.bags.bag_files import BagWriter, create_bag, qos
-from asd_training.bags.live import message_class
+from asd_training.bags.live.ros import message_class
 
 _QUEUE = 1000  # messages a topic may wait for the disk
 
