@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import pytest
+import rclpy
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -127,10 +128,10 @@ class Rig:
 
     def __init__(self, robot, cameras):
         self.robot, self.cameras = robot, cameras
-        node = robot.node
+        # No executor spins it: one that does may fail as a publisher is destroyed.
+        self.node = node = rclpy.create_node("drivers", context=robot.node.context)
         self.images = [node.create_publisher(CompressedImage, c.topics[0], 10) for c in cameras]
         self.infos = [node.create_publisher(CameraInfo, c.topics[1], 10) for c in cameras]
-        self.latched = []
         robot.transforms.publish(TFMessage(transforms=[c.transform() for c in cameras]))
         rng = np.random.default_rng(len(cameras))
         coarse = [rng.integers(0, 256, (9, 16, 3), dtype=np.uint8) for _ in cameras]
@@ -140,8 +141,7 @@ class Rig:
         ]
 
     def close(self):
-        for publisher in (*self.images, *self.infos, *self.latched):
-            self.robot.node.destroy_publisher(publisher)
+        self.node.destroy_node()
 
     def publish_infos(self):
         for camera, publisher in zip(self.cameras, self.infos, strict=True):
@@ -150,9 +150,7 @@ class Rig:
     def latch_infos(self):
         """Once, before anybody listens; by publishers of their own."""
         for camera in self.cameras:
-            publisher = self.robot.node.create_publisher(CameraInfo, camera.topics[1], LATCHED)
-            publisher.publish(camera.info())
-            self.latched.append(publisher)
+            self.node.create_publisher(CameraInfo, camera.topics[1], LATCHED).publish(camera.info())
 
     def send(self, first):
         """One sweep; its reference stamp."""
@@ -235,13 +233,18 @@ def node(start, small_model):
 
 @pytest.fixture
 def configure(node, robot):
-    """configure(cameras): an active node with these, and their drivers; infos: how those speak."""
+    """configure(cameras): an active node with these, and their drivers.
+
+    latched: whether those publish camera_info once, before the node is there.
+    """
     rigs = []
 
     def configure(cameras, latched=False, **parameters):
         if robot.state() != "unconfigured":
             assert robot.transition(Transition.TRANSITION_DEACTIVATE)
             assert robot.transition(Transition.TRANSITION_CLEANUP)
+        while rigs:
+            rigs.pop().close()
         names = [camera.name for camera in cameras]
         for name, value in {"cameras": names, **parameters}.items():
             assert robot.set_parameter(name, value).successful, (name, value)
@@ -261,13 +264,12 @@ def configure(node, robot):
 def test_a_rig_of_any_cameras_is_detected_in_as_offline(configure, robot, detector, count):
     """camera_info came once, without a stamp, and /tf is not even listened to."""
     rig = configure(CAMERAS[:count])
-    moving = robot.node.create_publisher(TFMessage, "/tf", 100)
+    moving = rig.node.create_publisher(TFMessage, "/tf", 100)
     rig.wake()
     online = rig.detect()
     assert len(online) == 50
     assert_same(online, rig.expected(detector))
     assert moving.get_subscription_count() == 0
-    robot.node.destroy_publisher(moving)
 
 
 def test_camera_info_that_was_published_once_and_latched_before_the_detector(
@@ -286,7 +288,6 @@ def test_rectified_images_beside_raw_camera_info_are_warned_of_and_found_once_it
     rig = configure(cameras, **{"camera.stereo_right.calibration": "raw"})
     rig.wake()
     robot.diagnosis("stereo_right", "set camera.stereo_right.calibration: rectified")
-    rig.close()
     rig = configure(cameras, **{"camera.stereo_right.calibration": "rectified"})
     rig.wake()
     online = rig.detect()
@@ -296,7 +297,6 @@ def test_rectified_images_beside_raw_camera_info_are_warned_of_and_found_once_it
     own.k, own.d, own.r = p, [0.0] * 5, np.eye(3).ravel()
     turned = cameras[1].transform()
     fill_pose(turned.transform.translation, turned.transform.rotation, cameras[1].mounting)
-    rig.close()
     rig = configure(cameras, **{"camera.stereo_right.calibration": "raw"})
     robot.transforms.publish(TFMessage(transforms=[turned]))
     rig.publish_infos = lambda: [
@@ -306,6 +306,15 @@ def test_rectified_images_beside_raw_camera_info_are_warned_of_and_found_once_it
     rig.wake()
     assert_same(rig.detect(), online)
     assert robot.set_parameter("camera.stereo_right.calibration", "rectified").successful
+
+
+def test_a_camera_that_is_named_later_has_its_parameters_too(node, robot):
+    name = "camera.late.image"
+    assert not robot.set_parameter(name, "/drv/late").successful, "there is no such camera"
+    assert robot.set_parameter("cameras", ["front", "late"]).successful
+    assert robot.set_parameter(name, "/drv/late").successful
+    assert "'a//b' is not a topic name" in robot.set_parameter(name, "a//b").reason
+    assert "give 1 to 8" in robot.set_parameter("cameras", [f"c{i}" for i in range(9)]).reason
 
 
 def pan(degrees):
@@ -320,7 +329,7 @@ def test_a_camera_on_a_pan_unit_is_where_it_was_at_its_stamp(configure, robot, d
     """/tf beside a busy robot's other transforms; when it ends, the camera is left out."""
     front = Camera("front", 1, CAMERAS[0].matrix, CAMERAS[0].size, parent="pan")
     rig = configure([front, CAMERAS[1]])
-    moving, busy = (robot.node.create_publisher(TFMessage, "/tf", 100) for _ in range(2))
+    moving, busy = (rig.node.create_publisher(TFMessage, "/tf", 100) for _ in range(2))
 
     def listens():
         rig.publish_infos()
@@ -360,8 +369,6 @@ def test_a_camera_on_a_pan_unit_is_where_it_was_at_its_stamp(configure, robot, d
     rig.wake(infos=False)
     robot.diagnosis("front", "/tf has pan last")
     assert_same(rig.detect(), rig.expected(detector, cameras=[CAMERAS[1]]))
-    for publisher in (moving, busy):
-        robot.node.destroy_publisher(publisher)
 
 
 def turned(child, stamp, degrees):

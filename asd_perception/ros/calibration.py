@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
@@ -30,14 +29,13 @@ class Calibration:
         self.transforms = TransformBuffer()
         self._names_in_messages: tuple[bytes, ...] = ()
 
-    def take_camera_info(self, camera: str, message: CameraInfo) -> CameraModel:
-        """The camera's model from now on. Raises UserError for a bad message."""
+    def take_camera_info(self, camera: str, message: CameraInfo) -> None:
+        """Raises UserError for a bad message; the last good one stays in use."""
         model = camera_model_from_msg(message, self.cameras[camera].rectified)
         before = self.models[camera]
         self.models[camera] = model
         if before is None or before.frame_id != model.frame_id:
             self._follow()
-        return model
 
     def take_static_transforms(self, message: TFMessage) -> list[str]:
         """What is wrong in a message of /tf_static; its other transforms are used."""
@@ -50,15 +48,17 @@ class Calibration:
         self._follow()
         return faults
 
-    def take_moving_transforms(self, serialized: bytes) -> list[str]:
-        """What is wrong in a serialized message of /tf, for the frames that lead to a camera.
+    def concerns_cameras(self, serialized: bytes) -> bool:
+        """Whether a serialized message of /tf may be of a frame that leads to a camera.
 
         Robots send thousands of others per second, and to deserialize them would take a core.
         """
-        if not any(name in serialized for name in self._names_in_messages):
-            return []
+        return any(name in serialized for name in self._names_in_messages)
+
+    def take_moving_transforms(self, message: TFMessage) -> list[str]:
+        """What is wrong in a message of /tf for the frames that lead to a camera."""
         faults, is_new = [], False
-        for transform in deserialize_message(serialized, TFMessage).transforms:
+        for transform in message.transforms:
             try:
                 is_new |= self.transforms.add_moving(transform)
             except UserError as error:

@@ -314,7 +314,7 @@ class DetectorNode(LifecycleNode):
         for camera, source in pipeline.settings.cameras.items():
             if camera in self._latched or pipeline.calibration.models[camera] is not None:
                 continue
-            publishers = self.get_publishers_info_by_topic(source.info_name)
+            publishers = self.get_publishers_info_by_topic(source.info_topic)
             if any(p.qos_profile.durability == TRANSIENT_LOCAL for p in publishers):
                 callback = partial(self._guarded, partial(pipeline.on_camera_info, camera))
                 self._latched[camera] = self.create_subscription(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from nav_msgs.msg import Odometry
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
@@ -205,12 +206,14 @@ class Pipeline:
     # -- in the executor's thread ----------------------------------------------------------------
 
     def on_camera_info(self, camera: str, msg: CameraInfo) -> None:
+        doubt_before = self.calibration.doubt(camera)
         try:
             self.calibration.take_camera_info(camera, msg)
         except UserError as error:  # the last good calibration stays in use
             self._bad_message(camera, error)
             return
-        if (doubt := self.calibration.doubt(camera)) is not None:
+        doubt = self.calibration.doubt(camera)
+        if doubt is not None and doubt != doubt_before:
             self._warn(f"calibration {camera}", f"{camera}: {doubt}")
         waiting = self._uncalibrated.pop(camera, None)
         if waiting is not None and time.monotonic() - waiting.at < CALIBRATION_WAIT:
@@ -224,9 +227,10 @@ class Pipeline:
             self._serve()
 
     def on_moving_transforms(self, serialized: bytes) -> None:
-        """A message of /tf as it came: what leads to no camera is not worth deserializing."""
-        with self._frames:
-            self._took_transforms(self.calibration.take_moving_transforms(serialized))
+        if self.calibration.concerns_cameras(serialized):
+            message = deserialize_message(serialized, TFMessage)
+            with self._frames:
+                self._took_transforms(self.calibration.take_moving_transforms(message))
 
     def _took_transforms(self, faults: list[str]) -> None:
         for text in faults:
