@@ -59,17 +59,19 @@ def packages_checked() -> Iterator[None]:
 def _remedy(module: str) -> str:
     """How the package that a module comes in is installed."""
     package = canonicalize_name(DISTRIBUTION.get(module, module))
-    for requirement in _requirements():
-        if canonicalize_name(requirement.name) != package:
-            continue
-        found = re.search(r"extra == [\"'](\w+)", str(requirement.marker))
-        if found is None:
-            return "in a virtual environment, pip install -c constraints.txt ."
-        extra = found.group(1)
+    markers = [
+        str(requirement.marker)
+        for requirement in _requirements()
+        if canonicalize_name(requirement.name) == package
+    ]
+    extras = [name for marker in markers for name in re.findall(r'extra == "(\w+)"', marker)]
+    if extras:
         return (
-            f"the extra `{extra}` brings it: in a virtual environment, "
-            f'pip install -c constraints.txt ".[{extra}]" (see docs/install.md)'
+            f"the extra {' or '.join(extras)} brings it: in a virtual environment, "
+            f'pip install -c constraints.txt ".[{extras[0]}]" (see docs/install.md)'
         )
+    if markers:
+        return "in a virtual environment, pip install -c constraints.txt . (see docs/install.md)"
     return "see docs/install.md"
 
 

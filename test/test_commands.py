@@ -108,7 +108,7 @@ def test_a_missing_package_is_told_with_its_extra(
     answer, error = call(program, *arguments, before=WITHOUT.format(missing))
     assert answer["status"] == ["2"]
     (line,) = error.splitlines()
-    assert f"error: {missing} is not installed: the extra `{extra}` brings it" in line
+    assert f"error: {missing} is not installed: the extra {extra} brings it" in line
     assert f'pip install -c constraints.txt ".[{extra}]"' in line
     assert not list(tmp_path.iterdir())
 

@@ -46,10 +46,10 @@ class CpuBackend:
         """
         self.student = folded(student)
         self._without_graphs = why_unavailable(model)
-        if model is not None and self._without_graphs is None:
-            load_parts(self.student, model)
-        # A graph encodes an image in one thread; PyTorch takes all of them for each.
         threads = min(torch.get_num_threads(), available_cores())
+        if model is not None and self._without_graphs is None:
+            load_parts(self.student, model, threads)
+        # A graph encodes an image in one thread; PyTorch takes all of them for each.
         self._parallel_images = 1 if self._without_graphs else threads
         # With the cameras that it is of; the newest first.
         self._known: deque[tuple[tuple[Tensor, ...], FrameGeometry]] = deque(maxlen=KEPT_GEOMETRIES)

@@ -80,10 +80,11 @@ def onnx_runtime() -> str:
     return f"ONNX Runtime {onnxruntime.__version__}"
 
 
-def load_parts(student: Student, model: Path) -> None:
+def load_parts(student: Student, model: Path, threads: int) -> None:
     """Replace a student's parts by the graphs of its model directory, in place.
 
-    The image encoder takes one thread, since images are encoded beside each other, as they come.
+    threads: that a part uses, except the image encoder, which takes one: images are encoded beside
+    each other, as they come.
     Raises UserError for a graph that is missing, cannot be read, or was made of other weights.
     """
     weights = weights_sum(model)
@@ -93,7 +94,7 @@ def load_parts(student: Student, model: Path) -> None:
         file = model / FOLDER / f"{name}.onnx"
         if not file.is_file():
             raise UserError(f"{file} is missing; export the model again, or delete {file.parent}")
-        part = OnnxPart(file, 1 if name == "image_encoder" else torch.get_num_threads())
+        part = OnnxPart(file, 1 if name == "image_encoder" else threads)
         if part.origin != origin(name, weights):
             raise UserError(
                 f"{file} was not made of this {WEIGHTS}; export the model again, or delete "

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import textwrap
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +62,9 @@ def commented_yaml(config: Any, indent: str = "") -> str:
             plain = {name: to_dict(config)[name]}
             # Lists in one line, keys in one line each
             in_line = None if isinstance(value, (tuple, dict)) else False
-            dumped = yaml.safe_dump(plain, default_flow_style=in_line, sort_keys=False)
+            dumped = yaml.safe_dump(
+                plain, default_flow_style=in_line, sort_keys=False, width=math.inf
+            )
             lines.append(textwrap.indent(dumped, indent).rstrip())
     return "\n".join(lines)
 
