@@ -122,14 +122,14 @@ def test_a_run_stopped_by_a_corrupt_image_starts_once_it_is_mended(
     for image in root.glob("samples/CAM_BACK/*"):
         image.write_bytes(image.read_bytes()[:100])
     outcome = asd_train("student", root, run, "--config", small)
-    assert_one_line(outcome, str(root / "samples" / "CAM_BACK"), "go on with --resume")
+    assert_one_line(outcome, str(root / "samples" / "CAM_BACK"), "continue with --resume")
     assert_nothing_half_written(run)
     begun = json.loads((run / "origin.json").read_text())
     assert begun["data"]["train_keyframes"] == 3
     assert begun["versions"]["torch"]
 
     shutil.copytree(synthetic_root / "samples", root / "samples", dirs_exist_ok=True)
-    assert_one_line(asd_train("student", root, run, "--config", small), "go on with --resume")
+    assert_one_line(asd_train("student", root, run, "--config", small), "continue with --resume")
     assert asd_train("student", root, run, "--resume")[0] == 0
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["command"] == begun["command"]
@@ -247,7 +247,7 @@ def test_a_run_stopped_by_a_full_disk_goes_on_when_there_is_room(
 ):
     run = tmp_path / "run"
     outcome = asd_train("student", synthetic_root, run, "--config", small)
-    assert_one_line(outcome, f"{run / 'last.ckpt'} cannot be written", "go on with --resume")
+    assert_one_line(outcome, f"{run / 'last.ckpt'} cannot be written", "continue with --resume")
     assert_nothing_half_written(run)
     full_disk()
     assert asd_train("student", synthetic_root, run, "--resume")[0] == 0
@@ -310,7 +310,7 @@ def test_a_validation_that_cannot_be_done_stops_the_run_before_its_first_step(
             (root / Path(path).relative_to(index.root)).write_bytes(b"")
     run = tmp_path / "run"
     outcome = asd_train("student", root, run, "--config", small, "--set", "validate_every=2")
-    assert_one_line(outcome, str(root / "samples"), "go on with --resume")
+    assert_one_line(outcome, str(root / "samples"), "continue with --resume")
     assert not (run / "last.ckpt").exists()
 
 
@@ -428,7 +428,7 @@ def test_ctrl_c_says_where_the_run_stands(synthetic_root, index, tmp_path, small
     line = said.strip().splitlines()[-1]
     assert line.startswith("stopped at step ")
     assert f"{run / 'last.ckpt'} holds step " in line
-    assert line.endswith("go on with --resume")
+    assert line.endswith("continue with --resume")
 
 
 def test_a_gradient_that_is_not_finite_is_told(index):

@@ -366,4 +366,4 @@ if __name__ == "__main__":
     except (SetupError, OSError) as error:
         sys.exit("set-up: error: {}".format(error))
     except KeyboardInterrupt:
-        sys.exit("set-up: stopped; run it again to go on")
+        sys.exit("set-up: stopped; run it again to continue")

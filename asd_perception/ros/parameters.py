@@ -137,7 +137,7 @@ PARAMETERS = (
     ParameterEntry(
         "sync.tolerance",
         0.06,
-        "Greatest difference in s between two image stamps of one frame. More than the cameras' "
+        "Largest difference in s between two image stamps of one frame. More than the cameras' "
         "spread, less than their period minus the largest gap between cameras that fire one "
         f"after the other. {_NEXT_CONFIGURE}",
         range=(0.001, 0.5),
@@ -154,8 +154,8 @@ PARAMETERS = (
     ParameterEntry(
         "sync.min_cameras",
         1,
-        "Fewest cameras that make a frame, at most as many as there are: that many to detect in "
-        f"complete frames only. {_NEXT_CONFIGURE}",
+        "Minimum number of cameras in a frame; the number of all cameras: complete frames only. "
+        f"{_NEXT_CONFIGURE}",
         range=(1, MAX_CAMERAS),
     ),
     ParameterEntry(

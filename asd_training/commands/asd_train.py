@@ -14,9 +14,9 @@ from nothing to a trained student:
 """
 
 _COMMANDS = {
-    "synthesize": "ray trace driving scenes in nuScenes format",
+    "synthesize": "ray-trace driving scenes in nuScenes format",
     "teacher": "train the LiDAR (+ camera) teacher",
-    "student": "train the camera-only student, on ground truth or by a teacher",
+    "student": "train the camera-only student, with or without a teacher",
     "evaluate": "score a model with the official nuScenes evaluator",
     "export": "write a run's student as a model directory or as ONNX",
     "explain": "draw for one keyframe what teacher and student see, and what distillation asks for",

@@ -21,7 +21,10 @@ def add_version_argument(parser: argparse.ArgumentParser) -> None:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what is trained, and on which version of the data."""
     parser.add_argument(
-        "--config", type=Path, help="YAML, as in config/training/ (default: the shipped recipe)"
+        "--config",
+        type=Path,
+        help="YAML file, as in config/training/ (default: the values of synthetic.yaml, for a "
+        "teacher synthetic_teacher.yaml)",
     )
     parser.add_argument(
         "--set",
@@ -41,7 +44,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "run", type=Path, nargs="?", help="folder of the run: logs, checkpoints, model"
     )
     add_config_arguments(parser)
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     parser.add_argument(
         "--print-config",
         action="store_true",

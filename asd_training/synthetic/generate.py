@@ -75,7 +75,7 @@ def synthesize(
     except OSError as error:
         raise UserError(
             f"cannot write the data set: {describe_os_error(error)}; "
-            "once mended, the same command goes on where it stopped"
+            "once mended, the same command continues where it stopped"
         ) from error
 
 

@@ -14,7 +14,7 @@ from asd_perception.errors import UserError, describe_os_error, is_out_of_memory
 from asd_training.training.checkpoints import RunCheckpoints
 from asd_training.training.run_folder import LAST, is_first_process
 
-GO_ON = "; mend that, then go on with --resume"
+RESUME_HINT = "; mend that, then continue with --resume"
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def in_one_line(trainer: Trainer, checkpoints: RunCheckpoints) -> Iterator[None]
             step, saved = trainer.global_step, checkpoints.saved_step
             kept = f"{checkpoints.run / LAST} holds step {saved}" if saved else "nothing is saved"
             print(
-                f"\nstopped at step {step} of {checkpoints.config.steps}; {kept}: go on with "
+                f"\nstopped at step {step} of {checkpoints.config.steps}; {kept}: continue with "
                 "--resume",
                 file=sys.stderr,
             )
@@ -47,13 +47,13 @@ def outside_reason(error: Exception, run: Path) -> str | None:
     while cause is not None:
         if isinstance(cause, RuntimeError) and "DataLoader worker" in str(cause):
             first = str(cause).splitlines()[0]
-            return f"a loader process was killed ({first}), perhaps for want of memory{GO_ON}"
+            return f"a loader process was killed ({first}), perhaps for want of memory{RESUME_HINT}"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, (UserError, OSError)):
         # One from a loader's process carries that process's traceback, the error in its last line.
         _, from_loader, text = str(error).partition("\nOriginal Traceback")
         if from_loader:
-            return text.strip().splitlines()[-1].partition(": ")[2] + GO_ON
+            return text.strip().splitlines()[-1].partition(": ")[2] + RESUME_HINT
     if is_out_of_memory(error) and not isinstance(error, UserError):  # it names its own remedy
         first = (str(error).splitlines() or [type(error).__name__])[0]
         return (
@@ -62,5 +62,5 @@ def outside_reason(error: Exception, run: Path) -> str | None:
         )
     if isinstance(error, OSError):
         where = "" if error.filename else f"{run}: "
-        return where + describe_os_error(error) + GO_ON
+        return where + describe_os_error(error) + RESUME_HINT
     return None

@@ -26,7 +26,7 @@ from asd_training.data.index import KeyframeIndex
 from asd_training.evaluation.scoring import format_metrics
 from asd_training.models.pretrained import load_pretrained_backbone
 from asd_training.training.checkpoints import AtomicCheckpointIO, RunCheckpoints
-from asd_training.training.failures import GO_ON, in_one_line
+from asd_training.training.failures import RESUME_HINT, in_one_line
 from asd_training.training.module import DetectorTraining
 from asd_training.training.run_folder import LAST, begin, finish, is_first_process
 
@@ -123,7 +123,7 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         except UserError as error:
             if processes > 1 and module.refusal is None:
                 raise  # the other processes wait for this one
-            reason = str(error).removesuffix(GO_ON)
+            reason = str(error).removesuffix(RESUME_HINT)
             results["validation"] = {"split": config.val_split, "failed": reason}
             if trainer.is_global_zero:
                 print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)

@@ -46,7 +46,7 @@ def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes
         raise UserError(f"{run} is finished: its model is {run / 'model'}")
     if resume:
         if not (run / "config.yaml").is_file():
-            raise UserError(f"{run} holds no run to go on with; start without --resume")
+            raise UserError(f"{run} holds no run to continue; start without --resume")
         begun = read_config(cls, run / "config.yaml")
         if (file or changes) and read_config(cls, file, changes) != begun:
             raise UserError(
@@ -57,7 +57,7 @@ def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes
     config = read_config(cls, file, changes)
     if is_first_process() and run.is_dir():
         if (run / "config.yaml").is_file():
-            raise UserError(f"{run} holds a run; go on with --resume or choose another folder")
+            raise UserError(f"{run} holds a run; continue with --resume or choose another folder")
         if any(not _is_leftover(entry) for entry in run.iterdir()):
             raise UserError(f"{run} is not empty; choose another folder")
     return config

@@ -23,11 +23,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_model_argument(parser)
     add_device_argument(parser)
-    parser.add_argument("--transport", choices=["raw", "compressed"], default="compressed")
+    parser.add_argument(
+        "--transport",
+        choices=["raw", "compressed"],
+        default="compressed",
+        help="of the images (default: %(default)s)",
+    )
     parser.add_argument(
         "--rate", type=float, default=12.0, help="sweeps per second (default: %(default)s)"
     )
-    parser.add_argument("--seconds", type=float, default=30.0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="to play (default: %(default)s)"
+    )
     add_json_argument(parser)
 
 

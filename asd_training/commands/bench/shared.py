@@ -43,7 +43,9 @@ def add_threads_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_repeats_argument(parser: argparse.ArgumentParser, default: int) -> None:
     """The argument that says how often each stage is timed."""
-    parser.add_argument("--repeats", type=int, default=default, help="(default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=default, help="per stage (default: %(default)s)"
+    )
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

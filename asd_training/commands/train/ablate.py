@@ -12,7 +12,9 @@ from asd_training.commands.run_arguments import add_version_argument
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train ablate`."""
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
-    parser.add_argument("out", type=Path, help="folder of the runs and results; goes on where left")
+    parser.add_argument(
+        "out", type=Path, help="folder of runs and results; kept ones are not repeated"
+    )
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML, as config/training/ablation.yaml"
     )

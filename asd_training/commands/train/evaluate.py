@@ -17,19 +17,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         type=Path,
-        help="model directory of a student or a teacher, or the JSON file of a submission made "
-        "before",
+        help="model directory of a student or a teacher, or a submission's JSON file",
     )
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
-    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
+    parser.add_argument("--split", default="synthetic_val", help="to score (default: %(default)s)")
     parser.add_argument("--version", help="version folder of the dataset, if it holds several")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     for option, what in (
         ("output", "the submission JSON"),
-        ("report", "a report with tables, curves and pictures, one HTML file,"),
+        ("report", "one HTML file with tables, curves and pictures"),
         ("metrics", "the numbers of the report as JSON"),
     ):
-        parser.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"write {what} to FILE")
+        parser.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"write {what}")
 
 
 def run(args: argparse.Namespace) -> None:

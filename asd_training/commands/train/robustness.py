@@ -12,10 +12,12 @@ from asd_training.commands.run_arguments import add_version_argument
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train robustness`."""
     parser.add_argument("data", type=Path, help="root of the ablation's dataset")
-    parser.add_argument("out", type=Path, help="folder of the ablation; goes on where it was left")
+    parser.add_argument(
+        "out", type=Path, help="folder of the ablation; kept scores are not repeated"
+    )
     add_version_argument(parser)
     parser.add_argument(
-        "--keyframes", type=int, help="at most so many, spread over the ablation's (default: all)"
+        "--keyframes", type=int, help="how many of the ablation's keyframes to score (default: all)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument(
