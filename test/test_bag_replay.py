@@ -15,6 +15,7 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
+from robot import PATIENCE
 from rosbags.interfaces import QosDurability
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
@@ -82,7 +83,7 @@ def messages_by_topic(path):
 
 def await_latched(topic, message_type):
     """Wait until a latched message is out, as a subscriber that leaves again."""
-    heard, deadline = [], time.monotonic() + 60
+    heard, deadline = [], time.monotonic() + PATIENCE
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
     node = rclpy.create_node("listener", context=context)
@@ -95,7 +96,7 @@ def await_latched(topic, message_type):
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown(context=context)
-    assert heard, f"nothing on {topic} within 60 s"
+    assert heard, f"nothing on {topic} within {PATIENCE:.0f} s"
 
 
 @pytest.fixture
@@ -116,14 +117,14 @@ def recording(tmp_path):
 
     def finish():
         stop.set()
-        thread.join(timeout=20)
+        thread.join(timeout=PATIENCE)
         assert not thread.is_alive()
         return path, results["counts"]
 
     yield start
     stop.set()
     if thread is not None:
-        thread.join(timeout=20)
+        thread.join(timeout=PATIENCE)
 
 
 def test_every_message_arrives_byte_for_byte_with_a_clock_that_leads(bag, recording):
@@ -187,7 +188,7 @@ def test_a_recording_ends_by_itself_when_nothing_more_comes(bag, tmp_path):
         target=play, args=(bag,), kwargs={"rate": 4.0, "wait_for": ["/detector/detections"]}
     )
     player.start()
-    counts = record(tmp_path / "recorded", ["/detector/detections"], until_idle=1.0)
+    counts = record(tmp_path / "recorded", ["/detector/detections"], until_idle=3.0)
     player.join()
     assert counts == {"/detector/detections": FRAMES}
 
@@ -226,10 +227,16 @@ def test_a_recorder_that_is_stopped_closes_its_bag_and_one_that_is_killed_hides_
         for number, topic in topics.items()
     }
     try:
-        play(bag, rate=4.0, topics=IMAGE_TOPICS, wait_for=list(topics.values()))
+        play(
+            bag,
+            rate=4.0,
+            topics=IMAGE_TOPICS,
+            wait_for=list(topics.values()),
+            wait_timeout=PATIENCE,
+        )
         for number, recorder in recorders.items():
             recorder.send_signal(number)
-        status = {number: recorder.wait(timeout=20) for number, recorder in recorders.items()}
+        status = {number: recorder.wait(timeout=PATIENCE) for number, recorder in recorders.items()}
     finally:
         for recorder in recorders.values():
             recorder.kill()

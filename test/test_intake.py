@@ -40,10 +40,10 @@ def gated():
     intake.close(10.0)
 
 
-def wait_until(condition):
+def wait_until(condition, intake):
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, f"oldest: {intake.oldest()}, dropped: {intake.dropped}"
         time.sleep(0.005)
 
 
@@ -53,7 +53,7 @@ def test_every_image_is_prepared_when_there_is_time(gated):
     for number in range(5):
         for image in sweep(number):
             intake.put(image)
-        wait_until(lambda number=number: len(done) == 6 * (number + 1))
+        wait_until(lambda number=number: len(done) == 6 * (number + 1), intake)
     assert set(done) == {image for number in range(5) for image in sweep(number)}
     assert sum(intake.dropped.values()) == 0
 
@@ -64,7 +64,7 @@ def test_an_overrun_leaves_out_whole_sweeps_and_keeps_the_newest(gated):
         for image in sweep(number):
             intake.put(image)
     gate.set()
-    wait_until(lambda: len(done) + sum(intake.dropped.values()) == 120)
+    wait_until(lambda: len(done) + sum(intake.dropped.values()) == 120, intake)
     assert set(sweep(19)) <= set(done)
     by_sweep = [sum(image in done for image in sweep(number)) for number in range(20)]
     assert by_sweep == [6, *[0] * 18, 6]  # what was at work when it began, and the newest
@@ -79,7 +79,7 @@ def test_a_camera_that_is_faster_than_the_others_costs_them_nothing(gated):
     for extra in range(1, 20):
         intake.put(dataclasses.replace(first[0], stamp=first[0].stamp + extra * 4 * MS))
     gate.set()
-    wait_until(lambda: intake.oldest() is None)
+    wait_until(lambda: intake.oldest() is None, intake)
     assert {image.camera for image in done} == set(CAMERAS)
     assert all(count == 0 for camera, count in intake.dropped.items() if camera != fast)
     assert intake.dropped[fast] > 10
@@ -105,7 +105,7 @@ def test_a_sweep_that_begins_while_a_frame_waits_is_left_out_as_a_whole():
                 taken.append(sweep(1)[1])
                 intake.put(taken[-1])
             intake.put(second)
-            wait_until(all_taken)
+            wait_until(all_taken, intake)
         assert set(done) == set(taken)
         assert sum(intake.dropped.values()) == 18
         busy = True
@@ -122,7 +122,7 @@ def test_a_camera_with_a_clock_of_its_own_costs_the_others_nothing(gated):
             wrong = 3600_000 * MS * (i == 3)
             intake.put(dataclasses.replace(image, stamp=image.stamp - wrong))
     gate.set()
-    wait_until(lambda: intake.oldest() is None)
+    wait_until(lambda: intake.oldest() is None, intake)
     for camera in CAMERAS:  # at work when it began, and the newest
         assert intake.dropped[camera] == 18
         assert sum(image.camera == camera for image in done) == 2
@@ -133,7 +133,7 @@ def test_close_waits_for_the_image_at_work_and_ends_the_threads(gated):
     before = threading.active_count()
     for image in sweep(0):
         intake.put(image)
-    wait_until(lambda: begun)  # what no thread has begun is forgotten
+    wait_until(lambda: begun, intake)  # what no thread has begun is forgotten
     threading.Timer(0.1, gate.set).start()
     assert intake.close(10.0)
     assert begun and sorted(done, key=id) == sorted(begun, key=id)

@@ -56,7 +56,7 @@ def test_published_type_hash_is_upstreams(node, type_name):
     message_type = getattr(importlib.import_module(f"{package}.msg"), name)
     topic = f"/interface_check/{name}"
     publisher = node.create_publisher(message_type, topic, 1)
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 60.0
     while not (endpoints := node.get_publishers_info_by_topic(topic)):
         assert time.monotonic() < deadline, "DDS discovery did not report the publisher"
         time.sleep(0.02)

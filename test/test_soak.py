@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from robot import START, TRIGGERS, jpeg, resources, scene
-from sensor_msgs.msg import CompressedImage
 
 from asd_perception.constants import CAMERAS
 from asd_perception.ros.messages.geometry import stamp_ns
@@ -59,9 +58,8 @@ def faulty_sweep(images, stamps, dead):
 def test_nothing_grows(start, robot, small_model):
     random.seed(0)
     process = start(model=small_model, device="cpu", image_transport="compressed")
-    robot.await_subscriptions(CompressedImage)
-    robot.calibrate()
     images = list(zip(CAMERAS, scene(0), strict=True))
+    robot.connect([jpeg(image) for _, image in images])
     samples, latencies = [], []
     begin, sweep, dead, next_sample = time.monotonic(), 0, None, 0.0
     heard = robot.received["detector/detections"]
