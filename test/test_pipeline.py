@@ -10,6 +10,7 @@ import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
+from rclpy.serialization import serialize_message
 from robot import (
     INTRINSICS,
     MOUNTINGS,
@@ -405,3 +406,54 @@ def test_an_image_keeps_the_calibration_that_it_came_with(node, monkeypatch):
     assert [focal for focal, _ in shown] == [{INTRINSICS[0, 0]}, {400}]
     np.testing.assert_allclose(shown[0][1], MOUNTINGS, atol=1e-9)
     np.testing.assert_allclose(shown[1][1], moved, atol=1e-9)
+
+
+def moved(parent, child, matrix, stamp=0):
+    transform = TransformStamped(child_frame_id=child)
+    transform.header = Header(frame_id=parent, stamp=time_from_ns(stamp))
+    fill_pose(transform.transform.translation, transform.transform.rotation, matrix)
+    return TFMessage(transforms=[transform])
+
+
+def test_a_frame_takes_the_transforms_that_come_after_its_images(node, monkeypatch):
+    """The mounting is that of the image's stamp, and not what was known when the image came."""
+    node = node()
+    node.calibrate()
+    node.pipeline.on_static_transforms(moved("pan", "CAM_FRONT", MOUNTINGS[1]))
+    detected = []
+    detect = node.pipeline.detector.detect_encoded
+
+    def keep(encoded, poses, threshold):
+        detected.append(poses)
+        return detect(encoded, poses, threshold)
+
+    monkeypatch.setattr(node.pipeline.detector, "detect_encoded", keep)
+    raised = np.eye(4)
+    raised[2, 3] = 0.8
+    for number in (0, 1):
+        stamp = START + number * SECOND // 10 + TRIGGERS[1]
+        before = moved("base_link", "pan", np.eye(4), stamp - SECOND // 40)
+        after = moved("base_link", "pan", raised, stamp + 3 * SECOND // 40)
+        node.pipeline.on_moving_transforms(bytes(serialize_message(before)))
+        count = len(node.published)
+        node.sweep(number)
+        node.pipeline.on_moving_transforms(bytes(serialize_message(after)))
+        node.until(lambda count=count: len(node.published) > count)
+        expected = MOUNTINGS[1].copy()
+        expected[2, 3] += 0.2
+        np.testing.assert_allclose(detected[-1]["CAM_FRONT"], expected, atol=1e-9)
+        np.testing.assert_allclose(detected[-1]["CAM_BACK"], MOUNTINGS[4], atol=1e-9)
+
+
+def test_a_frame_does_not_wait_for_transforms_that_have_ended(node):
+    node = node()
+    node.calibrate()
+    node.pipeline.on_static_transforms(moved("pan", "CAM_FRONT", MOUNTINGS[1]))
+    ended = moved("base_link", "pan", np.eye(4), START)
+    node.pipeline.on_moving_transforms(bytes(serialize_message(ended)))
+    node.detect(1)
+    assert node.pipeline.statistics.latencies()["odometry"][1] >= pipeline.TRANSFORM_WAIT
+    for number in range(50, 55):
+        node.detect(number)
+    assert node.pipeline.statistics.latencies()["odometry"][0] < pipeline.TRANSFORM_WAIT / 2
+    assert "/tf has pan last 5" in node.said("CAM_FRONT")[1]
