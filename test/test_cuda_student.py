@@ -102,7 +102,7 @@ def test_plain_attention_answers_as_the_fused_one_that_training_has():
         torch.testing.assert_close(plain.image_encoder.features(pixels), expected)
 
 
-def test_halved_weights_under_autocast_answer_as_the_plain_network():
+def test_half_precision_weights_under_autocast_answer_as_the_plain_network():
     """Here in bfloat16, for which CPUs are made; float16 has eight times its precision."""
     student = load(TINY)
     detector = Detector(student)

@@ -240,7 +240,7 @@ class CudaBackend:
     def encode_frame(
         self, images: Sequence[NDArray[np.uint8]], views: Sequence[View | None]
     ) -> list[GpuFeatures]:
-        """`encode` for a whole frame's images, which are there to begin with; a frame at a time."""
+        """`encode` for all images of a frame at once; one frame at a time."""
         if len(images) != self.cameras:
             return list(map(self.encode, images, views))
         with self._frame_lock:

@@ -125,8 +125,8 @@ def _camera_topics(
     present = {item.topic for item in reader.connections}
     if not any(camera.image in present for camera in topics.values()):
         known = ", ".join(sorted(item.connection.topic for item in available)) or "none"
-        wanted = ", ".join(camera.image for camera in topics.values())
-        what = f"none of {wanted}" if topics else "no camera"
+        required = ", ".join(camera.image for camera in topics.values())
+        what = f"none of {required}" if topics else "no camera"
         raise UserError(
             f"{reader.path} has {what}; its image topics are: {known} (choose by --cameras)"
         )
@@ -201,9 +201,9 @@ def _read(reader: Reader, recording: RigRecording) -> None:
         take_transforms = partial(recording.add_transforms, static=static)
         take[topic, TRANSFORMS] = partial(_untimed, take_transforms)
         take[topic, CLOUD] = partial(_untimed, partial(recording.add_cloud, topic))
-    wanted = [item for item in reader.connections if (item.topic, item.msgtype) in take]
-    total = sum(item.msgcount for item in wanted)
-    messages = read_messages(reader, wanted)
+    selected = [item for item in reader.connections if (item.topic, item.msgtype) in take]
+    total = sum(item.msgcount for item in selected)
+    messages = read_messages(reader, selected)
     for connection, at, data in tqdm(messages, total=total, desc="reading", unit="message"):
         take[connection.topic, connection.msgtype](_message(reader, connection, data), at)
 
