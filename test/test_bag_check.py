@@ -314,6 +314,23 @@ def test_video_is_looked_at_as_images_are(good, tmp_path):
         assert "/CAM_FRONT/image_raw/ffmpeg, " in found.text and "80x45" in found.text
 
 
+def test_an_unknown_transport_is_refused(good):
+    with pytest.raises(UserError, match="image_transport is 'theora'; it must be one of raw"):
+        record_bag(good, ["CAM_BACK"], {"image_transport": "theora"})
+
+
+def test_a_rectified_topic_with_a_raw_calibration(changed):
+    def change(topic, kind, message):
+        if topic == "/CAM_BACK/camera_info":
+            message = dataclasses.replace(message, d=np.array([-0.2, 0.02, 0, 0, 0]))
+        return same(topic.replace("image_raw", "image_rect_color"), kind, message)
+
+    bag = changed(change)
+    parameters = {f"camera.{name}.image": f"{name}/image_rect_color" for name in CAMERAS}
+    said(checked(bag, CAMERAS, **parameters), "CAM_BACK", "a second time", Level.WARNING)
+    assert section(checked(bag), "CAM_BACK").verdict == "ok"  # taken by its name
+
+
 def test_the_nodes_parameter_file_is_read(good, tmp_path):
     parameters = parameters_from_file(ROOT / "config/detector.yaml")
     assert parameters["cameras"] == list(CAMERAS) and parameters["sync.tolerance"] == 0.06

@@ -11,7 +11,11 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.cameras.rig_check import MountedCamera
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
-from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
+from asd_perception.ros.messages.camera_info import (
+    CameraModel,
+    camera_model_from_msg,
+    rectified_twice,
+)
 from asd_perception.ros.parameters import CameraInput
 from asd_perception.ros.transforms import TransformBuffer
 
@@ -133,11 +137,6 @@ class Calibration:
     def doubt(self, camera: str) -> str | None:
         """What looks wrong in a camera's calibration that is used all the same, with the remedy."""
         model, source = self.models[camera], self.cameras[camera]
-        if model is None or source.rectified or "image_rect" not in source.image_name:
+        if model is None:
             return None
-        if not model.calibration.is_distorted:
-            return None
-        return (
-            f"{source.image_name} is rectified by its name, but its camera_info has distortion, "
-            f"which is taken out of it a second time; set camera.{camera}.calibration: rectified"
-        )
+        return rectified_twice(camera, source.image_name, model, source.rectified)

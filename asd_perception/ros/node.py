@@ -23,22 +23,24 @@ from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from asd_perception.cameras.video_decoding import check_video
+from asd_perception.cameras.rig_check import Level
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
 from asd_perception.models import TINY
 from asd_perception.requirements import check_requirements
+from asd_perception.ros.check.live import LiveRig
+from asd_perception.ros.check.recording import CameraTopics, RigRecording
+from asd_perception.ros.check.report import report
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
@@ -57,6 +59,12 @@ from asd_perception.ros.parameters import (
     unknown_parameters,
 )
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
+from asd_perception.ros.subscriptions import (
+    OVERRIDABLE,
+    image_type,
+    subscribe_to_latched,
+    subscribe_to_rig,
+)
 from asd_perception.runtime.detections import Detections
 
 try:  # it takes a tenth of the other one's processor time per message
@@ -67,38 +75,7 @@ except ImportError:  # before ROS 2 Jazzy
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
 POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
 
-TRANSIENT_LOCAL = DurabilityPolicy.TRANSIENT_LOCAL
-
-_OVERRIDABLE = QoSOverridingOptions.with_default_policies()
-
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-def _sensor_qos() -> QoSProfile:
-    return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-def _latched_qos(depth: int) -> QoSProfile:
-    return QoSProfile(depth=depth, durability=TRANSIENT_LOCAL)
-
-
-def _video_qos() -> QoSProfile:
-    return QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # each one counts
-
-
-def _image_type(transport: str) -> type:
-    """The message in which images come. Raises UserError for one that is not installed."""
-    if transport != "ffmpeg":
-        return Image if transport == "raw" else CompressedImage
-    check_video()
-    try:
-        from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
-    except ImportError as error:
-        raise UserError(
-            "image_transport ffmpeg needs the package ffmpeg_image_transport_msgs: "
-            "sudo apt install ros-$ROS_DISTRO-ffmpeg-image-transport-msgs"
-        ) from error
-    return FFMPEGPacket
 
 
 class DetectorNode(LifecycleNode):
@@ -133,10 +110,10 @@ class DetectorNode(LifecycleNode):
         self._warn_of_unknown_parameters(of_qos=False)
         try:
             settings = Settings.read(self)
-            image_type = _image_type(settings.image_transport)
+            image_type(settings.image_transport)  # before the model is loaded
             self._pipeline = self._load(settings)
             self._create_publishers()
-            self._create_subscriptions(settings, self._pipeline, image_type)
+            self._create_subscriptions(settings, self._pipeline)
         except UserError as error:
             self.get_logger().error(f"cannot configure: {error}")
             self._fault = str(error)
@@ -257,7 +234,7 @@ class DetectorNode(LifecycleNode):
                 message_type,
                 topic,
                 QoSProfile(depth=50),  # outlasts Fast DDS's 3 s heartbeat at 12 Hz
-                qos_overriding_options=_OVERRIDABLE,
+                qos_overriding_options=OVERRIDABLE,
             )
             self._outputs.append(result)
             return result
@@ -273,31 +250,20 @@ class DetectorNode(LifecycleNode):
                 "asd_perception: ~/detections goes through rclpy's message objects, some ms slower"
             )
 
-    def _create_subscriptions(
-        self, settings: Settings, pipeline: Pipeline, image_type: type
-    ) -> None:
-        def subscribe(
-            message_type: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
-        ) -> None:
-            subscription = self.create_subscription(
-                message_type,
-                topic,
-                partial(self._guarded, callback),
-                qos,
-                qos_overriding_options=_OVERRIDABLE,
-            )
+    def _create_subscriptions(self, settings: Settings, pipeline: Pipeline) -> None:
+        for subscription in subscribe_to_rig(self, settings, pipeline, self._guarded):
             self._topics.append(subscription)
-
-        # In this order an executor takes those that it finds at once: calibration before images.
-        subscribe(TFMessage, "/tf_static", pipeline.on_static_transforms, _latched_qos(100))
-        image_qos = _video_qos() if settings.image_transport == "ffmpeg" else _sensor_qos()
-        for camera, source in settings.cameras.items():
-            on_camera_info = partial(pipeline.on_camera_info, camera)
-            on_image = partial(pipeline.on_image, camera)
-            subscribe(CameraInfo, source.info_topic, on_camera_info, _sensor_qos())
-            subscribe(image_type, source.image_topic, on_image, image_qos)
         if settings.use_odometry:
-            subscribe(Odometry, "odometry", pipeline.on_odometry, QoSProfile(depth=100))
+            on_odometry = partial(self._guarded, pipeline.on_odometry)
+            self._topics.append(
+                self.create_subscription(
+                    Odometry,
+                    "odometry",
+                    on_odometry,
+                    QoSProfile(depth=100),
+                    qos_overriding_options=OVERRIDABLE,
+                )
+            )
 
     def _every_second(self) -> None:
         if self._pipeline is not None:
@@ -306,20 +272,11 @@ class DetectorNode(LifecycleNode):
         self._guarded(self._publish_diagnostics)
 
     def _listen_to_latched(self, pipeline: Pipeline) -> None:
-        """Subscribe to camera_info that was published once, before the node was there.
-
-        Only where a publisher offers it: to all others it would be a subscription of incompatible
-        QoS, which each would warn of.
-        """
-        for camera, source in pipeline.settings.cameras.items():
-            if camera in self._latched or pipeline.calibration.models[camera] is not None:
-                continue
-            publishers = self.get_publishers_info_by_topic(source.info_topic)
-            if any(p.qos_profile.durability == TRANSIENT_LOCAL for p in publishers):
-                callback = partial(self._guarded, partial(pipeline.on_camera_info, camera))
-                self._latched[camera] = self.create_subscription(
-                    CameraInfo, source.info_topic, callback, _latched_qos(1)
-                )
+        models = pipeline.calibration.models
+        known = {camera for camera in models if camera in self._latched or models[camera]}
+        self._latched |= subscribe_to_latched(
+            self, pipeline.settings, pipeline, known, self._guarded
+        )
 
     def _listen_to_tf(self, pipeline: Pipeline) -> None:
         """While some camera's mounting is in /tf, and only then: it may be busy with all else."""
@@ -416,11 +373,12 @@ examples:
   detector --ros-args --params-file config/detector.yaml
   detector --ros-args -p image_transport:=compressed -p device:=cpu -r odometry:=/odom
   detector --ros-args -r CAM_FRONT/image_raw:=/front/image -r __ns:=/robot
+  detector --check --ros-args --params-file config/detector.yaml
 """
 
 
-def _parse_arguments() -> None:
-    """--help, and an error for arguments that belong behind --ros-args."""
+def _parse_arguments() -> argparse.Namespace:
+    """--help and --check, and an error for arguments that belong behind --ros-args."""
     parameters = [*PARAMETERS, *camera_parameters("CAMERA")]
     width = max(len(entry.name) for entry in parameters)
     table = [
@@ -434,21 +392,84 @@ def _parse_arguments() -> None:
     ]
     parser = argparse.ArgumentParser(
         prog="detector",
-        usage="detector [-h] [--ros-args -p PARAMETER:=VALUE ... -r FROM:=TO ...]",
+        usage="detector [-h] [--check [S]] [--ros-args -p PARAMETER:=VALUE ... -r FROM:=TO ...]",
         description=_HELP,
         epilog="\n".join(["parameters:", *table, "", _EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--check",
+        nargs="?",
+        type=float,
+        const=5.0,
+        metavar="S",
+        help="listen to the cameras for S seconds (default 5), say of each topic, calibration and "
+        "mounting whether the detector can use it, and exit: with 1 where it cannot",
     )
     try:
         arguments = remove_ros_args(sys.argv)
     except RuntimeError as error:  # rcl cannot read an argument or the parameter file
         raise UserError(" ".join(str(error).split())) from error
-    parser.parse_args(arguments[1:])
+    parsed = parser.parse_args(arguments[1:])
+    if parsed.check is not None and not 0 < parsed.check <= 3600:
+        parser.error(f"--check {parsed.check:g}: from 0 to 3600 seconds")
+    return parsed
 
 
 def _run() -> None:
+    """What the command line asks for."""
+    arguments = _parse_arguments()
+    if arguments.check is None:
+        _run_node()
+    else:
+        _check(arguments.check)
+
+
+def _check(seconds: float) -> None:
+    """Listen to the rig as the node would, and print what was found; exit with 1 for an error."""
+    from asd_perception.network import model_directory
+
+    try:
+        rclpy.init()
+    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
+        raise UserError(" ".join(str(error).split())) from error
+    try:
+        node = rclpy.create_node("detector")
+        try:
+            declare_parameters(node)
+        except ParameterException as error:
+            raise UserError(str(error)) from error
+        for line in unknown_parameters(node, of_qos=False):
+            print(f"detector: {line}", file=sys.stderr)
+        settings = Settings.read(node)
+        config = model_directory.student_config(settings.model or TINY)
+        topics = {
+            name: CameraTopics(source.image_name, source.info_name, source.rectified)
+            for name, source in settings.cameras.items()
+        }
+        recording = RigRecording(
+            topics, settings.base_frame, settings.sync_tolerance_ns, settings.sync_max_wait
+        )
+        rig = LiveRig(node, recording)
+        subscriptions = list(subscribe_to_rig(node, settings, rig))
+        print(f"listening to {len(subscriptions)} topics for {seconds:g} s", file=sys.stderr)
+        latched: dict[str, Any] = {}
+
+        def listen_to_latched() -> None:
+            known = {name for name, record in recording.cameras.items() if record.camera_infos}
+            latched.update(subscribe_to_latched(node, settings, rig, known | latched.keys()))
+
+        rig.listen(seconds, listen_to_latched)
+        found = report(recording, config.trained_cameras, config.image_size, live=True)
+        print(found.text)
+    finally:
+        rclpy.shutdown()
+    if found.count(Level.ERROR):
+        raise SystemExit(1)
+
+
+def _run_node() -> None:
     """Run the node until SIGINT or SIGTERM."""
-    _parse_arguments()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -155,7 +155,11 @@ def _named(name: str, parameters: Parameters, available: Sequence[_ImageTopic]) 
     if transport is None:  # not said: the one that is there
         items = [item for item in available if item.base == base]
         transport = min(items, key=lambda item: item.rank).transport if items else "raw"
-    image = base + TRANSPORTS.get(transport, "")
+    if transport not in TRANSPORTS:
+        raise UserError(
+            f"image_transport is {transport!r}; it must be one of {', '.join(TRANSPORTS)}"
+        )
+    image = base + TRANSPORTS[transport]
     calibration = value("calibration") or parameters.get("calibration")
     return CameraTopics(image, info, calibration == "rectified")
 

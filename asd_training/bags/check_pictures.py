@@ -30,7 +30,7 @@ _FLOATS = {7: "f4", 8: "f8"}
 
 
 def write_pictures(recording: RigRecording, report: RigReport, folder: Path) -> None:
-    """rig.png, and NAME.png of each camera whose calibration and images are there."""
+    """rig.png, and NAME.png of each camera whose calibration and images are there; not of video."""
     points = lidar_points(recording)
     pictures = {"rig": rig_picture(report, points)}
     for name, camera in report.mounted.items():
@@ -94,6 +94,8 @@ def view_picture(
     size = view.calibration.size
     if hasattr(message, "format"):
         image = image_from_compressed(message, size, view.scaled_size)
+    elif hasattr(message, "pts"):
+        raise UserError("a packet of video is no image by itself")
     else:
         image = image_from_msg(message)
     pixels = view.apply(image)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -23,8 +23,11 @@ from asd_perception.ros.messages.images import check_image, image_warning
 from asd_perception.ros.messages.transforms import StaticTransforms
 
 if TYPE_CHECKING:
+    from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
     from tf2_msgs.msg import TFMessage
+
+    ImageMessage: TypeAlias = Image | CompressedImage | FFMPEGPacket
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class CameraRecord:
     frame_ids: Counter[str] = field(default_factory=Counter)  # of the images
     refused: Counter[str] = field(default_factory=Counter)  # images by the reason
     doubt: str | None = None  # about the colours
-    last: Image | CompressedImage | None = None
+    last: ImageMessage | None = None
     camera_infos: int = 0
     model: CameraModel | None = None
     lens: str = ""  # the distortion model's name
@@ -75,7 +78,7 @@ class RigRecording:
         self.tolerance_ns = tolerance_ns
         self.cameras = {name: CameraRecord(topics) for name, topics in cameras.items()}
         self.frames: list[SyncedFrame[None]] = []
-        self.images: dict[str, Image | CompressedImage] = {}
+        self.images: dict[str, ImageMessage] = {}
         self.clouds: dict[str, PointCloud2] = {}
         self._newest_clouds: dict[str, PointCloud2] = {}
         self.frame_names: set[str] = set()  # in any transform
@@ -86,7 +89,7 @@ class RigRecording:
             self.cameras, tolerance_ns, max_wait
         )
 
-    def add_image(self, camera: str, msg: Image | CompressedImage, received_ns: int) -> None:
+    def add_image(self, camera: str, msg: ImageMessage, received_ns: int) -> None:
         record = self.cameras[camera]
         stamp = stamp_ns(msg.header.stamp)
         try:
@@ -180,7 +183,7 @@ class RigRecording:
                 self.clouds = dict(self._newest_clouds)
 
 
-def _size(msg: Image | CompressedImage) -> tuple[int, int]:
+def _size(msg: ImageMessage) -> tuple[int, int]:
     """(width, height). Raises UserError."""
     if hasattr(msg, "format"):
         return encoded_size(np.frombuffer(msg.data, np.uint8))

@@ -26,6 +26,7 @@ from asd_perception.cameras.rig_check import (
 )
 from asd_perception.errors import UserError
 from asd_perception.ros.check.recording import CameraRecord, RigRecording
+from asd_perception.ros.messages.camera_info import rectified_twice
 
 GAP = 1.5  # periods between two images: one was lost
 MANY = 0.01  # share of a camera's images
@@ -232,6 +233,9 @@ def _info_findings(name: str, recording: RigRecording) -> Iterable[Finding]:
         yield Finding(level, f"{topic}: {record.refused_info}")
     if model is None:
         return
+    doubt = rectified_twice(name, record.topics.image, model, record.topics.rectified)
+    if doubt is not None:
+        yield Finding(Level.WARNING, doubt)
     strange = [frame for frame in record.frame_ids if frame not in ("", model.frame_id)]
     if strange:
         yield Finding(

@@ -64,6 +64,19 @@ def camera_model_from_msg(msg: CameraInfo, rectified: bool = False) -> CameraMod
     return CameraModel(frame_id, calibration, frame_from_image)
 
 
+def rectified_twice(camera: str, image: str, model: CameraModel, rectified: bool) -> str | None:
+    """What looks wrong where an image topic's name and its calibration disagree, with the remedy.
+
+    image: the topic. rectified: what the parameter calibration says.
+    """
+    if rectified or "image_rect" not in image or not model.calibration.is_distorted:
+        return None
+    return (
+        f"{image} is rectified by its name, but its camera_info has distortion, which is taken out "
+        f"of it a second time; set camera.{camera}.calibration: rectified"
+    )
+
+
 def _pinhole_matrix(name: str, values: Array, size: tuple[int, int]) -> Array:
     """The 3x3 matrix in K or P, of an image of `size`."""
     advice = "calibrate again"

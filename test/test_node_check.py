@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: `detector --check` says of a live rig whether it is right, on a robot without training.
+
+All over real DDS, with the check in a process of its own that cannot import asd_training.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from geometry_msgs.msg import TransformStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot import MOUNTINGS, PATIENCE, TRIGGERS, camera_info, fill_pose, jpeg, scene
+from sensor_msgs.msg import CameraInfo
+from tf2_msgs.msg import TFMessage
+
+from asd_perception.constants import CAMERAS
+
+ROOT = Path(__file__).resolve().parents[1]
+PERIOD = 0.1  # s
+ON_THE_ROBOT = """
+import sys
+
+class NoTraining:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("asd_training", "rosbags", "nuscenes", "lightning"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NoTraining())
+from asd_perception.ros.node import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def check(robot):
+    """Run the check while the robot sends sweeps, without the cameras that are `lost`.
+
+    latched: cameras whose camera_info is not sent along.
+    """
+
+    def check(*arguments, lost=(), latched=()):
+        messages = [jpeg(image) for image in scene(7)]
+        command = [sys.executable, "-c", ON_THE_ROBOT, "--check", "2", "--ros-args"]
+        command += ["-p", "image_transport:=compressed", *arguments]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + PATIENCE
+        begin, sweep = time.time_ns(), 0
+        while process.poll() is None and time.monotonic() < deadline:
+            sweep += 1
+            first = begin + int(sweep * PERIOD * 1e9)
+            time.sleep(max(0.0, (first + max(TRIGGERS) - time.time_ns()) * 1e-9))
+            for index, camera in enumerate(CAMERAS):
+                if camera not in (*lost, *latched):
+                    robot.infos[camera].publish(camera_info(camera))
+                if camera not in lost:
+                    robot.send_one(index, messages[index], first + TRIGGERS[index])
+        process.kill()
+        output, errors = process.communicate()
+        return process.returncode, output, errors
+
+    return check
+
+
+def section(output, name):
+    return next(part for part in output.split("\n\n") if part.startswith(f"{name}: "))
+
+
+def test_a_right_rig(check, robot):
+    robot.calibrate()
+    code, output, errors = check()
+    assert code == 0, output + errors
+    for camera in CAMERAS:
+        assert section(output, camera).startswith(f"{camera}: ok"), output
+    assert "6 of 6 send images" in output and "/CAM_BACK/image_raw/compressed" in output
+    assert output.encode().isascii()
+
+
+def test_a_calibration_that_was_published_once(check, robot):
+    robot.calibrate()
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = robot.node.create_publisher(CameraInfo, "CAM_BACK/camera_info", qos)
+    publisher.publish(camera_info("CAM_BACK"))
+    code, output, errors = check(latched=["CAM_BACK"])
+    robot.node.destroy_publisher(publisher)
+    assert code == 0, output + errors
+
+
+def test_a_body_frame_a_silent_camera_and_an_unknown_parameter(check, robot):
+    robot.calibrate()
+    pose = MOUNTINGS[CAMERAS.index("CAM_BACK")].copy()
+    pose[:3, :3] = pose[:3, [2, 0, 1]] * [1, -1, -1]
+    transform = TransformStamped(child_frame_id="CAM_BACK")
+    transform.header.frame_id = "base_link"
+    fill_pose(transform.transform.translation, transform.transform.rotation, pose)
+    robot.transforms.publish(TFMessage(transforms=[transform]))
+    code, output, errors = check("-p", "sync.tolerence:=0.1", lost=("CAM_FRONT",))
+    robot.calibrate()
+    assert code == 1, output + errors
+    assert "'CAM_BACK' has the axes of a camera_link" in section(output, "CAM_BACK")
+    assert "no image on /CAM_FRONT/image_raw/compressed" in section(output, "CAM_FRONT")
+    assert section(output, "CAM_FRONT_LEFT").startswith("CAM_FRONT_LEFT: ok"), output
+    assert "sync.tolerence" in errors
+
+
+def test_wrong_arguments_are_one_line():
+    for arguments in (["--check", "0"], ["--check", "soon"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "asd_perception.ros.node", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2 and "--check" in done.stderr and "Traceback" not in done.stderr
