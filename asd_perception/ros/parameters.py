@@ -258,7 +258,7 @@ def unknown_parameters(node: Node, of_qos: bool) -> list[str]:
     ]
     if of_qos:
         known = [_QOS + name for name in node.get_parameters_by_prefix(_QOS.rstrip("."))]
-        return [_unknown(f"parameter {name}", name, known) for name in given]
+        return [f"unknown parameter {name} {_advice(name, known)}" for name in given]
     cameras = node.get_parameter("cameras").value
     known = [entry.name for entry in PARAMETERS]
     known += [entry.name for camera in cameras for entry in camera_parameters(camera)]
@@ -267,18 +267,16 @@ def unknown_parameters(node: Node, of_qos: bool) -> list[str]:
         table = name.rpartition(".")[0]
         camera = table.removeprefix("camera.")
         if camera != table and camera not in cameras:
-            where = f"{table}: the parameter cameras has no such camera; there"
-            lines[table] = _unknown(where, camera, cameras)
+            lines[table] = f"{table}, which is not in cameras, {_advice(camera, cameras)}"
         else:
-            lines[name] = _unknown(f"parameter {name}", name, known)
+            lines[name] = f"unknown parameter {name} {_advice(name, known)}"
     return list(lines.values())
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    known = list(known)
+def _advice(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return f"{what} is unknown and has no effect; {advice}"
+    return f"has no effect; {advice}"
 
 
 @dataclass(frozen=True)

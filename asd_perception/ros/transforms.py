@@ -87,7 +87,8 @@ class TransformBuffer(StaticTransforms):
     def open_ends(self, target: str, source: str) -> set[str]:
         """The frames between two whose parents only /tf can tell, as far as these are known."""
         try:
-            up_target, up_source = self.ancestors(target), self.ancestors(source)
+            with self._changed:
+                up_target, up_source = self.ancestors(target), self.ancestors(source)
         except UserError:  # a loop, which lookup reports
             return set()
         between = set(up_target) ^ set(up_source)  # below where they meet, or all
