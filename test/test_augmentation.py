@@ -29,6 +29,7 @@ from asd_perception.network.view_transform import camera_rays, depth_bin_index
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import Augmentation, apply, jitter_colour, pinhole_and_turn
 from asd_training.data.index import KeyframeIndex
+from asd_training.data.example import example_rig
 from asd_training.data.nuscenes import (
     Annotations,
     annotated_objects,
@@ -145,7 +146,7 @@ def assert_boxes_on_their_pixels(augmentation, rig, objects, result, input_size)
 def test_boxes_points_and_velocities_move_with_the_pixels(seed):
     rig, objects, augmentation = a_rig(), some_objects(seed), draw(STRONG, seed, 2)
     spots = box_corners(objects.boxes).reshape(-1, 3)
-    result = apply(augmentation, black(rig), rig, objects, spots, INPUT)
+    result = apply(augmentation, black(rig), rig, objects, spots, INPUT, sees_lidar=True)
     assert assert_boxes_on_their_pixels(augmentation, rig, objects, result, INPUT) > 0
     # LiDAR points that lay on the corners lie on them now.
     moved = result.points.reshape(-1, 8, 3)
@@ -289,7 +290,7 @@ def test_where_nothing_is_drawn_the_input_is_the_one_of_the_robot(size):
     images = [random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8) for _ in range(2)]
     points = random.normal(0, 20, (50, 3))
     for augmentation in (Augmentation.none(2), draw(NOTHING, 3, 2)):
-        result = apply(augmentation, images, rig, objects, points, INPUT)
+        result = apply(augmentation, images, rig, objects, points, INPUT, sees_lidar=True)
         expected = np.stack([preprocess(image, INPUT) for image in images])
         np.testing.assert_array_equal(result.images, expected)
         np.testing.assert_array_equal(
@@ -362,6 +363,26 @@ def test_a_dropped_camera_sees_nothing_and_takes_what_only_it_saw_with_it():
     assert torch.all(targets(result).depth_bins[1] == UNKNOWN)
     assert torch.any(targets(whole).depth_bins[1] != UNKNOWN)
     assert torch.equal(targets(result).depth_bins[0], targets(whole).depth_bins[0])
+
+
+def test_a_rig_that_does_not_look_all_round_is_asked_for_what_it_sees():
+    objects = some_objects(0, 3)
+    objects.boxes[:, 3:6] = 1.0
+    # Ahead, behind, and right below the cameras, which none of them sees.
+    objects.boxes[:, :3] = [[15, -3, 0.8], [-20, 1, 0.8], [0.8, 0, 0.5]]
+
+    def kept(rig, **how):
+        nothing = Augmentation.none(len(rig))
+        spots = np.zeros((0, 3))
+        return apply(nothing, black(rig), rig, objects, spots, INPUT, **how).objects.tokens
+
+    rig = example_rig()
+    wide = rig.intrinsics * np.array([[0.7, 1, 1], [1, 0.7, 1], [1, 1, 1]])
+    rig = dataclasses.replace(rig, intrinsics=wide)
+    assert kept(rig) == ("0", "1", "2")
+    assert kept(rig.part([0, 1, 2])) == ("0",)
+    assert kept(rig.part([3, 4, 5])) == ("1",)
+    assert kept(rig.part([0, 1, 2]), sees_lidar=True) == ("0", "1", "2")
 
 
 def test_one_camera_always_stays():

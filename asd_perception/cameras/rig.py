@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from asd_perception import geometry
 from asd_perception.cameras.calibration import DISTORTION_LENGTHS, CameraCalibration
+from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse, transform_points
 
@@ -24,9 +26,9 @@ the network needs no input that says which cameras are there.
 
 @dataclass(frozen=True)
 class CameraRig:
-    """N cameras at one reference time.
+    """N cameras at one reference time, at most MAX_CAMERAS.
 
-    names: their names, in the order of every array below.
+    names: their names, whatever they are, in the order of every array below.
     intrinsics: (N, 3, 3) pinhole matrices in pixels, pixel centres at integer coordinates.
     ego_from_camera: (N, 4, 4) from each camera's optical frame at its own stamp to base_link at
         the reference time; ego motion between the two is folded in (`compensate`).
@@ -34,7 +36,7 @@ class CameraRig:
     distortion: (N, D) as in CameraCalibration, D one of DISTORTION_LENGTHS, for all cameras alike.
     equidistant: (N,) bool, fisheye lenses, with k1 k2 k3 k4 first in `distortion`; None: no camera.
 
-    Raises UserError for arrays that disagree in shape or hold no calibration.
+    Raises UserError for too many cameras, or arrays that disagree in shape or hold no calibration.
     """
 
     names: tuple[str, ...]
@@ -46,6 +48,8 @@ class CameraRig:
 
     def __post_init__(self) -> None:
         n = len(self.names)
+        if n > MAX_CAMERAS:
+            raise UserError(f"camera rig: it has {n} cameras; at most {MAX_CAMERAS} are supported")
         coefficients = np.shape(self.distortion)[-1:]
         if coefficients and coefficients[0] not in DISTORTION_LENGTHS:
             raise UserError(
@@ -71,6 +75,18 @@ class CameraRig:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def part(self, cameras: Sequence[int] | NDArray[np.integer]) -> CameraRig:
+        """The rig of some of these cameras, in the order given."""
+        kept = np.asarray(cameras, dtype=np.int64)
+        return CameraRig(
+            names=tuple(self.names[i] for i in kept),
+            intrinsics=self.intrinsics[kept],
+            ego_from_camera=self.ego_from_camera[kept],
+            image_sizes=self.image_sizes[kept],
+            distortion=self.distortion[kept],
+            equidistant=None if self.equidistant is None else self.equidistant[kept],
+        )
 
     def calibration(self, camera: int) -> CameraCalibration:
         """One camera's calibration."""

@@ -93,7 +93,7 @@ def _repeat(file: Path, keyframes: int) -> None:
 
     def repeated(name: str, array: NDArray[Any]) -> NDArray[Any]:
         kind = name.split("_")[0]
-        if name.endswith("_offsets") or name == "scene_names" or kind in ("identity", "table"):
+        if name.endswith(("_offsets", "_names")) or kind in ("identity", "table"):
             return array
         return array[rows.get(kind, ids)]
 

@@ -35,6 +35,7 @@ from asd_perception.errors import UserError
 from asd_perception.geometry import (
     Array,
     box_corners,
+    camera_angles,
     inverse,
     project,
     transform_from,
@@ -131,8 +132,9 @@ def apply(
     size or reduced; points (P, 3) and
     objects in base_link; input_size: (rows, columns). A dropped camera keeps its image, so that
     batch statistics stay those of real images, but gets a pose from which it sees nothing of the
-    world (ABSENT_CAMERA). Objects that no other camera sees are removed, unless the
-    network sees the points on them (sees_lidar).
+    world (ABSENT_CAMERA). Objects that no other camera sees are removed, unless the network sees
+    the points on them (sees_lidar). Those that no camera saw in the first place are removed as
+    well, unless the rig looks all round: there they are few, and close to the robot.
     Raises UserError if an image does not have its calibration's size.
     """
     flips = augmentation.image_flips ^ augmentation.bev_flip
@@ -140,8 +142,11 @@ def apply(
     seen = np.ones((len(images), *input_size), bool)
     matrices = np.empty((len(images), 3, 3))
     poses = rig.ego_from_camera.copy()
-    for i, image in enumerate(images):
-        view = view_of(rig.calibration(i), rig.ego_from_camera[i], trained_cameras, input_size)
+    views = [
+        view_of(rig.calibration(i), pose, trained_cameras, input_size)
+        for i, pose in enumerate(rig.ego_from_camera)
+    ]
+    for i, (image, view) in enumerate(zip(images, views, strict=True)):
         try:
             result, of_input = _warped(view, image, augmentation.image_warps[i])
             if view.seen is not None:
@@ -163,12 +168,14 @@ def apply(
     similarity = orthogonal @ np.diag([*[augmentation.bev_scale] * 3, 1.0])
 
     objects = _transform_objects(objects, similarity, augmentation)
-    if augmentation.dropped.any():
-        if not sees_lidar:
+    dropped = augmentation.dropped
+    if images and not sees_lidar:
+        all_round = _looks_all_round(views, rig)
+        if dropped.any() or not all_round:
             visible = _in_view(objects.boxes, intrinsics, ego_from_camera, input_size)
-            lost = visible.any(axis=0) & ~visible[~augmentation.dropped].any(axis=0)
-            objects = _select(objects, ~lost)
-        ego_from_camera[augmentation.dropped] = ABSENT_CAMERA
+            kept = visible[~dropped].any(axis=0)
+            objects = _select(objects, kept | ~visible.any(axis=0) if all_round else kept)
+    ego_from_camera[dropped] = ABSENT_CAMERA
     return NetworkFrame(
         jitter_colour(pixels, augmentation.colour_gain, augmentation.colour_offset),
         seen,
@@ -311,6 +318,17 @@ def _in_view(
         inside = np.all((pixel >= -0.5) & (pixel < np.array(input_size[::-1]) - 0.5), axis=-1)
         seen.append(np.any(inside & (depth > 0), axis=1))
     return np.stack(seen)
+
+
+def _looks_all_round(views: Sequence[View], rig: CameraRig) -> bool:
+    """Whether every direction around the robot lies in the field of view of a camera."""
+    around = np.deg2rad(np.arange(360))
+    covered = np.zeros(len(around), bool)
+    for view, pose in zip(views, rig.ego_from_camera, strict=True):
+        heading = camera_angles(pose)[0]
+        half = np.arctan(view.input_size[1] / (2 * view.intrinsics[0, 0]))
+        covered |= np.abs(wrap_angle(around - heading)) <= half
+    return bool(covered.all())
 
 
 def _select(objects: Annotations, keep: NDArray[np.bool_]) -> Annotations:

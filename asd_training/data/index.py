@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,18 +26,20 @@ from nuscenes import NuScenes
 from tqdm import tqdm
 
 from asd_perception.cameras.rig import CameraRig
-from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
+from asd_perception.constants import ATTRIBUTES, CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import Array, transform_points
 from asd_training.config.teacher import MAX_SWEEPS
 from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import (
+    CAMERAS,
     TABLES,
     Annotations,
     CameraFrame,
     annotated_objects,
     camera_frame,
+    dataset_cameras,
     dataset_version,
     open_dataset,
     reference_from_sensor,
@@ -45,7 +47,7 @@ from asd_training.data.nuscenes import (
     split_scene_names,
 )
 
-FORMAT = 3
+FORMAT = 4
 """Increment it when the meaning of a stored array changes, also through a change in nuscenes.py."""
 
 MIN_DISTANCE = 1.0
@@ -70,13 +72,15 @@ class LidarSweep(NamedTuple):
 class KeyframeIndex:
     """The K annotated keyframes of a dataset, scene by scene in time order; see `open`.
 
-    Texts are bytes of fixed width, paths relative to the root. N cameras, S scenes. The objects and
-    sweeps of keyframe i are the rows offsets[i] to offsets[i + 1] of the arrays named after them.
+    Texts are bytes of fixed width, paths relative to the root. N cameras, S scenes. A camera that
+    keyframe i lacks has an empty path there, and zeros. The objects and sweeps of keyframe i are
+    the rows offsets[i] to offsets[i + 1] of the arrays named after them.
     """
 
     root: Path
     version: str
 
+    camera_names: NDArray[np.bytes_]  # (N,)
     scene_names: NDArray[np.bytes_]  # (S,)
     scene_ids: NDArray[np.int32]  # (K,)
     sample_tokens: NDArray[np.bytes_]  # (K,)
@@ -87,6 +91,7 @@ class KeyframeIndex:
     ego_from_camera: Array  # (K, N, 4, 4)
     image_sizes: NDArray[np.int32]  # (K, N, 2)
     distortion: Array  # (K, N, 8)
+    equidistant: NDArray[np.bool_]  # (K, N)
 
     object_offsets: NDArray[np.int64]  # (K + 1,)
     object_boxes: Array  # (objects, 7)
@@ -145,6 +150,16 @@ class KeyframeIndex:
     def __len__(self) -> int:
         return len(self.sample_tokens)
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The names of the dataset's N cameras, in rig order."""
+        return tuple(name.decode() for name in self.camera_names)
+
+    @property
+    def has_camera(self) -> NDArray[np.bool_]:
+        """Which keyframes have which camera. Shape (K, N)."""
+        return self.image_paths != b""
+
     def split(self, name: str) -> NDArray[np.int64]:
         """The keyframes of a split, ascending: official, or of splits.json as it is now.
 
@@ -168,18 +183,21 @@ class KeyframeIndex:
     def frame(self, i: int) -> CameraFrame:
         """What `camera_frame` says of the keyframe."""
         i = self._checked(i)
+        there = np.flatnonzero(self.has_camera[i])
+        equidistant = self.equidistant[i, there]
         rig = CameraRig(
-            names=CAMERAS,
-            intrinsics=self.intrinsics[i].copy(),
-            ego_from_camera=self.ego_from_camera[i].copy(),
-            image_sizes=self.image_sizes[i].astype(np.int64),
-            distortion=self.distortion[i].copy(),
+            names=tuple(self.camera_names[camera].decode() for camera in there),
+            intrinsics=self.intrinsics[i, there],
+            ego_from_camera=self.ego_from_camera[i, there],
+            image_sizes=self.image_sizes[i, there].astype(np.int64),
+            distortion=self.distortion[i, there],
+            equidistant=equidistant if equidistant.any() else None,
         )
         return CameraFrame(
             sample_token=self.sample_tokens[i].decode(),
             stamp_us=int(self.stamps_us[i]),
             rig=rig,
-            image_paths=tuple(self.root / path.decode() for path in self.image_paths[i]),
+            image_paths=tuple(self.root / path.decode() for path in self.image_paths[i, there]),
             global_from_ego=self.global_from_ego[i].copy(),
         )
 
@@ -374,21 +392,16 @@ def _build(nusc: NuScenes) -> _Arrays:
                 raise UserError(f"{place}: {error}") from error
     if not frames:
         raise UserError(f"{root / nusc.version} has no keyframe")
-    rigs = [frame.rig for frame in frames]
+    cameras = dataset_cameras(nusc)
     sweep_rows = [sweep for chain in chains for sweep in chain]
     return {
+        "camera_names": _texts(cameras),
         "scene_names": _texts(scene_names),
         "scene_ids": np.array(scene_ids, np.int32),
         "sample_tokens": _texts([frame.sample_token for frame in frames]),
         "stamps_us": np.array([frame.stamp_us for frame in frames], np.int64),
         "global_from_ego": np.stack([frame.global_from_ego for frame in frames]),
-        "image_paths": _texts(
-            [_relative(path, root) for frame in frames for path in frame.image_paths]
-        ).reshape(len(frames), len(CAMERAS)),
-        "intrinsics": np.stack([rig.intrinsics for rig in rigs]),
-        "ego_from_camera": np.stack([rig.ego_from_camera for rig in rigs]),
-        "image_sizes": np.stack([rig.image_sizes for rig in rigs]).astype(np.int32),
-        "distortion": np.stack([rig.distortion for rig in rigs]),
+        **_rigs(frames, cameras, root),
         "object_offsets": _offsets([len(found.tokens) for found in objects]),
         "object_boxes": np.concatenate([found.boxes for found in objects]),
         "object_velocities": np.concatenate([found.velocities for found in objects]),
@@ -410,6 +423,26 @@ def _build(nusc: NuScenes) -> _Arrays:
     }
 
 
+def _rigs(frames: list[CameraFrame], cameras: tuple[str, ...], root: Path) -> _Arrays:
+    """The arrays of all cameras in all keyframes."""
+    shape = len(frames), len(cameras)
+    paths = np.full(shape, "", dtype=object)
+    arrays: _Arrays = {
+        "intrinsics": np.zeros((*shape, 3, 3)),
+        "ego_from_camera": np.zeros((*shape, 4, 4)),
+        "image_sizes": np.zeros((*shape, 2), np.int32),
+        "distortion": np.zeros((*shape, frames[0].rig.distortion.shape[-1])),
+        "equidistant": np.zeros(shape, bool),
+    }
+    for i, frame in enumerate(frames):
+        there = [cameras.index(name) for name in frame.rig.names]
+        paths[i, there] = [_relative(path, root) for path in frame.image_paths]
+        for name, array in arrays.items():
+            if (value := getattr(frame.rig, name)) is not None:  # no lens is equidistant
+                array[i, there] = value
+    return {"image_paths": _texts(paths.flatten()).reshape(shape), **arrays}
+
+
 def _sweep_chain(nusc: NuScenes, sample: dict[str, Any], frame: CameraFrame) -> list[LidarSweep]:
     """The keyframe's LiDAR sweep and up to MAX_SWEEPS - 1 earlier ones."""
     chain: list[LidarSweep] = []
@@ -427,7 +460,7 @@ def _sweep_chain(nusc: NuScenes, sample: dict[str, Any], frame: CameraFrame) -> 
     return chain
 
 
-def _texts(texts: list[str]) -> NDArray[np.bytes_]:
+def _texts(texts: Iterable[str]) -> NDArray[np.bytes_]:
     return np.array([text.encode() for text in texts], dtype=np.bytes_)
 
 

@@ -11,6 +11,7 @@ without LiDAR can know as well. It lies within a millisecond of the LiDAR stamp.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from nuscenes.utils.splits import create_splits_scenes
 
 from asd_perception.cameras.image_decoding import decode_camera_image
 from asd_perception.cameras.rig import CameraRig, compensate
-from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES, NO_ATTRIBUTE
+from asd_perception.constants import ATTRIBUTES, CLASSES, MAX_CAMERAS, NO_ATTRIBUTE
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
     Array,
@@ -38,6 +39,16 @@ from asd_perception.geometry import (
 )
 from asd_perception.runtime.detections import Detections
 from asd_training.data.lidar_file import read_lidar
+
+CAMERAS = (
+    "CAM_FRONT_LEFT",
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_BACK_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_RIGHT",
+)
+"""Those of nuScenes; other datasets in its format may have others (`dataset_cameras`)."""
 
 TABLES = (
     "attribute",
@@ -58,7 +69,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """One keyframe as the detector sees it.
+    """One keyframe as the detector sees it, with the cameras that it has.
 
     stamp_us: the reference time in microseconds. global_from_ego: (4, 4) ego pose at that time.
     image_paths: one per camera, in the rig's order.
@@ -204,16 +215,54 @@ def reference_from_sensor(
     )
 
 
+def in_rig_order(cameras: Iterable[str]) -> tuple[str, ...]:
+    """Names of cameras, each once, as every rig has them: nuScenes' own, then others by name."""
+    known = {name: place for place, name in enumerate(CAMERAS)}
+    return tuple(sorted(set(cameras), key=lambda name: (known.get(name, len(known)), name)))
+
+
+def camera_records(nusc: NuScenes, sample: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sample_data records of a keyframe's cameras, in rig order."""
+    records = {
+        channel: record
+        for channel, token in sample["data"].items()
+        if (record := nusc.get("sample_data", token))["sensor_modality"] == "camera"
+    }
+    return [records[channel] for channel in in_rig_order(records)]
+
+
+def dataset_cameras(nusc: NuScenes) -> tuple[str, ...]:
+    """The cameras of a dataset's keyframes, in rig order; not every keyframe need have them all.
+
+    Raises UserError for none, and for more than MAX_CAMERAS.
+    """
+    cameras = in_rig_order(
+        record["channel"] for sample in nusc.sample for record in camera_records(nusc, sample)
+    )
+    if not 1 <= len(cameras) <= MAX_CAMERAS:
+        found = f"{len(cameras)} cameras ({', '.join(cameras)})" if cameras else "no camera"
+        raise UserError(
+            f"{Path(nusc.dataroot) / nusc.version} has {found}; 1 to {MAX_CAMERAS} are supported"
+        )
+    return cameras
+
+
+def tell_lacking_cameras(cameras: Sequence[str], there: NDArray[np.bool_]) -> None:
+    """Say on stderr how many keyframes lack which camera, if any does; there (K, N)."""
+    for camera, count in zip(cameras, (~there).sum(axis=0), strict=True):
+        if count:
+            print(f"{count} of {len(there)} keyframes lack {camera}", file=sys.stderr)
+
+
 def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:
-    """The six cameras of a keyframe. Raises UserError if one is missing."""
-    missing = [camera for camera in CAMERAS if camera not in sample["data"]]
-    if missing:
-        raise UserError(f"sample {sample['token']} has no {', '.join(missing)}")
-    records = [nusc.get("sample_data", sample["data"][camera]) for camera in CAMERAS]
+    """The cameras of a keyframe. Raises UserError if it has none."""
+    records = camera_records(nusc, sample)
+    if not records:
+        raise UserError(f"sample {sample['token']} has no camera")
     latest = max(records, key=lambda record: record["timestamp"])
     reference = global_from_ego(nusc, latest)
     rig = CameraRig(
-        names=CAMERAS,
+        names=tuple(record["channel"] for record in records),
         intrinsics=np.stack([_intrinsics(nusc, record) for record in records]),
         ego_from_camera=compensate(
             np.stack([ego_from_sensor(nusc, record) for record in records]),

@@ -13,14 +13,15 @@ import cv2
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from asd_perception.cameras.rig import CameraRig
+from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.cameras.view import mostly_seen
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
-from asd_training.data.augmentation import Augmentation, apply
+from asd_training.data.augmentation import Augmentation, NetworkFrame, apply
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
 from asd_training.data.targets import (
@@ -36,9 +37,10 @@ class TrainingSample(NamedTuple):
     """One keyframe, or a batch with a leading axis B.
 
     images (N, 3, H, W) uint8; intrinsics (N, 3, 3) of the network's input; ego_from_camera
-    (N, 4, 4); seen (N, h, w) bool, the feature pixels that a lens sees. points (P, 5) float32: x,
-    y, z in base_link, intensity, age in s, of all samples of a batch one after the other;
-    point_sample (P,) int64: the sample that each belongs to. The targets are in
+    (N, 4, 4); seen (N, h, w) bool, the feature pixels that a lens sees. N are the dataset's
+    cameras; one that the keyframe lacks is black, and sees nothing (ABSENT_CAMERA). points (P, 5)
+    float32: x, y, z in base_link, intensity, age in s, of all samples of a batch one after the
+    other; point_sample (P,) int64: the sample that each belongs to. The targets are in
     asd_training.data.targets. keyframe: int64, its number in the index.
 
     What the dataset does not load is empty: N is 0 without cameras, P without LiDAR, and every
@@ -137,12 +139,14 @@ class KeyframeDataset(Dataset[TrainingSample]):
             contents.network_sees_lidar,
             self.config.trained_cameras,
         )
+        if contents.images:
+            inputs = _with_absent_cameras(inputs, self.index.has_camera[keyframe])
 
         cloud = np.zeros((0, 5))
         if contents.sweeps:
             cloud = np.concatenate([inputs.points, points[:, 3:]], axis=1)
         stride = self.config.backbone.stride
-        masks = np.ones((cameras, *self.config.feature_size), bool)
+        masks = np.ones((len(inputs.seen), *self.config.feature_size), bool)
         for mask, whole in zip(masks, inputs.seen, strict=True):
             mask[:] = mostly_seen(whole, stride)
         seen = torch.from_numpy(masks)
@@ -167,6 +171,20 @@ class KeyframeDataset(Dataset[TrainingSample]):
             objects=objects,
             keyframe=torch.tensor(keyframe),
         )
+
+
+def _with_absent_cameras(frame: NetworkFrame, there: NDArray[np.bool_]) -> NetworkFrame:
+    """A frame of the cameras that are `there` (N,) as one of all N."""
+    if there.all():
+        return frame
+    n = len(there)
+    images = np.zeros((n, *frame.images.shape[1:]), np.uint8)
+    seen = np.ones((n, *frame.seen.shape[1:]), bool)
+    intrinsics = np.repeat(frame.intrinsics[:1], n, axis=0)
+    poses = np.repeat(ABSENT_CAMERA[None], n, axis=0)
+    images[there], seen[there] = frame.images, frame.seen
+    intrinsics[there], poses[there] = frame.intrinsics, frame.ego_from_camera
+    return frame._replace(images=images, seen=seen, intrinsics=intrinsics, ego_from_camera=poses)
 
 
 def begin_loader_process(_: int) -> None:
