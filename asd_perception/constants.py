@@ -1,14 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names whose order every array, message and weight file depends on, spelled out once."""
-
-CAMERAS = (
-    "CAM_FRONT_LEFT",
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_RIGHT",
-)
+"""What every array, message and weight file depends on, spelled out once: names and their order."""
 
 MAX_CAMERAS = 8
 """Cameras of a rig: from 1 to this many, of any names, in an order of its own."""

@@ -28,8 +28,8 @@ from asd_perception.network.config import StudentConfig
 from asd_perception.network.view_transform import camera_rays, depth_bin_index
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import Augmentation, apply, jitter_colour, pinhole_and_turn
-from asd_training.data.index import KeyframeIndex
 from asd_training.data.example import example_rig
+from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import (
     Annotations,
     annotated_objects,

@@ -16,7 +16,6 @@ from rosbags.typesys.stores import ros2_kilted as ros
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERAS
 from asd_perception.cameras.rig_check import Level
-from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import inverse, level_camera
 from asd_perception.ros.check.report import report
@@ -27,6 +26,7 @@ from asd_training.bags.check_pictures import cloud_points, lidar_points, write_p
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.message_types import deserialize, serialize
 from asd_training.bags.scene_messages import header, transforms
+from asd_training.data.cameras import CAMERAS
 from asd_training.data.nuscenes import open_dataset
 from asd_training.synthetic.generate import synthesize
 

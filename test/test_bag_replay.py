@@ -23,7 +23,6 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3D, Detection3DArray
 
-from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_training.bags.bag_files import (
     create_bag,
@@ -34,6 +33,7 @@ from asd_training.bags.bag_files import (
 )
 from asd_training.bags.live.play import play
 from asd_training.bags.live.record import record
+from asd_training.data.cameras import CAMERAS
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 12

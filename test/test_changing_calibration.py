@@ -10,7 +10,6 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from asd_perception.constants import CAMERAS
 from asd_perception.models import TINY
 from asd_perception.ros.messages.geometry import matrix_from_transform
 from asd_perception.runtime.detector import Detector
@@ -18,6 +17,7 @@ from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import submission_of_bag
 from asd_training.bags.live.replay import replay_to_detector
+from asd_training.data.cameras import CAMERAS
 from asd_training.data.nuscenes import ego_from_sensor, open_dataset
 from asd_training.evaluation.detection import detect_samples
 from asd_training.synthetic.generate import synthesize

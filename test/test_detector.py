@@ -16,7 +16,6 @@ import torch
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import (
     ATTRIBUTES,
-    CAMERAS,
     CLASS_ATTRIBUTES,
     CLASSES,
     NO_ATTRIBUTE,
@@ -31,6 +30,7 @@ from asd_perception.network.student import Student
 from asd_perception.provenance import machine
 from asd_perception.runtime.detector import Detector, detections_of
 from asd_perception.runtime.onnx import OnnxPart
+from asd_training.data.cameras import CAMERAS
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import dataclasses
 import os
@@ -26,6 +27,7 @@ from asd_perception.network.student import Student
 from asd_perception.network.view_transform import depth_bin_centres
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.onnx import PARTS, OnnxPart
+from asd_training.commands.train import export as export_command
 from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import camera_frame, open_dataset, read_images
@@ -76,6 +78,13 @@ def program(model, frames):
     return to_onnx(model, frames["random images"], {"command": "test"})
 
 
+def export(*arguments):
+    """`asd-train export` in this process."""
+    parser = argparse.ArgumentParser()
+    export_command.configure(parser)
+    export_command.run(parser.parse_args(list(map(str, arguments))))
+
+
 def test_a_checkpoint_becomes_a_model_directory(run, tmp_path):
     done = asd_train("export", run, tmp_path / "model")
     assert done.returncode == 0, done.stderr
@@ -107,11 +116,29 @@ def test_a_checkpoint_of_the_middle_knows_nothing_of_the_end(tmp_path):
 
 def test_a_finished_run_gives_its_scored_model(model, run):
     provenance = {"validation": {"mean_ap": 0.5}}
-    model_directory.save(run / "model", model.student, provenance)
+    model_directory.save(run / "model", model.student, provenance, ["front", "rear"])
     for source in (run, run / "model"):
-        student, found = load_source(source)
-        assert found == provenance
-        assert torch.equal(student.head.boxes.weight, model.student.head.boxes.weight)
+        found = load_source(source)
+        assert found.provenance == provenance
+        assert found.cameras == ["front", "rear"]
+        assert torch.equal(found.student.head.boxes.weight, model.student.head.boxes.weight)
+
+
+def test_onnx_has_as_many_cameras_as_the_training_or_as_are_asked_for(model, tmp_path):
+    names = ["left", "front", "right"]
+    model_directory.save(tmp_path / "model", model.student, {}, names)
+    for options, cameras in (((), 3), (("--cameras", "1"), 1)):
+        file = tmp_path / f"{cameras}.onnx"
+        export(tmp_path / "model", file, *options)
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        shapes = {item.name: item.shape for item in session.get_inputs()}
+        assert shapes["images"] == [1, cameras, 3, 32, 96]
+        assert shapes["ego_from_camera"] == [1, cameras, 4, 4]
+        described = yaml.safe_load(session.get_modelmeta().custom_metadata_map["config.yaml"])
+        assert described["cameras"] == names
+    with pytest.raises(UserError, match="a rig has 1 to 8 cameras, not 9"):
+        export(tmp_path / "model", tmp_path / "nine.onnx", "--cameras", "9")
+    assert not (tmp_path / "nine.onnx").exists()
 
 
 def test_onnx_is_written_where_it_answers_as_pytorch(program, model, frames, tmp_path, capsys):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from asd_perception.constants import CAMERAS
 from asd_perception.ros.parameters import PARAMETERS
+from asd_training.data.cameras import CAMERAS
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))

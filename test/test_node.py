@@ -31,7 +31,6 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker
 
 from asd_perception.cameras.rig import CameraRig, compensate
-from asd_perception.constants import CAMERAS
 from asd_perception.geometry import transform_from
 from asd_perception.ros import node as node_module
 from asd_perception.ros.messages import cdr_check
@@ -41,6 +40,7 @@ from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.node import DetectorNode
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
+from asd_training.data.cameras import CAMERAS
 
 
 def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model, offline_detector):

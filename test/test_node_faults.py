@@ -30,9 +30,9 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.rig import CameraRig
-from asd_perception.constants import CAMERAS
 from asd_perception.geometry import transform_from
 from asd_perception.ros.messages.geometry import time_from_ns
+from asd_training.data.cameras import CAMERAS
 
 BACK = CAMERAS.index("CAM_BACK")
 

@@ -19,9 +19,9 @@ from tf2_msgs.msg import TFMessage
 from video import encode
 
 from asd_perception.cameras.rig import CameraRig
-from asd_perception.constants import CAMERAS
 from asd_perception.models import TINY
 from asd_perception.runtime.detector import Detector
+from asd_training.data.cameras import CAMERAS
 from asd_training.data.nuscenes import (
     camera_frame,
     ego_from_sensor,

@@ -17,10 +17,10 @@ from asd_perception.cameras.rig_check import (
     check_rig,
     shown,
 )
-from asd_perception.constants import CAMERAS
 from asd_perception.geometry import inverse, level_camera, transform_from
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
+from asd_training.data.cameras import CAMERAS
 from asd_training.synthetic.rendering.sensors import CAMERA_SENSORS, image_size, intrinsics
 
 INPUT = (96, 256)

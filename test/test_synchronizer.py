@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd_perception.constants import CAMERAS
+from asd_perception.constants import MAX_CAMERAS
 from asd_perception.frames.synchronizer import CLOCK_JUMP_NS, QUEUE_SIZE, SILENT, FrameSynchronizer
+from asd_training.data.cameras import CAMERAS
 
 MS = 1_000_000
 PERIOD = 1000 * MS // 12
@@ -68,6 +69,23 @@ def sweeps_of(frames):
 
 def new(**policy):
     return FrameSynchronizer(CAMERAS, TOLERANCE, MAX_WAIT, **policy)
+
+
+@pytest.mark.parametrize("cameras", range(1, MAX_CAMERAS + 1))
+def test_a_rig_of_any_number_of_cameras_gives_its_sweeps(cameras):
+    """The first camera loses an image, and stops at sweep 20. One of two is no majority."""
+    names = tuple(f"camera{i}" for i in range(cameras))
+    images = [
+        (name, START + sweep * PERIOD + i * 40 * MS // cameras, sweep)
+        for sweep in range(30)
+        for i, name in enumerate(names)
+        if i or (sweep != 10 and sweep < 20)
+    ]
+    frames = feed(FrameSynchronizer(names, TOLERANCE, MAX_WAIT), images)
+    whole = [sweep for sweep in range(20) if sweep != 10]
+    assert [f.items[0] for f in frames if f.cameras == names] == whole
+    assert sweeps_of(frames) == (list(range(30)) if cameras > 2 else whole)
+    assert all(f.cameras in (names, names[1:]) for f in frames)
 
 
 def test_a_frame_comes_with_its_last_image_and_names_its_reference():

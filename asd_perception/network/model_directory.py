@@ -8,7 +8,7 @@ for the CPU (`runtime/onnx.py`), which are data as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import yaml
 from torch import Tensor, nn
 
 from asd_perception.configuration import from_dict, parse_yaml, to_dict
-from asd_perception.constants import ATTRIBUTES, CAMERAS, CLASSES
+from asd_perception.constants import ATTRIBUTES, CLASSES
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.files import atomic_directory
 from asd_perception.network.config import StudentConfig
@@ -35,14 +35,16 @@ def save(
     path: str | Path,
     student: Student,
     provenance: dict[str, Any],
+    cameras: Sequence[str] = (),
     add: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a student as a model directory; the folder appears complete or not at all.
 
     provenance: plain values that say how the weights came about (data, command, seed, metrics).
+    cameras: names of those that it was trained with, where they are known; it may run with others.
     add: puts more into the folder before it appears.
     """
-    save_network(path, "student", student, student.config, provenance, add)
+    save_network(path, "student", student, student.config, provenance, cameras, add)
 
 
 def load(path: str | Path) -> Student:
@@ -65,22 +67,26 @@ def save_network(
     network: nn.Module,
     config: Any,
     provenance: dict[str, Any],
+    cameras: Sequence[str] = (),
     add: Callable[[Path], None] | None = None,
 ) -> None:
     """`save` for any network: `config`, the one that it was built from, is stored as `kind`."""
     with atomic_directory(path) as folder:
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
-        (folder / "config.yaml").write_text(config_text(kind, config, provenance))
+        (folder / "config.yaml").write_text(config_text(kind, config, provenance, cameras))
         if add is not None:
             add(folder)
 
 
-def config_text(kind: str, config: Any, provenance: dict[str, Any]) -> str:
-    """What config.yaml says of a network: all but its weights, and no folder of a machine."""
+def config_text(kind: str, config: Any, provenance: dict[str, Any], cameras: Sequence[str]) -> str:
+    """What config.yaml says of a network: all but its weights, and no folder of a machine.
+
+    cameras: as for `save`.
+    """
     document = {
         "format": FORMAT,
-        "cameras": list(CAMERAS),
+        "cameras": list(cameras),
         "classes": list(CLASSES),
         "attributes": list(ATTRIBUTES),
         kind: to_dict(config),
@@ -124,7 +130,7 @@ def _config(path: Path, kind: str, config_class: type[Config]) -> Config:
     document = read_config(path)
     if kind not in document:
         raise UserError(f"{path} holds no {kind}; give the model directory of a {kind}")
-    for key, expected in (("cameras", CAMERAS), ("classes", CLASSES), ("attributes", ATTRIBUTES)):
+    for key, expected in (("classes", CLASSES), ("attributes", ATTRIBUTES)):
         if document.get(key) != list(expected):
             raise UserError(f"{path / 'config.yaml'}: {key} are not {', '.join(expected)}")
     try:
@@ -147,6 +153,8 @@ def read_config(path: Path) -> dict[str, Any]:
         if (path / "model" / "config.yaml").is_file():
             raise UserError(f"{path} is the folder of a run; give {path / 'model'}")
         raise UserError(f"{file} is not a model configuration of format {FORMAT}")
+    if not isinstance(document.get("cameras", []), list):
+        raise UserError(f"{file}: cameras is no list of names")
     return document
 
 

@@ -20,7 +20,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from asd_perception.constants import CAMERAS, MAX_CAMERAS
+from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.ros.messages.images import TRANSPORTS
 
@@ -109,7 +109,10 @@ PARAMETERS = (
     ),
     ParameterEntry(
         "cameras",
-        list(CAMERAS),
+        [
+            *("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT"),
+            *("CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT"),
+        ],
         f"Names of the cameras, 1 to {MAX_CAMERAS} in any order; each has camera.NAME.image and so "
         f"on. {_NEXT_CONFIGURE}",
         _check_cameras,

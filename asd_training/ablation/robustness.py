@@ -21,7 +21,7 @@ from asd_perception.provenance import command_line
 from asd_perception.runtime.detector import Detector
 from asd_training.ablation.corruption import CORRUPTIONS, corrupt
 from asd_training.ablation.report import read_results, write_report
-from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes
+from asd_training.data.nuscenes import dataset_cameras, open_dataset, scene_samples, split_scenes
 from asd_training.evaluation.detection import detect_samples
 from asd_training.evaluation.scoring import score
 
@@ -50,6 +50,7 @@ def run_robustness(
         raise UserError(f"{out}: no run of {', '.join(ablation.robustness)} is finished yet")
     split = finished[0]["validation"]["split"]  # all rows have the same
     nusc = open_dataset(data, version)
+    cameras = len(dataset_cameras(nusc))
     samples = [s for scene in split_scenes(nusc, split) for s in scene_samples(nusc, scene)]
     if not samples:
         raise UserError(f"{data}: the split {split} holds no keyframe")
@@ -69,7 +70,7 @@ def run_robustness(
                 student = model_directory.load(model)
                 if kind is not None:
                     corrupt(student, kind, level)
-                detector = Detector(student, device)
+                detector = Detector(student, device, cameras=cameras)
                 print(f"{model}: {kind or 'clean'} {level:g}", flush=True)
                 return dataclasses.asdict(score(nusc, detect_samples(detector, nusc, samples)))
 

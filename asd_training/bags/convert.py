@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 from nuscenes import NuScenes
 from tqdm import tqdm
 
-from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 from asd_perception.ros.messages.cdr import detections_to_cdr
@@ -31,6 +31,7 @@ from asd_training.bags.scene_messages import (
     point_cloud,
     transforms,
 )
+from asd_training.data.cameras import in_rig_order
 from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import (
     annotated_objects,
@@ -59,13 +60,24 @@ def image_topic(camera: str) -> str:
     return f"/{camera}/image_raw/compressed"
 
 
+def cameras_of_topics(topics: Iterable[str]) -> tuple[str, ...]:
+    """The cameras whose `image_topic` is among the topics, in rig order."""
+    matches = (re.fullmatch(image_topic(r"(\w+)"), topic) for topic in topics)
+    return in_rig_order(match[1] for match in matches if match)
+
+
 def convert_scene(nusc: NuScenes, scene_name: str, output: str | Path) -> dict[str, int]:
     """Write a scene as a rosbag2 in mcap storage; returns the number of messages by topic.
 
     Every message has its true stamp, as its bag time and in its header. Raises UserError for an
-    unknown scene, a missing or empty sensor file, or an output that cannot be made.
+    unknown scene, a missing or empty sensor file, a camera whose name can be no topic's, or an
+    output that cannot be made.
     """
     records = sensor_records(nusc, scene_name)
+    cameras = in_rig_order(r["channel"] for r in records if r["channel"] != LIDAR)
+    for camera in cameras:
+        if not re.fullmatch(r"[A-Za-z]\w*", camera, re.ASCII):
+            raise UserError(f"{nusc.dataroot}: the camera {camera!r} cannot name a ROS topic")
     _check_files(nusc, records)
     track = EgoTrack.of_records(nusc, records)
     events = [
@@ -85,7 +97,7 @@ def convert_scene(nusc: NuScenes, scene_name: str, output: str | Path) -> dict[s
     events.sort(key=lambda event: (event.stamp_us, event.order))
 
     with create_bag(output) as bag:
-        _add_topics(bag, {record["channel"] for record in records})
+        _add_topics(bag, cameras, any(record["channel"] == LIDAR for record in records))
         for event in tqdm(events, desc=f"converting {scene_name}", unit="event"):
             for topic, data in event.messages():
                 bag.write(topic, event.stamp_us * 1000, data)
@@ -101,14 +113,14 @@ def _check_files(nusc: NuScenes, records: list[dict[str, Any]]) -> None:
             raise UserError(f"{path} is empty; the dataset is damaged")
 
 
-def _add_topics(bag: BagWriter, channels: set[str]) -> None:
+def _add_topics(bag: BagWriter, cameras: tuple[str, ...], with_lidar: bool) -> None:
     bag.add_topic("/tf_static", "tf2_msgs/msg/TFMessage", [qos(1, latched=True)])
     bag.add_topic("/tf", "tf2_msgs/msg/TFMessage")
     bag.add_topic("/odometry", "nav_msgs/msg/Odometry")
-    for camera in CAMERAS:
+    for camera in cameras:
         bag.add_topic(f"/{camera}/camera_info", "sensor_msgs/msg/CameraInfo")
         bag.add_topic(image_topic(camera), "sensor_msgs/msg/CompressedImage")
-    if LIDAR in channels:
+    if with_lidar:
         bag.add_topic(f"/{LIDAR}/points", "sensor_msgs/msg/PointCloud2")
     bag.add_topic(ANNOTATIONS_TOPIC, "vision_msgs/msg/Detection3DArray")
     bag.add_topic(ANNOTATION_OBJECTS_TOPIC, "sensor_msgs/msg/PointCloud2")

@@ -15,14 +15,13 @@ import numpy as np
 from nuscenes import NuScenes
 from rosbags.rosbag2 import Reader
 
-from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory
 from asd_perception.ros.messages.objects import detections_from_msg, objects_from_cloud
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.scene import EgoTrack, sensor_records
-from asd_training.data.nuscenes import camera_frame, scene_samples, submission_boxes
+from asd_training.data.nuscenes import camera_frame, camera_records, scene_samples, submission_boxes
 from asd_training.evaluation.scoring import Metrics, Submission, score
 
 DETECTIONS_TOPIC = "/detector/detections"
@@ -187,11 +186,7 @@ def _reference_stamps(nusc: NuScenes) -> tuple[list[str], Any]:
     by_token = {
         sample["token"]: 1000
         * max(
-            (
-                nusc.get("sample_data", token)["timestamp"]
-                for channel, token in sample["data"].items()
-                if channel in CAMERAS
-            ),
+            (record["timestamp"] for record in camera_records(nusc, sample)),
             default=0,
         )
         for sample in nusc.sample

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from nuscenes import NuScenes
 from scipy.spatial.transform import Rotation
 
-from asd_perception.constants import CAMERAS
 from asd_perception.geometry import Array, interpolate_pose, inverse
 from asd_training.data.nuscenes import global_from_ego, scene_samples
 
@@ -20,16 +19,16 @@ LIDAR = "LIDAR_TOP"
 
 
 def sensor_records(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
-    """The scene's sample_data of the six cameras and the LiDAR, keyframes and sweeps, by stamp.
+    """The scene's sample_data of its cameras and the LiDAR, keyframes and sweeps, by stamp.
 
     Raises UserError for an unknown scene.
     """
     samples = {sample["token"] for sample in scene_samples(nusc, scene_name)}
-    channels = {*CAMERAS, LIDAR}
     records = [
         record
         for record in nusc.sample_data
-        if record["sample_token"] in samples and record["channel"] in channels
+        if record["sample_token"] in samples
+        and (record["sensor_modality"] == "camera" or record["channel"] == LIDAR)
     ]
     return sorted(records, key=lambda record: (record["timestamp"], record["channel"]))
 

@@ -15,11 +15,13 @@ from nuscenes import NuScenes
 from tqdm import tqdm
 
 from asd_perception.cameras.rig import CameraRig
-from asd_perception.constants import CAMERAS
+from asd_perception.errors import UserError
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
 from asd_training.data.nuscenes import (
     camera_frame,
+    camera_records,
+    dataset_cameras,
     read_images,
     scene_samples,
     split_scenes,
@@ -33,8 +35,21 @@ CONFIDENT = 0.3  # score of the objects that are looked for again
 
 
 def benchmark(detector: Detector, nusc: NuScenes, split: str, frames: int | None) -> dict[str, Any]:
-    """The curve over a split's keyframes; frames: so many of them, evenly spread; None: all."""
-    samples = [s for name in split_scenes(nusc, split) for s in scene_samples(nusc, name)]
+    """The curve over the keyframes of a split that lack no camera of the dataset.
+
+    frames: so many of them, evenly spread; None: all. Raises UserError if there are none.
+    """
+    cameras = set(dataset_cameras(nusc))
+    samples = [
+        sample
+        for name in split_scenes(nusc, split)
+        for sample in scene_samples(nusc, name)
+        if cameras <= sample["data"].keys()
+    ]
+    if not samples:
+        raise UserError(
+            f"{nusc.dataroot}: the split {split} holds no keyframe with all {len(cameras)} cameras"
+        )
     if frames is not None and frames < len(samples):
         samples = [samples[i * len(samples) // frames] for i in range(frames)]
     return {"frames": len(samples), "curve": missing_camera_curve(detector, nusc, samples)}
@@ -52,23 +67,24 @@ def table(figures: dict[str, Any]) -> str:
 def missing_camera_curve(
     detector: Detector, nusc: NuScenes, samples: list[dict[str, Any]]
 ) -> list[dict[str, float]]:
-    """One row for none to five missing cameras.
+    """One row for none to all but one of the cameras missing, which all keyframes have.
 
     found_again: of the confident objects that the whole rig found where no missing camera looks,
     the share that is found again: same class, within SAME m.
     """
-    submissions: list[Submission] = [{} for _ in CAMERAS]
-    looked_for, again = np.zeros(len(CAMERAS)), np.zeros(len(CAMERAS))
+    cameras = len(camera_records(nusc, samples[0]))
+    submissions: list[Submission] = [{} for _ in range(cameras)]
+    looked_for, again = np.zeros(cameras), np.zeros(cameras)
     rng = np.random.default_rng(0)
     for sample in tqdm(samples, desc="detecting", unit="frame"):
         frame = camera_frame(nusc, sample)
         images = read_images(frame, detector.config.image_size)
-        order = rng.permutation(len(CAMERAS))
+        order = rng.permutation(cameras)
         whole: Detections | None = None
-        for missing in range(len(CAMERAS)):
+        for missing in range(cameras):
             lost, there = order[:missing], np.sort(order[missing:])
-            rig = _part(frame.rig, there)
-            found = detector.detect([images[i] for i in there], rig, SCORE_THRESHOLD)
+            some = [images[i] for i in there]
+            found = detector.detect(some, frame.rig.part(there), SCORE_THRESHOLD)
             boxes = submission_boxes(found, frame.sample_token, frame.global_from_ego)
             submissions[missing][frame.sample_token] = boxes
             whole = whole or found
@@ -89,16 +105,6 @@ def missing_camera_curve(
             }
         )
     return rows
-
-
-def _part(rig: CameraRig, cameras: NDArray[np.int64]) -> CameraRig:
-    return CameraRig(
-        tuple(rig.names[i] for i in cameras),
-        rig.intrinsics[cameras],
-        rig.ego_from_camera[cameras],
-        rig.image_sizes[cameras],
-        rig.distortion[cameras],
-    )
 
 
 def _seen_by(

@@ -6,7 +6,7 @@ the least it can move: what goes in, its weights and what comes out, once each. 
 this machine reaches in a plain matrix product and a plain copy, measured in the same run, they give
 the stage's floor, and "of floor" is how much of the best possible speed it reaches.
 
-The reference does what one writes first: it waits for all six images, decodes them in full and runs
+The reference does what one writes first: it waits for all images, decodes them in full and runs
 the plain network on them. Ours decodes no more than is needed. A node's images are encoded each
 when it comes (on a GPU on streams side by side), so that is timed too, and also from the last
 image's arrival on, when the others are encoded.
@@ -48,7 +48,7 @@ from asd_training.benchmarks.measure import (
 from asd_training.data.example import HEIGHT, JPEG_QUALITY, WIDTH, example_images, example_rig
 
 PREPROCESSING = "preprocessing"
-IMAGE_ENCODER = "image encoder, six at once"
+IMAGE_ENCODER = "image encoder, all at once"
 ONE_BY_ONE = "... image by image"
 GEOMETRY = "geometry, new calibration"
 BOX_DECODING = "box decoding"
@@ -58,12 +58,12 @@ END_TO_END = "end to end, from JPEG"
 
 
 def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> dict[str, Any]:
-    """Plain values, times in ms, of six synthetic 1600x900 images.
+    """Plain values, times in ms, of synthetic 1600x900 images, one of each of the rig's cameras.
 
     With `against_reference` each stage of the plain eager network with reference ops runs in turns
     with its counterpart, so that whatever else the machine does meets both alike.
     """
-    rig, images = example_rig(), example_images()
+    rig, images = example_rig(detector.cameras), example_images(detector.cameras)
     memory = peak_memory_mb(detector, rig, images)
     with current_device(detector.device), torch.inference_mode():
         ceilings = measure_ceilings(detector.device)
@@ -80,6 +80,7 @@ def benchmark(detector: Detector, repeats: int, *, against_reference: bool) -> d
         difference = largest_difference(detector, rig, images) if against_reference else None
     figures: dict[str, Any] = {
         "repeats": repeats,
+        "cameras": len(rig),
         "ceilings": asdict(ceilings),
         "peak_memory_mb": memory,
         "stages": {
@@ -174,7 +175,7 @@ def stages(
         return plainly([decoded(camera) for camera in range(len(rig))], rig, detector)
 
     return {
-        "JPEG decoding, six images": Stage(lambda: [decoded(i) for i in range(len(rig))]),
+        "JPEG decoding": Stage(lambda: [decoded(i) for i in range(len(rig))]),
         PREPROCESSING: Stage(lambda: detector.inputs(images, rig)),
         GEOMETRY: Stage(lambda: frame_geometry(intrinsics, poses, size, config, seen)),
         IMAGE_ENCODER: of(student.image_encoder, pixels),
@@ -259,7 +260,7 @@ def table(figures: dict[str, Any]) -> str:
     against = "largest_difference" in figures
     ceilings = figures["ceilings"]
     lines = [
-        f"{figures['repeats']} repeats, ms",
+        f"{figures['repeats']} repeats of {figures['cameras']} cameras, ms",
         f"ceilings: {ceilings['operations'] / 1e9:.0f} G operations/s in a matrix product, "
         f"{ceilings['bytes'] / 1e9:.1f} GB/s copied; "
         f"peak memory {figures['peak_memory_mb']:.0f} MB",

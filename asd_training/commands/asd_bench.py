@@ -12,7 +12,7 @@ each takes --json FILE, which is written in one format: the figures, and how the
 """
 
 _COMMANDS = {
-    "frame": "time a model stage by stage on six synthetic 1600x900 images",
+    "frame": "time a model stage by stage on synthetic 1600x900 images",
     "node": "play six 1600x900 cameras to the detector node; time it, count lost frames",
     "training": "time a training's loader and its step, alone and together",
     "pooling": "time BEV pooling against index_add_ and the cumulative-sum trick",

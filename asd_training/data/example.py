@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Six cameras and images of them, without a dataset: for benchmarks and the check of exports."""
+"""Rigs and images, without a dataset: for benchmarks and the check of exports."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from asd_perception.cameras.rig import CameraRig
-from asd_perception.constants import CAMERAS
 from asd_perception.geometry import box_corners, transform_from
+from asd_training.data.cameras import CAMERAS
 
 WIDTH, HEIGHT = 1600, 900
 """Size in pixels of the cameras' images, as in nuScenes."""
@@ -18,27 +18,30 @@ WIDTH, HEIGHT = 1600, 900
 JPEG_QUALITY = 75
 
 
-def example_rig() -> CameraRig:
-    """Six cameras around the robot, mounted roughly as in nuScenes."""
+def example_rig(cameras: int = 6) -> CameraRig:
+    """Cameras around the robot: six roughly as in nuScenes, any other number evenly spread."""
+    names, headings = CAMERAS, np.array([55, 0, -55, 110, 180, -110])
+    if cameras != len(CAMERAS):
+        names = tuple(f"camera{i}" for i in range(cameras))
+        headings = np.arange(cameras) * 360 / cameras
     poses = []
-    for heading in np.deg2rad([55, 0, -55, 110, 180, -110]):
+    for heading in np.deg2rad(headings):
         body = transform_from([np.cos(heading / 2), 0, 0, np.sin(heading / 2)], [0.8, 0, 1.5])
         poses.append(body @ transform_from([0.5, -0.5, 0.5, -0.5], [0, 0, 0]))
-    n = len(CAMERAS)
     focal = 1260.0
     return CameraRig(
-        names=CAMERAS,
-        intrinsics=np.repeat([[[focal, 0, 810], [0, focal, 492], [0, 0, 1]]], n, axis=0),
+        names=names,
+        intrinsics=np.repeat([[[focal, 0, 810], [0, focal, 492], [0, 0, 1]]], cameras, axis=0),
         ego_from_camera=np.stack(poses),
-        image_sizes=np.repeat([[WIDTH, HEIGHT]], n, axis=0),
-        distortion=np.zeros((n, 8)),
+        image_sizes=np.repeat([[WIDTH, HEIGHT]], cameras, axis=0),
+        distortion=np.zeros((cameras, 8)),
     )
 
 
-def example_images() -> list[Any]:
-    """Six images of soft blobs; as JPEG 0.16 MB each, similar to nuScenes' photographs."""
+def example_images(cameras: int = 6) -> list[Any]:
+    """Images of soft blobs; as JPEG 0.16 MB each, similar to nuScenes' photographs."""
     random = np.random.default_rng(0)
-    small = random.integers(0, 256, (len(CAMERAS), HEIGHT // 24, WIDTH // 24, 3), dtype=np.uint8)
+    small = random.integers(0, 256, (cameras, HEIGHT // 24, WIDTH // 24, 3), dtype=np.uint8)
     return [cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) for image in small]
 
 

@@ -31,9 +31,9 @@ from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import Array, transform_points
 from asd_training.config.teacher import MAX_SWEEPS
+from asd_training.data.cameras import CAMERAS
 from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import (
-    CAMERAS,
     TABLES,
     Annotations,
     CameraFrame,

@@ -11,7 +11,6 @@ without LiDAR can know as well. It lies within a millisecond of the LiDAR stamp.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,17 +37,8 @@ from asd_perception.geometry import (
     yaw_of,
 )
 from asd_perception.runtime.detections import Detections
+from asd_training.data.cameras import in_rig_order
 from asd_training.data.lidar_file import read_lidar
-
-CAMERAS = (
-    "CAM_FRONT_LEFT",
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_RIGHT",
-)
-"""Those of nuScenes; other datasets in its format may have others (`dataset_cameras`)."""
 
 TABLES = (
     "attribute",
@@ -215,12 +205,6 @@ def reference_from_sensor(
     )
 
 
-def in_rig_order(cameras: Iterable[str]) -> tuple[str, ...]:
-    """Names of cameras, each once, as every rig has them: nuScenes' own, then others by name."""
-    known = {name: place for place, name in enumerate(CAMERAS)}
-    return tuple(sorted(set(cameras), key=lambda name: (known.get(name, len(known)), name)))
-
-
 def camera_records(nusc: NuScenes, sample: dict[str, Any]) -> list[dict[str, Any]]:
     """The sample_data records of a keyframe's cameras, in rig order."""
     records = {
@@ -245,13 +229,6 @@ def dataset_cameras(nusc: NuScenes) -> tuple[str, ...]:
             f"{Path(nusc.dataroot) / nusc.version} has {found}; 1 to {MAX_CAMERAS} are supported"
         )
     return cameras
-
-
-def tell_lacking_cameras(cameras: Sequence[str], there: NDArray[np.bool_]) -> None:
-    """Say on stderr how many keyframes lack which camera, if any does; there (K, N)."""
-    for camera, count in zip(cameras, (~there).sum(axis=0), strict=True):
-        if count:
-            print(f"{count} of {len(there)} keyframes lack {camera}", file=sys.stderr)
 
 
 def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:

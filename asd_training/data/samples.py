@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 

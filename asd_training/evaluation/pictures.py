@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of one frame: six cameras with projected boxes, and a BEV plot; and videos of them."""
+"""Pictures of one frame: its cameras with projected boxes, and a BEV plot; and videos of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def frame_picture(
     score_threshold: float = 0.25,
     camera_width: int = 480,
 ) -> Image:
-    """Six cameras with the detected boxes, and on the right the scene from above.
+    """The cameras with the detected boxes, and on the right the scene from above.
 
     truth (M, 7) annotated boxes and lidar (P, 3 or more) points, both in base_link; up (3,): the
     vertical there, along which objects stand (`CameraFrame.up`).
@@ -60,19 +60,23 @@ def cameras_picture(
     up: Array,
     camera_width: int = 480,
 ) -> Image:
-    """Six cameras in rows of three, with base_link boxes (M, 7) as wire frames in class colours."""
-    tiles = []
-    for index, name in enumerate(rig.names):
-        tile = _draw_boxes(images[index], rig, index, box_corners(boxes, up), labels)
-        tile = cv2.resize(
-            tile,
-            (camera_width, round(camera_width * tile.shape[0] / tile.shape[1])),
-            interpolation=cv2.INTER_AREA,
-        )
-        draw_text(tile, name, (8, 18))
-        tiles.append(tile)
-    rows = [np.concatenate(tiles[i : i + 3], axis=1) for i in range(0, len(tiles), 3)]
-    return np.concatenate(rows, axis=0)
+    """The rig's cameras in two rows, with base_link boxes (M, 7) as wire frames in class colours.
+
+    camera_width: of one of them, in pixels; a single one fills both rows.
+    """
+    corners = box_corners(boxes, up)
+    columns = -(-len(rig) // 2)
+    rows = -(-len(rig) // columns)
+    width = 2 * camera_width // rows
+    heights = [round(width * image.shape[0] / image.shape[1]) for image in images]
+    tiles = np.zeros((rows * columns, max(heights), width, 3), np.uint8)
+    for index, (name, height) in enumerate(zip(rig.names, heights, strict=True)):
+        tile = _draw_boxes(images[index], rig, index, corners, labels)
+        resized = cv2.resize(tile, (width, height), interpolation=cv2.INTER_AREA)
+        tiles[index, :height] = resized
+        draw_text(tiles[index], name, (8, 18))
+    grid = tiles.reshape(rows, columns, *tiles.shape[1:]).swapaxes(1, 2)
+    return grid.reshape(rows * tiles.shape[1], columns * width, 3)
 
 
 def bev_picture(

@@ -37,7 +37,7 @@ def explain_keyframe(
     check_output_file(output)
     if output.suffix != ".png":
         raise UserError(f"{output}: the picture's name must end in .png")
-    student, _ = load_source(run)
+    student = load_source(run).student
     if student.config.fusion == "camera_only":
         raise UserError(f"{run} is a camera_only student; it has no fusion to explain")
     config = read_config(StudentRun, run / "config.yaml").distillation

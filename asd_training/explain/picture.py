@@ -28,13 +28,13 @@ SHOWN_REACH = 42.0
 
 
 def draw(shown: Explanation, cameras: Any, grid: BevGrid, levels: tuple[float, ...]) -> Figure:
-    """The picture. cameras (height, width, 3): the six images. levels: sigma_k in cells."""
+    """The picture. cameras (height, width, 3): the rig's images. levels: sigma_k in cells."""
     figure = Figure(figsize=(16, 16.6), layout="constrained")
     rows = figure.add_gridspec(4, 4, height_ratios=(1.0, 1, 1, 1))
     axes = figure.add_subplot(rows[0, :3])
     axes.imshow(cameras, aspect="equal")
     axes.set_axis_off()
-    axes.set_title(f"six cameras, and what the student finds (score ≥ {SHOWN_SCORE:g})")
+    axes.set_title(f"the cameras, and what the student finds (score ≥ {SHOWN_SCORE:g})")
 
     panel = _Panels(figure, grid, shown.boxes)
     assert shown.student.simulated_points is not None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ def write_model(
     out: Path,
     frames: dict[str, Frame],
     tolerance: float,
+    cameras: Sequence[str] = (),
 ) -> None:
     """Write a model directory with the graphs of its parts, once they answer as PyTorch does.
 
+    provenance, cameras: as for `model_directory.save`.
     Raises UserError, and leaves nothing at `out`, where they do not.
     """
 
@@ -46,7 +49,7 @@ def write_model(
 
         check(check_parity(DecodingStudent(student), answer, frames), out, tolerance)
 
-    model_directory.save(out, student, provenance, add)
+    model_directory.save(out, student, provenance, cameras, add)
 
 
 def write_parts(student: Student, folder: Path, frame: Frame) -> None:

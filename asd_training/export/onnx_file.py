@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,15 @@ INPUTS = ("images", "intrinsics", "ego_from_camera")
 
 
 def to_onnx(
-    model: DecodingStudent, frame: Frame, provenance: dict[str, Any]
+    model: DecodingStudent, frame: Frame, provenance: dict[str, Any], cameras: Sequence[str] = ()
 ) -> torch.onnx.ONNXProgram:
-    """The model traced on a frame. Its metadata `config.yaml` is that of a model directory."""
+    """The model traced on a frame, for its number of cameras.
+
+    Its metadata `config.yaml` is that of a model directory. cameras: as for `model_directory.save`.
+    """
     program = trace(model, frame, input_names=list(INPUTS), output_names=list(Decoded._fields))
-    text = model_directory.config_text("student", model.student.config, provenance)
+    config = model.student.config
+    text = model_directory.config_text("student", config, provenance, cameras)
     program.model.metadata_props["config.yaml"] = text
     return program
 

@@ -41,7 +41,7 @@ class DecodingStudent(nn.Module):
         self.student = student
 
     def forward(self, images: Tensor, intrinsics: Tensor, ego_from_camera: Tensor) -> Decoded:
-        """images (1, 6, 3, H, W) uint8, intrinsics (1, 6, 3, 3), ego_from_camera (1, 6, 4, 4)."""
+        """images (1, N, 3, H, W) uint8, intrinsics (1, N, 3, 3), ego_from_camera (1, N, 4, 4)."""
         config = self.student.config
         output = self.student(images, intrinsics, ego_from_camera)
         return decode(output.head, config.bev, config.max_objects)
@@ -167,11 +167,11 @@ def _largest(differences: NDArray[Any]) -> float:
     return float(magnitudes.max(initial=0.0))
 
 
-def parity_frames(student: Student) -> dict[str, Frame]:
-    """A drawn street, and random images under the same cameras."""
-    rig = example_rig()
+def parity_frames(student: Student, cameras: int = 6) -> dict[str, Frame]:
+    """A drawn street, and random images under the same cameras. Raises UserError."""
+    detector, rig = Detector(student, cameras=cameras), example_rig(cameras)
     # Its lenses see all of the network's input, of which an ONNX file says nothing.
-    drawn, intrinsics, poses, _ = Detector(student).inputs(drawn_street(rig), rig)
+    drawn, intrinsics, poses, _ = detector.inputs(drawn_street(rig), rig)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, drawn.shape, dtype=torch.uint8, generator=generator)
     return {

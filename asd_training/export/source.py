@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from asd_perception.errors import UserError
 from asd_perception.network import model_directory
@@ -17,8 +17,16 @@ from asd_training.models.pretrained import load_pickle
 from asd_training.training.run_folder import LAST, read_origin
 
 
-def load_source(source: Path) -> tuple[Student, dict[str, Any]]:
-    """The student of a run's folder, a checkpoint or a model directory, and its provenance.
+class Source(NamedTuple):
+    """A student, its provenance, and the cameras that it was trained with, where they are known."""
+
+    student: Student
+    provenance: dict[str, Any]
+    cameras: list[str]
+
+
+def load_source(source: Path) -> Source:
+    """The student of a run's folder, a checkpoint or a model directory.
 
     A finished run gives its model directory, which knows its scores; an unfinished one the last
     checkpoint. Raises UserError.
@@ -27,14 +35,15 @@ def load_source(source: Path) -> tuple[Student, dict[str, Any]]:
         return load_checkpoint(source)
     for folder in (source, source / "model"):
         if (folder / model_directory.WEIGHTS).exists():
-            provenance = model_directory.read_config(folder).get("provenance") or {}
-            return model_directory.load(folder), provenance
+            document = model_directory.read_config(folder)
+            provenance, cameras = document.get("provenance") or {}, document.get("cameras") or []
+            return Source(model_directory.load(folder), provenance, cameras)
     if (source / LAST).exists():
         return load_checkpoint(source / LAST)
     raise UserError(f"{source} is no run with a checkpoint, no *.ckpt file and no model directory")
 
 
-def load_checkpoint(file: Path) -> tuple[Student, dict[str, Any]]:
+def load_checkpoint(file: Path) -> Source:
     """The student of a Lightning checkpoint, with the architecture of its run's config.yaml.
 
     Raises UserError if either cannot be read or they do not fit. Reading them cannot run code.
@@ -59,7 +68,8 @@ def load_checkpoint(file: Path) -> tuple[Student, dict[str, Any]]:
         "steps": step,
         "log": _log_until(file.parent, step),
     }
-    return student.eval(), provenance
+    cameras = provenance.get("data", {}).get("cameras", [])
+    return Source(student.eval(), provenance, cameras)
 
 
 def _log_until(run: Path, step: int) -> dict[str, float]:

@@ -22,6 +22,7 @@ from asd_perception.network import model_directory
 from asd_perception.provenance import without_folders
 from asd_training.config.read import Run
 from asd_training.config.run import TrainingConfig
+from asd_training.data.cameras import tell_lacking_cameras
 from asd_training.data.index import KeyframeIndex
 from asd_training.evaluation.scoring import format_metrics
 from asd_training.models.pretrained import load_pretrained_backbone
@@ -45,6 +46,8 @@ def run_training(
     provenance. Raises UserError.
     """
     module = prepare(config, index, build)
+    if is_first_process():
+        tell_lacking_cameras(index.cameras, index.has_camera)
     fresh = not (resume and (folder / LAST).is_file())
     if config.pretrained and module.contents.images and fresh:
         load_pretrained_backbone(module.network.image_encoder, config.pretrained)
@@ -56,7 +59,9 @@ def run_training(
         finish(folder, provenance)
         network, architecture = module.average.module, getattr(config, module.kind)
         model = folder / "model"
-        model_directory.save_network(model, module.kind, network, architecture, provenance)
+        model_directory.save_network(
+            model, module.kind, network, architecture, provenance, index.cameras
+        )
         print(f"model directory: {model}")
 
 

@@ -83,6 +83,8 @@ def begin(run: Path, config: TrainingConfig, index: KeyframeIndex) -> dict[str, 
             path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         file = run / "origin.json"
         if begun := read_origin(run):
+            if begun.get("data"):  # earlier versions had no other cameras, and did not name them
+                begun["data"].setdefault("cameras", found["data"]["cameras"])
             for key, mend in (("data", "give its dataset"), ("processes", "start as many")):
                 if found[key] != begun.get(key):
                     raise UserError(
@@ -118,6 +120,7 @@ def origin(index: KeyframeIndex, config: TrainingConfig) -> dict[str, Any]:
         "data": {
             "version": index.version,
             "train_keyframes": len(index.split(config.train_split)),
+            "cameras": list(index.cameras),
             "synthesis": synthesis_settings(index.root),
         },
         "processes": int(os.environ.get("WORLD_SIZE", "1")),

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from asd_perception.constants import CAMERAS
 from asd_perception.errors import UserError
-from asd_training.bags.convert import image_topic
+from asd_training.bags.bag_files import open_bag
+from asd_training.bags.convert import cameras_of_topics, image_topic
 
 RECORDED = ("/detector/detections", "/detector/objects", "/diagnostics")
 START_TIMEOUT = 120  # s until detector and recorder are up: torch alone takes seconds to import
@@ -29,8 +29,10 @@ def replay_to_detector(
 
     published: folder of the new bag. log: file for what detector and recorder print. Everything
     stays on this machine, on the ROS domain of the environment or else one of this process's own.
-    Raises UserError if a process fails.
+    The detector's cameras are those of the bags. Raises UserError if a process fails, or the bags
+    hold no camera's images.
     """
+    cameras = cameras_of_bags(bags)
     environment = local_ros_environment()
     scripts = Path(sysconfig.get_path("scripts"))
     detector_command = [scripts / "detector", "--ros-args"]
@@ -38,9 +40,10 @@ def replay_to_detector(
         ("model", model.resolve()),
         ("score_threshold", score_threshold),
         ("image_transport", "compressed"),
+        ("cameras", f"[{', '.join(cameras)}]"),
     ):
         detector_command += ["-p", f"{name}:={value}"]
-    for camera in CAMERAS:  # every frame counts here: lost ones are sent again
+    for camera in cameras:  # every frame counts here: lost ones are sent again
         reliability = f"qos_overrides.{image_topic(camera)}.subscription.reliability"
         detector_command += ["-p", f"{reliability}:=reliable"]
     recorder_command = [scripts / "asd-bag", "record", published, *RECORDED]
@@ -56,7 +59,8 @@ def replay_to_detector(
         ):
             wait_for_line(sign, log, process)
         for bag in bags:
-            play = [scripts / "asd-bag", "play", bag, "--wait-for", *map(image_topic, CAMERAS)]
+            awaited = map(image_topic, cameras_of_bags([bag]))
+            play = [scripts / "asd-bag", "play", bag, "--wait-for", *awaited]
             played = subprocess.run(list(map(str, play)), env=environment, check=False)
             for process, name in ((detector, "detector"), (recorder, "recorder")):
                 if process.poll() is not None:
@@ -66,6 +70,18 @@ def replay_to_detector(
         time.sleep(LAST_FRAME)
     if recorder.returncode:
         raise UserError(f"nothing was recorded; see {log}")
+
+
+def cameras_of_bags(bags: Sequence[Path]) -> tuple[str, ...]:
+    """The cameras of which any of the bags has images, in rig order. Raises UserError for none."""
+    topics: set[str] = set()
+    for bag in bags:
+        with open_bag(bag) as reader:
+            topics.update(item.topic for item in reader.connections)
+    cameras = cameras_of_topics(topics)
+    if not cameras:
+        raise UserError(f"{bags[0]} has no topic {image_topic('CAMERA')}")
+    return cameras
 
 
 def local_ros_environment() -> dict[str, str]:

@@ -30,15 +30,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score the model with none to five cameras missing."""
+    """Score the model with none to all but one of the cameras missing."""
     from asd_perception.runtime.detector import Detector
     from asd_training.benchmarks.cameras import benchmark, table
-    from asd_training.data.nuscenes import open_dataset
+    from asd_training.data.nuscenes import dataset_cameras, open_dataset
 
     at_least(1, args, "frames")
     begin(args)
     nusc = open_dataset(args.data, args.version)
-    detector = Detector.from_pretrained(args.model, args.device)
+    cameras = len(dataset_cameras(nusc))
+    detector = Detector.from_pretrained(args.model, args.device, cameras=cameras)
     figures = {
         **description(args.model, detector),
         **benchmark(detector, nusc, args.split, args.frames),

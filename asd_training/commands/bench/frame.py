@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
     add_threads_argument(parser)
     add_repeats_argument(parser, 100)
+    parser.add_argument("--cameras", type=int, default=6, help="of the rig (default: %(default)s)")
     parser.add_argument(
         "--against",
         choices=["reference"],
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
 
     at_least(2, args, "repeats")
     begin(args)
-    detector = Detector.from_pretrained(args.model, args.device)
+    detector = Detector.from_pretrained(args.model, args.device, cameras=args.cameras)
     figures = {
         **description(args.model, detector),
         **benchmark(detector, args.repeats, against_reference=args.against == "reference"),

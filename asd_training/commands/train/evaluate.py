@@ -33,10 +33,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Detect in every keyframe of a split, print the official metrics, write what is asked for."""
+    import numpy as np
+
     from asd_perception.network import model_directory
     from asd_perception.runtime.detector import Detector, find_device
+    from asd_training.data.cameras import tell_lacking_cameras
     from asd_training.data.index import KeyframeIndex
-    from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes
+    from asd_training.data.nuscenes import (
+        dataset_cameras,
+        open_dataset,
+        scene_samples,
+        split_scenes,
+    )
     from asd_training.evaluation.detection import detect_keyframes, detect_samples
     from asd_training.evaluation.error_analysis import analyse
     from asd_training.evaluation.metrics_file import Setting, write_metrics
@@ -65,12 +73,15 @@ def run(args: argparse.Namespace) -> None:
         if "teacher" in document:
             teacher = load_teacher(args.model)
             index = KeyframeIndex.open(args.data, nusc.version)
-            found = detect_keyframes(
-                teacher, index, index.split(args.split), find_device(args.device)
-            )
+            keyframes = index.split(args.split)
+            tell_lacking_cameras(index.cameras, index.has_camera[keyframes])
+            found = detect_keyframes(teacher, index, keyframes, find_device(args.device))
             evaluation = evaluate(nusc, found, args.output, teacher.config.modality.split("_"))
         else:
-            detector = Detector.from_pretrained(args.model, args.device)
+            cameras = dataset_cameras(nusc)
+            there = np.array([[name in sample["data"] for name in cameras] for sample in samples])
+            tell_lacking_cameras(cameras, there)
+            detector = Detector.from_pretrained(args.model, args.device, cameras=len(cameras))
             evaluation = evaluate(nusc, detect_samples(detector, nusc, samples), args.output)
     print(format_metrics(evaluation.metrics))
     if not (args.report or args.metrics):

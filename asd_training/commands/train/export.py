@@ -20,6 +20,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "out", type=Path, help="a name that ends in .onnx for ONNX, else a new model directory"
     )
     parser.add_argument(
+        "--cameras",
+        type=int,
+        metavar="N",
+        help="number of cameras of the ONNX file and of the frames that are compared (default: as "
+        "many as it was trained with)",
+    )
+    parser.add_argument(
         "--tolerance",
         type=float,
         default=0.01,
@@ -34,14 +41,14 @@ def run(args: argparse.Namespace) -> None:
     from asd_training.export.parity import DecodingStudent, parity_frames
     from asd_training.export.source import load_source
 
-    student, provenance = load_source(args.source)
-    frames = parity_frames(student)
+    student, provenance, cameras = load_source(args.source)
+    frames = parity_frames(student, args.cameras if args.cameras is not None else len(cameras) or 6)
     if args.out.suffix == ".onnx":
         print("tracing ...", flush=True)  # the exporter has no progress to show
         model = DecodingStudent(student).eval()
-        program = to_onnx(model, next(iter(frames.values())), provenance)
+        program = to_onnx(model, next(iter(frames.values())), provenance, cameras)
         write_onnx(program, model, args.out, frames, args.tolerance)
         print(f"ONNX: {args.out}, {args.out.stat().st_size / 1e6:.1f} MB")
     else:
-        write_model(student, provenance, args.out, frames, args.tolerance)
+        write_model(student, provenance, args.out, frames, args.tolerance, cameras)
         print(f"model directory: {args.out}")
