@@ -137,8 +137,8 @@ def test_an_option_of_the_default_backbone_can_be_changed(tmp_path):
         ("student.depth.binz=3", "unknown key student.depth.binz"),
         ("steps.more=1", "there is no key steps.more"),
         ("steps", "expected key=value"),
-        ("precision=64", "precision is 64; it must be one of 32-true"),
-        ("precision=half", "it must be one of 32-true"),
+        ("precision=64", "precision is 64; it must be one of auto, 32-true"),
+        ("precision=half", "it must be one of auto, 32-true"),
         ("weight_decay=-1", "weight_decay is -1; it must be at least 0"),
         ("learning_rate=fast", "learning_rate: expected float, found 'fast'"),
         ("student.backbone=resnet19", "student.backbone is 'resnet19'; known names are resnet18"),
@@ -355,8 +355,10 @@ class Recorded(training):
 torch.set_num_threads(1)
 processes = int(os.environ.get("WORLD_SIZE", "1"))
 changes += ["steps=1", f"batch_size={2 // processes}", "loader_workers=0", "augmentation=null"]
-config = read_config(cls, None, [*changes, "val_split=mini_val"])
-train(prepare(config, KeyframeIndex.open(root), Recorded), Path(run), resume=False)
+changes += ["val_split=mini_val", "precision=32-true"]
+index = KeyframeIndex.open(root)
+module, _ = prepare(read_config(cls, None, changes), index, Recorded, torch.device("cpu"))
+train(module, Path(run), resume=False)
 """
 
 

@@ -30,8 +30,8 @@ from asd_perception.files import atomic_file, check_output_file
 from asd_perception.network import model_directory
 from asd_training.ablation.report import DEFINITION, write_report
 from asd_training.config.ablation import Ablation, read_ablation
-from asd_training.config.read import Run, read_config
-from asd_training.config.run import StudentRun, TeacherRun
+from asd_training.config.read import read_config
+from asd_training.config.run import Run, StudentRun, TeacherRun, as_begun
 from asd_training.data.index import KeyframeIndex
 
 
@@ -174,10 +174,13 @@ def _has_result(job: Job) -> bool:
         made = {"set": result["changes"], **_short_paths(result["training"])}
         made["distillation"].pop("teacher")  # its path
         made["distillation"].setdefault("adapters", True)  # a result from before it was a key
+        precision = made["precision"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
     required = {"set": job.labels["changes"], **_short_paths(to_dict(job.config))}
     del required["student"], required["distillation"]["teacher"]
+    if required["precision"] == "auto":
+        required["precision"] = precision
     if made != required:
         raise UserError(
             f"{job.result} was made with another configuration "
@@ -218,7 +221,7 @@ def _job(
         raise UserError(f"{name}: distillation needs a teacher, and the row {wrong}")
     if (folder / "config.yaml").is_file():
         begun = read_config(kind, folder / "config.yaml")
-        if begun != config:
+        if begun != as_begun(config, begun):
             raise UserError(
                 f"{folder} was trained with another configuration "
                 f"({'; '.join(_differences(to_dict(begun), to_dict(config)))}); "

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from asd_training.config.read import Run
+from asd_training.config.run import Run
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import TrainingSample
 from asd_training.training.module import DetectorTraining
@@ -44,12 +44,13 @@ def benchmark(
     """The figures of `measure` for a training that `build` makes; nothing is trained that stays."""
     load = os.getloadavg()[0]
     config = dataclasses.replace(config, accumulate=1, steps=10**6)  # the loader must not end first
-    module = prepare(config, index, build)
+    module, _ = prepare(config, index, build, device)
     return {
         "kind": module.kind,
         "seed": config.seed,
         "batch_size": config.batch_size,
         "loader_workers": config.loader_workers,
+        "precision": module.config.precision,
         # Others' programs slow these figures down: about as many cores were busy with them.
         "load_average_before": round(load, 2),
         **measure(module, steps, device),

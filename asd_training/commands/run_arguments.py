@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asd_perception.errors import UserError
 
 if TYPE_CHECKING:
-    from asd_training.config.read import Run
+    from asd_training.config.run import Run
 
 
 def add_version_argument(parser: argparse.ArgumentParser) -> None:

@@ -8,16 +8,14 @@ import dataclasses
 import math
 import textwrap
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from asd_perception.configuration import descriptions, from_dict, parse_yaml, read_yaml, to_dict
 from asd_perception.errors import UserError
 from asd_perception.network.config import StudentConfig
-from asd_training.config.run import StudentRun, TeacherRun
-
-Run = TypeVar("Run", StudentRun, TeacherRun)
+from asd_training.config.run import Run
 
 _WIDTH = 100
 

@@ -6,8 +6,9 @@ Their defaults are the shipped recipes config/training/synthetic.yaml and synthe
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -18,7 +19,7 @@ from asd_training.config.distillation import DistillConfig
 from asd_training.config.supervision import PixelSupervision
 from asd_training.config.teacher import TeacherConfig
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @configuration
@@ -45,8 +46,10 @@ class TrainingConfig:
     """Steps of linear growth of the learning rate."""
     gradient_clip: PositiveFloat = 10.0
     """Largest norm of the gradient."""
-    precision: Precision = "32-true"
-    """Lightning's name of the precision: 32-true, bf16-mixed or 16-mixed."""
+    precision: Precision = "auto"
+    """Lightning's name of the precision: 32-true, bf16-mixed or 16-mixed. auto: bf16-mixed on a GPU
+    that computes in bfloat16 and on a CPU with AVX-512 BF16 or AMX, otherwise 32-true; a run
+    records what it was at its beginning, and keeps it."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     """Decay of the averaged weights, which are validated and exported."""
     validate_every: NonNegativeInt = 0
@@ -91,3 +94,13 @@ class TeacherRun(TrainingConfig):
 
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """Architecture of the teacher."""
+
+
+Run = TypeVar("Run", StudentRun, TeacherRun)
+
+
+def as_begun(config: Run, begun: Run) -> Run:
+    """A configuration with what a run with the configuration `begun` decided when it began."""
+    if config.precision == "auto":
+        return dataclasses.replace(config, precision=begun.precision)
+    return config

@@ -46,7 +46,12 @@ def student_objective(
 
 
 def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str, Tensor]:
-    """Losses of the centre head, each a scalar normalised by the number of objects."""
+    """Losses of the centre head, each a scalar normalised by the number of objects.
+
+    In float32 (or wider), whatever precision the network computes in: bfloat16 has no number
+    between 0.996 and 1, so 1 - p would vanish.
+    """
+    output = HeadOutput(*(at_least_float32(maps) for maps in output))
     count = shared_count(targets.valid.sum())
     boxes = at_cells(output.boxes, targets.cells)  # (B, M, 8)
     velocity = at_cells(output.velocity, targets.cells)  # (B, M, 2)
@@ -94,9 +99,8 @@ def pixel_loss(logits: Tensor, target: Tensor, classes: Tensor) -> Tensor:
     logits (B, N, K, h, w); target and classes (B, N, h, w) int64, as in PixelTargets.
     """
     weight = torch.where(classes == BACKGROUND, 1.0, OBJECT_PIXEL_WEIGHT) * (classes != UNKNOWN)
-    loss = F.cross_entropy(
-        logits.flatten(0, 1).float(), target.flatten(0, 1), ignore_index=UNKNOWN, reduction="none"
-    )
+    logits = at_least_float32(logits.flatten(0, 1))
+    loss = F.cross_entropy(logits, target.flatten(0, 1), ignore_index=UNKNOWN, reduction="none")
     return (weight.flatten(0, 1) * loss).sum() / shared_count(weight.sum())
 
 
@@ -113,6 +117,11 @@ def shared_count(count: Tensor, minimum: float = 1) -> Tensor:
         torch.distributed.all_reduce(count)
         processes = torch.distributed.get_world_size()
     return count.clamp(min=minimum) / processes
+
+
+def at_least_float32(maps: Tensor) -> Tensor:
+    """Maps in float32, or wider if they are."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 def at_cells(maps: Tensor, cells: Tensor) -> Tensor:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asd_training.data.targets import DetectionTargets
+from asd_training.losses.detection import at_least_float32
 
 MIN_VARIANCE = 1e-5
 """A channel that varies less than this over the grid is inactive."""
@@ -44,7 +44,7 @@ def standardised_pair(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor,
         raise ValueError(
             f"teacher {tuple(teacher.shape)} and student {tuple(student.shape)} differ"
         )
-    teacher, student = (_at_least_float32(maps) for maps in (teacher.detach(), student))
+    teacher, student = (at_least_float32(x).contiguous() for x in (teacher.detach(), student))
     active = teacher.var(dim=(2, 3), correction=0) > MIN_VARIANCE  # (B, C)
     return _standardised(teacher, active), _standardised(student, active), active.sum(dim=1)
 
@@ -57,10 +57,6 @@ def object_mask(targets: DetectionTargets, floor: float) -> Tensor:
 def channel_mean(maps: Tensor, channels: Tensor) -> Tensor:
     """Mean (B, H, W) of maps (B, C, H, W) over the `channels` (B) active ones; the others are 0."""
     return maps.sum(dim=1) / channels.clamp(min=1)[:, None, None]
-
-
-def _at_least_float32(maps: Tensor) -> Tensor:
-    return maps.to(torch.promote_types(maps.dtype, torch.float32)).contiguous()
 
 
 def _standardised(maps: Tensor, active: Tensor) -> Tensor:

@@ -20,8 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.network import model_directory
 from asd_perception.provenance import without_folders
-from asd_training.config.read import Run
-from asd_training.config.run import TrainingConfig
+from asd_training.config.run import Run, TrainingConfig
 from asd_training.data.cameras import tell_lacking_cameras
 from asd_training.data.index import KeyframeIndex
 from asd_training.evaluation.scoring import format_metrics
@@ -29,6 +28,7 @@ from asd_training.models.pretrained import load_pretrained_backbone
 from asd_training.training.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from asd_training.training.failures import RESUME_HINT, in_one_line
 from asd_training.training.module import DetectorTraining
+from asd_training.training.precision import resolve
 from asd_training.training.run_folder import LAST, begin, finish, is_first_process
 
 
@@ -45,14 +45,15 @@ def run_training(
     folder: of the run. resume: continue from its last checkpoint, if it has one. method: for the
     provenance. Raises UserError.
     """
-    module = prepare(config, index, build)
+    module, reason = prepare(config, index, build, _device())
     if is_first_process():
+        print(f"precision: {module.config.precision} ({reason})")
         tell_lacking_cameras(index.cameras, index.has_camera)
     fresh = not (resume and (folder / LAST).is_file())
     if config.pretrained and module.contents.images and fresh:
         load_pretrained_backbone(module.network.image_encoder, config.pretrained)
         module.average.module.load_state_dict(module.network.state_dict())
-    origin = begin(folder, config, index)
+    origin = begin(folder, module.config, index)
     results = train(module, folder, resume)
     if is_first_process():
         provenance = without_folders({"method": method, **origin, **results})
@@ -146,10 +147,21 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
     return results
 
 
+def _device() -> torch.device:
+    """What Lightning's accelerator "auto" trains on."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
 def prepare(
-    config: Run, index: KeyframeIndex, build: Callable[[Run, KeyframeIndex], DetectorTraining]
-) -> DetectorTraining:
+    config: Run,
+    index: KeyframeIndex,
+    build: Callable[[Run, KeyframeIndex], DetectorTraining],
+    device: torch.device,
+) -> tuple[DetectorTraining, str]:
     """The module that `build` makes from the run's seed, after a check of the splits.
+
+    device: that it will be trained on. The module's `config` has the precision that this gives; the
+    text says why it is that one.
 
     Silences Lightning's hints and internal warnings, but not its progress bar. Raises UserError if
     the network cannot be built, or if several processes were started that would train separately.
@@ -172,7 +184,10 @@ def prepare(
         warnings.filterwarnings("ignore", message)
     try:
         with memory_checked("cpu"):
-            return build(config, index)
+            module = build(config, index)
     except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
         reason = " ".join(str(error).split())
         raise UserError(f"no network can be built of this configuration: {reason}") from error
+    precision, reason = resolve(config.precision, module.network, device)
+    module.config = dataclasses.replace(config, precision=precision)
+    return module, reason

@@ -25,8 +25,8 @@ from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.provenance import command_line, commit, machine, without_folders
-from asd_training.config.read import Run, read_config
-from asd_training.config.run import TrainingConfig
+from asd_training.config.read import read_config
+from asd_training.config.run import Run, TrainingConfig, as_begun
 
 if TYPE_CHECKING:  # an export reads run folders, and does so without the nuScenes devkit
     from asd_training.data.index import KeyframeIndex
@@ -48,7 +48,7 @@ def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes
         if not (run / "config.yaml").is_file():
             raise UserError(f"{run} holds no run to continue; start without --resume")
         begun = read_config(cls, run / "config.yaml")
-        if (file or changes) and read_config(cls, file, changes) != begun:
+        if (file or changes) and as_begun(read_config(cls, file, changes), begun) != begun:
             raise UserError(
                 f"the configuration differs from {run / 'config.yaml'}, with which the run "
                 "began; leave out --config and --set"
