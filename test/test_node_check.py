@@ -67,7 +67,9 @@ def check(robot):
 
 
 def section(output, name):
-    return next(part for part in output.split("\n\n") if part.startswith(f"{name}: "))
+    """Of one camera, as one line."""
+    part = next(part for part in output.split("\n\n") if part.startswith(f"{name}: "))
+    return " ".join(part.split())
 
 
 def test_a_right_rig(check, robot):
@@ -90,7 +92,7 @@ def test_a_calibration_that_was_published_once(check, robot):
     assert code == 0, output + errors
 
 
-def test_a_body_frame_a_silent_camera_and_an_unknown_parameter(check, robot):
+def test_a_body_frame_a_silent_camera_a_volatile_tf_static_and_an_unknown_parameter(check, robot):
     robot.calibrate()
     pose = MOUNTINGS[CAMERAS.index("CAM_BACK")].copy()
     pose[:3, :3] = pose[:3, [2, 0, 1]] * [1, -1, -1]
@@ -98,12 +100,15 @@ def test_a_body_frame_a_silent_camera_and_an_unknown_parameter(check, robot):
     transform.header.frame_id = "base_link"
     fill_pose(transform.transform.translation, transform.transform.rotation, pose)
     robot.transforms.publish(TFMessage(transforms=[transform]))
+    unheard = robot.node.create_publisher(TFMessage, "/tf_static", 10)
     code, output, errors = check("-p", "sync.tolerence:=0.1", lost=("CAM_FRONT",))
+    robot.node.destroy_publisher(unheard)
     robot.calibrate()
     assert code == 1, output + errors
     assert "'CAM_BACK' has the axes of a camera_link" in section(output, "CAM_BACK")
     assert "no image on /CAM_FRONT/image_raw/compressed" in section(output, "CAM_FRONT")
     assert section(output, "CAM_FRONT_LEFT").startswith("CAM_FRONT_LEFT: ok"), output
+    assert "robot publishes /tf_static volatile" in section(output, "rig")
     assert "sync.tolerence" in errors
 
 

@@ -16,6 +16,7 @@ from rosbags.serde import SerdeError
 from tqdm import tqdm
 
 from asd_perception.configuration import read_yaml
+from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.ros.check.recording import CameraTopics, RigRecording
 from asd_perception.ros.messages.images import TRANSPORTS
@@ -71,9 +72,9 @@ def record_bag(path: str | Path, cameras: Sequence[str], parameters: Parameters)
         topics = _camera_topics(reader, cameras, parameters)
         recording = RigRecording(
             topics,
-            base_frame=str(parameters.get("base_frame", "base_link")),
-            tolerance_ns=round(float(parameters.get("sync.tolerance", 0.06)) * 1e9),
-            max_wait=float(parameters.get("sync.max_wait", 0.1)),
+            base_frame=str(parameters.get("base_frame", "base_link")).lstrip("/"),
+            tolerance_ns=round(_seconds(parameters, "sync.tolerance", 0.06, 0.5) * 1e9),
+            max_wait=_seconds(parameters, "sync.max_wait", 0.1, 1.0),
         )
         _read(reader, recording)
     recording.finish()
@@ -81,19 +82,25 @@ def record_bag(path: str | Path, cameras: Sequence[str], parameters: Parameters)
 
 
 def parameters_from_file(path: Path) -> Parameters:
-    """The values in a parameter file of the node `detector`, by their names with dots."""
+    """The values in a parameter file for the node `detector`, by their names with dots.
+
+    Those of other nodes are left out. Raises UserError for a file that has none.
+    """
     found: dict[str, Any] = {}
 
-    def collect(values: Any) -> None:
+    def collect(values: Any, node: str) -> None:
         for key, value in values.items() if isinstance(values, dict) else ():
-            if key == "ros__parameters":
+            if key != "ros__parameters":
+                collect(value, str(key).rpartition("/")[2])
+            elif node in ("detector", "*", "**"):
                 found.update(_flat(value))
-            else:
-                collect(value)
 
-    collect(read_yaml(path))
+    collect(read_yaml(path), "")
     if not found:
-        raise UserError(f"{path} has no ros__parameters; config/detector.yaml shows the form")
+        raise UserError(
+            f"{path} has no ros__parameters of the node detector; config/detector.yaml shows the "
+            "form"
+        )
     return found
 
 
@@ -105,6 +112,13 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
         else:
             result[f"{prefix}{key}"] = value
     return result
+
+
+def _seconds(parameters: Parameters, name: str, default: float, most: float) -> float:
+    value = parameters.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.001 <= value <= most:
+        raise UserError(f"{name} is {value!r}; it must be a number from 0.001 to {most:g} seconds")
+    return float(value)
 
 
 # -- which topics ----------------------------------------------------------------------------------
@@ -122,6 +136,11 @@ def _camera_topics(
         if names
         else _discovered(reader, available)
     )
+    if len(topics) > MAX_CAMERAS:
+        raise UserError(
+            f"{reader.path} has {len(topics)} cameras, the detector takes up to {MAX_CAMERAS}: "
+            f"choose by --cameras from {', '.join(topics)}"
+        )
     present = {item.topic for item in reader.connections}
     if not any(camera.image in present for camera in topics.values()):
         known = ", ".join(sorted(item.connection.topic for item in available)) or "none"

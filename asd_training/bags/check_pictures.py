@@ -129,25 +129,26 @@ def lidar_points(recording: RigRecording) -> Array:
 
 
 def cloud_points(message: Any) -> Array:
-    """The finite points (P, 3) of a PointCloud2. Raises UserError for one without x, y and z."""
+    """The finite points (P, 3) of a PointCloud2. Raises UserError for one that has none."""
     fields = {field.name: field for field in message.fields}
     if not all(name in fields and fields[name].datatype in _FLOATS for name in "xyz"):
         raise UserError("cloud has no fields x, y and z of floats")
     order = ">" if message.is_bigendian else "<"
-    layout = np.dtype(
-        {
-            "names": list("xyz"),
-            "formats": [order + _FLOATS[fields[name].datatype] for name in "xyz"],
-            "offsets": [fields[name].offset for name in "xyz"],
-            "itemsize": message.point_step,
-        }
-    )
-    rows = np.frombuffer(message.data, np.uint8)
-    if message.row_step * message.height > rows.size:
-        raise UserError("cloud is cut short")
-    rows = rows[: message.row_step * message.height].reshape(message.height, message.row_step)
-    rows = np.ascontiguousarray(rows[:, : message.width * message.point_step])
-    structured = rows.reshape(-1).view(layout)
+    data = np.frombuffer(message.data, np.uint8)
+    try:
+        layout = np.dtype(
+            {
+                "names": list("xyz"),
+                "formats": [order + _FLOATS[fields[name].datatype] for name in "xyz"],
+                "offsets": [fields[name].offset for name in "xyz"],
+                "itemsize": message.point_step,
+            }
+        )
+        strides = message.row_step, message.point_step
+        size = message.height, message.width
+        structured: NDArray[np.void] = np.ndarray(size, layout, data, strides=strides).ravel()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"cloud's size, steps and bytes do not fit together: {error}") from error
     points = np.stack([structured[name] for name in "xyz"], axis=1).astype(np.float64)
     return points[np.isfinite(points).all(axis=1)]
 

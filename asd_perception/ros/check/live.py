@@ -17,6 +17,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.ros.check.recording import RigRecording
 
 STATIC = "/tf_static"
+DISCOVERY = 10.0  # s that the cameras have to be found
 
 
 class LiveRig:
@@ -28,7 +29,8 @@ class LiveRig:
     def __init__(self, node: Node, recording: RigRecording) -> None:
         self._node = node
         self._recording = recording
-        self._images = 0
+        self._heard: set[str] = set()  # cameras that have sent an image
+        self._records = False
         node.create_subscription(TFMessage, "/tf", self._on_transforms, QoSProfile(depth=100))
 
     def on_static_transforms(self, msg: TFMessage, /) -> None:
@@ -38,22 +40,27 @@ class LiveRig:
         self._recording.add_camera_info(camera, msg)
 
     def on_image(self, camera: str, msg: Any, /) -> None:
-        self._images += 1
-        self._recording.add_image(camera, msg, self._node.get_clock().now().nanoseconds)
+        self._heard.add(camera)
+        if self._records:
+            self._recording.add_image(camera, msg, self._node.get_clock().now().nanoseconds)
 
     def _on_transforms(self, msg: TFMessage) -> None:
         self._recording.add_transforms(msg, static=False)
 
     def listen(self, seconds: float, every_second: Callable[[], None]) -> None:
-        """Until so long after the first image, or until so long without any."""
+        """Record images for so long, from when all cameras have sent one or DISCOVERY has passed.
+
+        DDS finds one publisher after the other: before, sweeps would lack images that were sent.
+        """
         executor = SingleThreadedExecutor(context=self._node.context)
         executor.add_node(self._node)
         self._node.create_timer(1.0, every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
         try:
-            end = time.monotonic() + seconds
-            while not self._images and time.monotonic() < end:
+            end = time.monotonic() + DISCOVERY
+            while len(self._heard) < len(self._recording.cameras) and time.monotonic() < end:
                 executor.spin_once(timeout_sec=0.1)
-            end = time.monotonic() + (seconds if self._images else 0.0)
+            self._records = True
+            end = time.monotonic() + seconds
             while time.monotonic() < end:
                 executor.spin_once(timeout_sec=0.1)
         finally:

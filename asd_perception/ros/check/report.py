@@ -6,6 +6,7 @@ The text is ASCII, for any terminal.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ MANY = 0.01  # share of a camera's images
 INCOMPLETE = 0.1  # share of the sweeps
 SLOW = 0.7  # of the other cameras' rate
 OLD = 1.0  # s of age at which detections are of no use to a robot that moves
+
+WIDTH = 100  # characters of a line for a terminal
 
 Facts = list[tuple[str, str]]
 
@@ -407,8 +410,16 @@ def _number(count: int, what: str) -> str:
 
 
 def _section_lines(section: Section) -> list[str]:
-    return [
-        f"{section.name}: {section.verdict}",
-        *(f"  {name:<12}{text}" for name, text in section.facts),
-        *(f"  {finding.level.name:<12}{finding.text}" for finding in section.findings),
-    ]
+    rows = [*section.facts, *((item.level.name, item.text) for item in section.findings)]
+    return [f"{section.name}: {section.verdict}", *(_row(name, text) for name, text in rows)]
+
+
+def _row(name: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        width=WIDTH,
+        initial_indent=f"  {name:<12}",
+        subsequent_indent=" " * 14,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
