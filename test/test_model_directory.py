@@ -48,6 +48,19 @@ def test_a_model_that_was_trained_elsewhere_loses_that_machines_folders(student,
     }
 
 
+def test_the_cameras_of_the_training_are_named_and_restrict_nothing(student, folder, tmp_path):
+    model_directory.save(tmp_path / "three", student, {}, ["left", "front", "right"])
+    assert model_directory.read_config(tmp_path / "three")["cameras"] == ["left", "front", "right"]
+    for cameras in (["roof"], []):
+        rewrite_config(folder, lambda document, names=cameras: document.update(cameras=names))
+        model_directory.load(folder)
+    rewrite_config(folder, lambda document: document.pop("cameras"))
+    model_directory.load(folder)
+    rewrite_config(folder, lambda document: document.update(cameras=6))
+    with pytest.raises(UserError, match="cameras is no list of names"):
+        model_directory.load(folder)
+
+
 def test_missing_extra_and_misshaped_tensors_are_named(folder):
     weights = load_file(folder / "model.safetensors")
     names = list(weights)

@@ -224,6 +224,14 @@ def test_a_run_does_not_go_on_with_other_data_or_processes(
     assert run_folder.begin(tmp_path / "run", RUN, index)["processes"] == 1
 
 
+def test_a_run_that_began_before_cameras_were_named_goes_on(index, tmp_path):
+    run_folder.begin(tmp_path, RUN, index)
+    origin = json.loads((tmp_path / "origin.json").read_text())
+    cameras = origin["data"].pop("cameras")
+    (tmp_path / "origin.json").write_text(json.dumps(origin))
+    assert run_folder.begin(tmp_path, RUN, index)["data"]["cameras"] == cameras
+
+
 def test_many_slurm_tasks_without_torchrun_are_refused(
     synthetic_root, tmp_path, small, asd_train, monkeypatch
 ):
