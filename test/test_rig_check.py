@@ -143,6 +143,7 @@ def test_a_camera_alone_and_none_are_checked_as_well():
 def test_without_trained_cameras_only_geometry_is_checked():
     cameras = {**rig(), "CAM_FRONT": zoomed(rig()["CAM_FRONT"], 3)}
     assert check_rig(cameras, (), INPUT)["CAM_FRONT"] == []
+    assert shown(cameras["CAM_FRONT"], (), INPUT).seen == 1
 
 
 def test_the_shipped_model_says_how_high_its_cameras_were():

@@ -88,13 +88,14 @@ class MountedCamera:
 class ShownCamera:
     """What a network is shown of a mounted camera.
 
-    trained: the camera of its training that the image is turned and zoomed into. zoom: how much
-    longer the focal length is than that one's. seen: share of the network's view that the lens
-    sees. sector: headings in rad, from right to left, that the network is shown.
+    trained: the camera of its training that the image is turned and zoomed into; None: it was
+    trained for none. zoom: how much longer the focal length is than that one's. seen: share of the
+    network's view that the lens sees. sector: headings in rad, from right to left, that the network
+    is shown.
     """
 
     view: View
-    trained: TrainedCamera
+    trained: TrainedCamera | None
     zoom: float
     seen: float
     sector: tuple[float, float]
@@ -109,13 +110,14 @@ def shown(
     width, height = calibration.size
     focal = float((input_from_image(width, height, input_size) @ calibration.matrix)[0, 0])
     focal /= input_size[1]
-    alike = most_alike(trained, np.deg2rad(camera.angles[0]), focal)
+    alike = most_alike(trained, np.deg2rad(camera.angles[0]), focal) if trained else None
+    zoom = focal / alike.focal if alike is not None else 1.0
     if view.seen is None:  # a plain crop, which may lack the sky
         seen = min(1.0, height / crop_height(width, input_size))
     else:
         seen = float(view.seen.mean())
     sector = shown_sector(view, camera.ego_from_camera)
-    return ShownCamera(view, alike, focal / alike.focal, seen, sector)
+    return ShownCamera(view, alike, zoom, seen, sector)
 
 
 def check_rig(
@@ -273,10 +275,10 @@ def _check_training(
     input_size: tuple[int, int],
     base_frame: str,
 ) -> list[Finding]:
-    if not trained:
-        return []
     of_network = shown(camera, trained, input_size)
     known, zoom, seen = of_network.trained, of_network.zoom, of_network.seen
+    if known is None:
+        return []
     _, pitch, roll = camera.angles
     field = camera.field
     lens = f"{np.rad2deg(field.horizontal):.0f}x{np.rad2deg(field.vertical):.0f} degrees"

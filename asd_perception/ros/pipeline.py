@@ -128,7 +128,8 @@ class Pipeline:
         self._streams: VideoStreams[_Arrival] | None = None
         self._intake: Intake[_Arrival] | None = None
         self._worker: LatestWorker[_Job] | None = None
-        self._told: set[tuple[str, str]] = set()  # cameras and findings that are in the log
+        self._checked_rig: dict[str, Any] = {}  # by camera: frame, calibration and pose
+        self._findings: dict[str, list[Finding]] = {}  # what is wrong with it
         self._frames = threading.Lock()  # guards all from here on
         self._reset()
 
@@ -166,21 +167,30 @@ class Pipeline:
         return self._ros_time()
 
     def check_rig(self) -> dict[str, list[Finding]]:
-        """What is wrong with the calibrated cameras, by camera; what is new goes into the log."""
+        """What is wrong with the calibrated cameras, by camera; what is new goes into the log.
+
+        It takes milliseconds, in which no image is taken in: a rig is looked at once.
+        """
+        cameras = self.calibration.mounted()
+        rig = {
+            name: (camera.frame_id, camera.calibration, camera.ego_from_camera.tolist())
+            for name, camera in cameras.items()
+        }
+        if rig == self._checked_rig:
+            return self._findings
         config = self.detector.config
         findings = check_rig(
-            self.calibration.mounted(),
-            config.trained_cameras,
-            config.image_size,
-            self.settings.base_frame,
+            cameras, config.trained_cameras, config.image_size, self.settings.base_frame
         )
-        current = {(camera, item.text) for camera, items in findings.items() for item in items}
+        told = {(name, item.text) for name, items in self._findings.items() for item in items}
         new: dict[str, list[str]] = {}
-        for camera, text in sorted(current - self._told):
-            new.setdefault(text, []).append(camera)
-        for text, cameras in new.items():
-            self._warn(f"rig {text}", f"{', '.join(cameras)}: {text}")
-        self._told = current
+        for name, items in findings.items():
+            for item in items:
+                if (name, item.text) not in told:
+                    new.setdefault(item.text, []).append(name)
+        for text, names in new.items():
+            self._warn(f"rig {text}", f"{', '.join(names)}: {text}")
+        self._checked_rig, self._findings = rig, findings
         return findings
 
     def overrun(self, camera: str) -> int:
