@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -51,6 +52,23 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[bool]:
+    """Wait while another process is in here for the same lock file, which stays.
+
+    The lock ends with its process. Yields False on a file system without locks, where nobody waits.
+    Raises UserError if the file cannot be made.
+    """
+    _make_parent(file)
+    with file.open("a") as lock:
+        held = True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            held = False
+        yield held
 
 
 @contextmanager

@@ -27,7 +27,13 @@ from asd_perception.geometry import (
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.view_transform import camera_rays, depth_bin_index
 from asd_training.config.augmentation import AugmentationConfig
-from asd_training.data.augmentation import Augmentation, apply, jitter_colour, pinhole_and_turn
+from asd_training.data import augmentation as augmentation_module
+from asd_training.data.augmentation import (
+    Augmentation,
+    camera_images,
+    jitter_colour,
+    pinhole_and_turn,
+)
 from asd_training.data.example import example_rig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import (
@@ -56,6 +62,12 @@ STRONG = AugmentationConfig(
 )
 SWAPPED = [1, 0, 3, 2, 5, 4, 7, 6]  # a box's corners where left and right changed places
 seeds = st.integers(0, 2**32 - 1)
+
+
+def apply(augmentation, images, rig, objects, points, size, sees_lidar=False, trained=()):
+    """The network's input from a rig's images."""
+    cameras = camera_images(images, rig, size, trained)
+    return augmentation_module.apply(augmentation, cameras, objects, points, size, sees_lidar)
 
 
 def draw(config, seed, cameras=6, size=INPUT):

@@ -179,6 +179,8 @@ def _has_result(job: Job) -> bool:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
     required = {"set": job.labels["changes"], **_short_paths(to_dict(job.config))}
     del required["student"], required["distillation"]["teacher"]
+    for values in (made, required):
+        values.pop("cache", None)  # the samples are the same; older results do not name it
     if required["precision"] == "auto":
         required["precision"] = precision
     if made != required:

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import TrainedCamera
-from asd_perception.cameras.preprocessing import input_from_image, reduction_of
+from asd_perception.cameras.preprocessing import input_from_image, preprocess
 from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
-from asd_perception.cameras.view import View, view_of
+from asd_perception.cameras.view import view_of
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
     Array,
@@ -99,6 +99,51 @@ class Augmentation:
         return cls(warps, flips, bev_flip, bev_angle, bev_scale, gain, offset, dropped)
 
 
+class CameraImages(NamedTuple):
+    """The images of a keyframe's N cameras, of which `preprocess` makes the network's input.
+
+    images: one (height, width, 3) uint8 RGB per camera, of any size. seen (N, rows, columns) bool,
+    which pixels of the input the lenses see (`View.seen`); intrinsics (N, 3, 3) of the input;
+    ego_from_camera (N, 4, 4), the poses of the input's cameras.
+    """
+
+    images: Sequence[NDArray[np.uint8]]
+    seen: NDArray[np.bool_]
+    intrinsics: Array
+    ego_from_camera: Array
+
+
+def camera_images(
+    images: Sequence[NDArray[np.uint8]],
+    rig: CameraRig,
+    input_size: tuple[int, int],
+    trained_cameras: tuple[TrainedCamera, ...] = (),
+) -> CameraImages:
+    """A rig's images as those of the cameras that the network is trained with.
+
+    images: one (height, width, 3) uint8 RGB per camera, full size or reduced; one that has to be
+    undistorted or turned becomes the network's input at once. input_size: (rows, columns).
+    trained_cameras: as for `view_of`. Raises UserError if an image does not have its
+    calibration's size.
+    """
+    pixels = []
+    seen = np.ones((len(rig), *input_size), bool)
+    intrinsics = np.empty((len(rig), 3, 3))
+    poses = rig.ego_from_camera.copy()
+    for i, image in enumerate(images):
+        view = view_of(rig.calibration(i), rig.ego_from_camera[i], trained_cameras, input_size)
+        try:
+            view.check(image)
+        except UserError as error:
+            raise UserError(f"{rig.names[i]}: {error}") from error
+        pixels.append(image if view.is_plain else view.apply(image))
+        if view.seen is not None:
+            seen[i] = view.seen
+        intrinsics[i] = view.intrinsics_for(image)
+        poses[i] = view.pose(rig.ego_from_camera[i])
+    return CameraImages(pixels, seen, intrinsics, poses)
+
+
 class NetworkFrame(NamedTuple):
     """One keyframe as the network sees it, with its objects and points.
 
@@ -118,59 +163,48 @@ class NetworkFrame(NamedTuple):
 
 def apply(
     augmentation: Augmentation,
-    images: Sequence[NDArray[np.uint8]],
-    rig: CameraRig,
+    cameras: CameraImages,
     objects: Annotations,
     points: Array,
     input_size: tuple[int, int],
     sees_lidar: bool = False,
-    trained_cameras: tuple[TrainedCamera, ...] = (),
 ) -> NetworkFrame:
-    """The network's input from a keyframe's rectified images, augmented.
+    """The network's input from a keyframe, augmented.
 
-    trained_cameras: as for `view_of`. images: one (height, width, 3) uint8 RGB per camera, full
-    size or reduced; points (P, 3) and
-    objects in base_link; input_size: (rows, columns). A dropped camera keeps its image, so that
-    batch statistics stay those of real images, but gets a pose from which it sees nothing of the
-    world (ABSENT_CAMERA). Objects that no other camera sees are removed, unless the network sees
-    the points on them (sees_lidar). Those that no camera saw in the first place are removed as
-    well, unless the rig looks all round: there they are few, and close to the robot.
-    Raises UserError if an image does not have its calibration's size.
+    points (P, 3) and objects in base_link; input_size: (rows, columns). A dropped camera keeps its
+    image, so that batch statistics stay those of real images, but gets a pose from which it sees
+    nothing of the world (ABSENT_CAMERA). Objects that no other camera sees are removed, unless the
+    network sees the points on them (sees_lidar). Those that no camera saw in the first place are
+    removed as well, unless the cameras look all round: there they are few, and close to the robot.
     """
     flips = augmentation.image_flips ^ augmentation.bev_flip
-    pixels = np.empty((len(images), *input_size, 3), np.uint8)
-    seen = np.ones((len(images), *input_size), bool)
-    matrices = np.empty((len(images), 3, 3))
-    poses = rig.ego_from_camera.copy()
-    views = [
-        view_of(rig.calibration(i), pose, trained_cameras, input_size)
-        for i, pose in enumerate(rig.ego_from_camera)
-    ]
-    for i, (image, view) in enumerate(zip(images, views, strict=True)):
-        try:
-            result, of_input = _warped(view, image, augmentation.image_warps[i])
-            if view.seen is not None:
-                seen[i] = _warped_mask(view.seen, augmentation.image_warps[i])
-        except UserError as error:
-            raise UserError(f"{rig.names[i]}: {error}") from error
-        poses[i] = view.pose(rig.ego_from_camera[i])
+    pixels = np.empty((len(flips), *input_size, 3), np.uint8)
+    seen, matrices = cameras.seen.copy(), augmentation.image_warps @ cameras.intrinsics
+    for i, (image, warp) in enumerate(zip(cameras.images, augmentation.image_warps, strict=True)):
+        if np.array_equal(warp, np.eye(3)):
+            pixels[i] = preprocess(image, input_size)
+        else:
+            height, width = image.shape[:2]
+            to_input = warp @ input_from_image(width, height, input_size)
+            pixels[i] = warp_image(image, to_input, input_size)
+            seen[i] = _warped_mask(seen[i], warp)
         if flips[i]:
-            result, seen[i] = result[:, ::-1], seen[i, :, ::-1].copy()
-            of_input = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]]) @ of_input
-        pixels[i], matrices[i] = result, of_input
+            pixels[i], seen[i] = pixels[i, :, ::-1].copy(), seen[i, :, ::-1].copy()
+            mirrored = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]])
+            matrices[i] = mirrored @ matrices[i]
 
     intrinsics, turns = pinhole_and_turn(matrices)
     mirror = np.diag([1.0, -1.0 if augmentation.bev_flip else 1.0, 1.0, 1.0])
     half = augmentation.bev_angle / 2
     orthogonal = transform_from([np.cos(half), 0, 0, np.sin(half)], [0, 0, 0]) @ mirror
-    ego_from_camera = orthogonal @ poses @ inverse(turns)
+    ego_from_camera = orthogonal @ cameras.ego_from_camera @ inverse(turns)
     ego_from_camera[:, :3, 3] *= augmentation.bev_scale
     similarity = orthogonal @ np.diag([*[augmentation.bev_scale] * 3, 1.0])
 
     objects = _transform_objects(objects, similarity, augmentation)
     dropped = augmentation.dropped
-    if images and not sees_lidar:
-        all_round = _looks_all_round(views, rig)
+    if len(dropped) and not sees_lidar:
+        all_round = _look_all_round(cameras, input_size[1])
         if dropped.any() or not all_round:
             visible = _in_view(objects.boxes, intrinsics, ego_from_camera, input_size)
             kept = visible[~dropped].any(axis=0)
@@ -186,29 +220,11 @@ def apply(
     )
 
 
-def _warped(view: View, image: NDArray[np.uint8], warp: Array) -> tuple[NDArray[np.uint8], Array]:
-    """An image as the network's input, and the matrix (3, 3) of its camera there.
-
-    warp (3, 3): of the input's pixels.
-    """
-    intrinsics = warp @ view.intrinsics_for(image)
-    if np.array_equal(warp, np.eye(3)):
-        return view.apply(image), intrinsics
-    if not view.is_plain:
-        return warp_image(view.apply(image), warp, view.input_size), intrinsics
-    reduction_of(image, view.calibration.size)  # raises UserError
-    height, width = image.shape[:2]
-    to_input = warp @ input_from_image(width, height, view.input_size)
-    return warp_image(image, to_input, view.input_size), intrinsics
-
-
 def _warped_mask(seen: NDArray[np.bool_], warp: Array) -> NDArray[np.bool_]:
     """Which pixels the lens sees, after a warp (3, 3) of the input's pixels.
 
     What the warp brings in from outside of the input is black in every camera, and no lens's fault.
     """
-    if np.array_equal(warp, np.eye(3)):
-        return seen
     size = seen.shape[::-1]
     how = {"flags": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_CONSTANT, "borderValue": 1}
     return cv2.warpAffine(seen.astype(np.uint8), warp[:2], size, **how).astype(bool)
@@ -271,13 +287,36 @@ def jitter_colour(
     return cv2.LUT(rows, table[None]).reshape(images.shape)
 
 
+def rows_above(config: AugmentationConfig | None, input_size: tuple[int, int]) -> int:
+    """Rows of the images above the network's input that a warp can bring into view."""
+    if config is None or (config.resize[0] >= 1 and not config.rotation):
+        return 0
+    rows, columns = input_size
+    corners = np.array([[x, y, 1.0] for x in (0, columns - 1) for y in (0, rows - 1)]).T
+    highest = 0.0
+    for degrees in np.linspace(-config.rotation, config.rotation, 31):
+        warp = _warp(config.resize[0], 0.5, degrees, input_size)
+        highest = min(highest, (np.linalg.inv(warp) @ corners)[1].min())
+    return int(np.ceil(-highest)) + 1  # one more, for the interpolation
+
+
 def _draw_warp(
     config: AugmentationConfig, input_size: tuple[int, int], random: np.random.Generator
 ) -> Array:
     """Resize, crop and rotation of one image, as a map (3, 3) of the network's input pixels."""
-    rows, columns = input_size
     scale = random.uniform(*config.resize)
-    left = random.uniform(0, 1) * (scale - 1) * columns  # negative: a black side
+    shift = random.uniform(0, 1)
+    degrees = random.uniform(-config.rotation, config.rotation)
+    return _warp(scale, shift, degrees, input_size)
+
+
+def _warp(scale: float, shift: float, degrees: float, input_size: tuple[int, int]) -> Array:
+    """A resize by `scale`, a crop from left (shift 0) to right (1), and a rotation, as such a map.
+
+    A smaller image has black at its sides instead of a crop.
+    """
+    rows, columns = input_size
+    left = shift * (scale - 1) * columns  # negative: a black side
     resize = np.array(
         [
             [scale, 0, 0.5 * scale - 0.5 - left],
@@ -285,7 +324,7 @@ def _draw_warp(
             [0, 0, 1],
         ]
     )
-    angle = np.deg2rad(random.uniform(-config.rotation, config.rotation))
+    angle = np.deg2rad(degrees)
     cos, sin = np.cos(angle), np.sin(angle)
     centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
     turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
@@ -320,14 +359,16 @@ def _in_view(
     return np.stack(seen)
 
 
-def _looks_all_round(views: Sequence[View], rig: CameraRig) -> bool:
-    """Whether every direction around the robot lies in the field of view of a camera."""
+def _look_all_round(cameras: CameraImages, columns: int) -> bool:
+    """Whether every direction around the robot lies in the field of view of a camera.
+
+    columns: of the network's input.
+    """
     around = np.deg2rad(np.arange(360))
     covered = np.zeros(len(around), bool)
-    for view, pose in zip(views, rig.ego_from_camera, strict=True):
-        heading = camera_angles(pose)[0]
-        half = np.arctan(view.input_size[1] / (2 * view.intrinsics[0, 0]))
-        covered |= np.abs(wrap_angle(around - heading)) <= half
+    for matrix, pose in zip(cameras.intrinsics, cameras.ego_from_camera, strict=True):
+        half = np.arctan(columns / (2 * matrix[0, 0]))
+        covered |= np.abs(wrap_angle(around - camera_angles(pose)[0])) <= half
     return bool(covered.all())
 
 

@@ -9,13 +9,12 @@ file beside the dataset, and loaded at every later start. Forked workers share i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from tqdm import tqdm
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import ATTRIBUTES, CLASSES
 from asd_perception.errors import UserError
-from asd_perception.files import atomic_file
+from asd_perception.files import atomic_file, locked
 from asd_perception.geometry import Array, transform_points
 from asd_training.config.teacher import MAX_SWEEPS
 from asd_training.data.cameras import CAMERAS
@@ -159,6 +158,15 @@ class KeyframeIndex:
     def has_camera(self) -> NDArray[np.bool_]:
         """Which keyframes have which camera. Shape (K, N)."""
         return self.image_paths != b""
+
+    def digest(self) -> str:
+        """A digest of all that is stored."""
+        digest = hashlib.blake2b(digest_size=32)
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def split(self, name: str) -> NDArray[np.int64]:
         """The keyframes of a split, ascending: official, or of splits.json as it is now.
@@ -350,24 +358,22 @@ def _build_lock(files: list[Path]) -> Iterator[None]:
     The lock, which ends with its process, is on a file beside the first of `files` whose folder can
     be written. Without such a folder nobody waits, since no index could be saved.
     """
-    for file in files:
-        path = file.with_suffix(".lock")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.open("a")
-        except OSError:
-            continue
-        with lock:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        for path in (file.with_suffix(".lock") for file in files):
             try:
-                yield
-            finally:  # those who wait hold it still; who comes later finds the index
-                with suppress(OSError):
-                    path.unlink()
-                    path.parent.rmdir()  # where no index came of it
-        return
-    yield
+                stack.enter_context(locked(path))
+            except (UserError, OSError):
+                continue
+            stack.callback(_remove_lock, path)
+            break
+        yield
+
+
+def _remove_lock(path: Path) -> None:
+    # Those who wait hold it still; who comes later finds the index.
+    with suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()  # where no index came of it
 
 
 def _build(nusc: NuScenes) -> _Arrays:

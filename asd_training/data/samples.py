@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
@@ -21,7 +23,13 @@ from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.cameras.view import mostly_seen
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
-from asd_training.data.augmentation import Augmentation, NetworkFrame, apply
+from asd_training.data.augmentation import (
+    Augmentation,
+    CameraImages,
+    NetworkFrame,
+    apply,
+    camera_images,
+)
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
 from asd_training.data.targets import (
@@ -83,17 +91,49 @@ class SampleContents:
     targets: bool = True
     network_sees_lidar: bool = False
 
+    @property
+    def sweeps_read(self) -> int:
+        """Sweeps that are read. The pixels' targets need the present one: older ones see other
+        parts of the scene."""
+        return max(self.sweeps, 1 if self.targets and self.images else 0)
+
     def for_validation(self) -> SampleContents:
         """What the network itself needs, without what its objective needs."""
         sweeps = self.sweeps if self.network_sees_lidar else 0
         return dataclasses.replace(self, sweeps=sweeps, targets=False)
 
 
+class RecordedKeyframe(NamedTuple):
+    """What the sensors recorded of a keyframe. points (P, 5) float32, as in TrainingSample."""
+
+    cameras: CameraImages
+    points: NDArray[np.float32]
+
+
+def read_keyframe(
+    index: KeyframeIndex, config: StudentConfig, contents: SampleContents, keyframe: int
+) -> RecordedKeyframe:
+    """A keyframe from the dataset's files.
+
+    Raises UserError that names a file which is missing or damaged.
+    """
+    frame = index.frame(keyframe)
+    if not contents.images:
+        frame = dataclasses.replace(frame, rig=_NO_CAMERAS, image_paths=())
+    size, sweeps = config.image_size, contents.sweeps_read
+    images = read_images(frame, size)
+    return RecordedKeyframe(
+        camera_images(images, frame.rig, size, config.trained_cameras),
+        index.lidar(keyframe, sweeps) if sweeps else np.zeros((0, 5), np.float32),
+    )
+
+
 class KeyframeDataset(Dataset[TrainingSample]):
     """The keyframes of an index as samples that hold `contents`.
 
     config: of the network's input, its BEV grid and its depth bins. augmentation: how far `sample`
-    may change them; None: not at all.
+    may change them; None: not at all. recorded: gives what the sensors recorded, as a SampleStore
+    does; None: it is read from the dataset's files.
     """
 
     def __init__(
@@ -102,11 +142,13 @@ class KeyframeDataset(Dataset[TrainingSample]):
         config: StudentConfig,
         contents: SampleContents,
         augmentation: AugmentationConfig | None = None,
+        recorded: Callable[[int], RecordedKeyframe] | None = None,
     ) -> None:
         self.index = index
         self.config = config
         self.contents = contents
         self.augmentation = augmentation
+        self.recorded = recorded or partial(read_keyframe, index, config, contents)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -118,26 +160,18 @@ class KeyframeDataset(Dataset[TrainingSample]):
     def sample(self, keyframe: int, random: np.random.Generator | None) -> TrainingSample:
         """A keyframe, augmented by `random` if it is given."""
         contents = self.contents
-        frame = self.index.frame(keyframe)
-        if not contents.images:
-            frame = dataclasses.replace(frame, rig=_NO_CAMERAS, image_paths=())
-        # The pixels' targets need the present sweep: older ones see other parts of the scene.
-        sweeps = max(contents.sweeps, 1 if contents.targets and contents.images else 0)
-        points = self.index.lidar(keyframe, sweeps) if sweeps else np.zeros((0, 5), np.float32)
-
-        cameras, size = len(frame.rig), self.config.image_size
-        augmentation = Augmentation.none(cameras)
+        cameras, points = self.recorded(keyframe)
+        size = self.config.image_size
+        augmentation = Augmentation.none(len(cameras.images))
         if self.augmentation is not None and random is not None:
-            augmentation = Augmentation.draw(self.augmentation, cameras, size, random)
+            augmentation = Augmentation.draw(self.augmentation, len(cameras.images), size, random)
         inputs = apply(
             augmentation,
-            read_images(frame, size),
-            frame.rig,
+            cameras,
             self.index.objects(keyframe),
             points[:, :3].astype(np.float64),
             size,
             contents.network_sees_lidar,
-            self.config.trained_cameras,
         )
         if contents.images:
             inputs = _with_absent_cameras(inputs, self.index.has_camera[keyframe])

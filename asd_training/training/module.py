@@ -25,6 +25,7 @@ from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.config import StudentConfig
 from asd_training.config.run import TrainingConfig
+from asd_training.data.augmentation import rows_above
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import open_dataset
 from asd_training.data.sampler import StepBatches, TrainingStream, class_balanced_weights
@@ -35,6 +36,7 @@ from asd_training.data.samples import (
     begin_loader_process,
     collate,
 )
+from asd_training.data.store import SampleStore
 from asd_training.evaluation.detection import submission_of
 from asd_training.evaluation.scoring import Metrics, Submission, score
 from asd_training.training.ema import MovingAverage
@@ -178,8 +180,14 @@ class DetectorTraining(LightningModule):
         weights = None
         if config.balance_classes:
             weights = class_balanced_weights(self.index.class_counts()[keyframes])
+        store = None
+        if config.cache is not None:
+            margin = rows_above(config.augmentation, self.network_config.image_size)
+            store = SampleStore.open(
+                config.cache, self.index, keyframes, self.network_config, self.contents, margin
+            )
         dataset = KeyframeDataset(
-            self.index, self.network_config, self.contents, config.augmentation
+            self.index, self.network_config, self.contents, config.augmentation, store
         )
         stream = TrainingStream(dataset, keyframes, config.seed, weights)
         batches = StepBatches(
