@@ -1,4 +1,4 @@
-## asd_perception: 3D object detection from six cameras, as a ROS 2 node.
+## asd_perception: 3D object detection from cameras, as a ROS 2 node.
 ##
 ##   make demo        from nothing to detections: a synthetic drive, replayed as a bag, detected by the
 ##                    ROS 2 node, scored by the nuScenes evaluator; ends with a table and a picture

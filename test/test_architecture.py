@@ -2,13 +2,14 @@
 """Promise: folders depend on each other one way only, and each keeps to what it is for."""
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = [file for top in ("asd_perception", "asd_training") for file in (ROOT / top).rglob("*.py")]
+PYTHON = [*FILES, *ROOT.glob("test/*.py"), *ROOT.glob("tools/*.py"), *ROOT.glob("launch/*.py")]
 MOST_MODULES = 10
 
 
@@ -101,3 +102,30 @@ def test_no_folder_holds_too_much():
     for folder in {file.parent for file in FILES}:
         modules = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
         assert len(modules) <= MOST_MODULES, f"{folder} holds {len(modules)} modules"
+
+
+def names_bound_twice(source: str) -> list[str]:
+    """The names that a module binds more than once at its top level."""
+    names: Counter[str] = Counter()
+    for node in ast.parse(source).body:
+        match node:
+            case ast.FunctionDef() | ast.ClassDef() | ast.AsyncFunctionDef():
+                names[node.name] += 1
+            case ast.Import() | ast.ImportFrom():
+                names.update((alias.asname or alias.name) for alias in node.names)
+            case ast.Assign() | ast.AnnAssign():
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                parts = [part for target in targets for part in ast.walk(target)]
+                stored = [part for part in parts if isinstance(part, ast.Name)]
+                names.update(part.id for part in stored if isinstance(part.ctx, ast.Store))
+    return [name for name, times in names.items() if times > 1]
+
+
+def test_no_module_binds_a_name_twice():
+    found = {str(file): names_bound_twice(file.read_text()) for file in PYTHON}
+    assert not {file: names for file, names in found.items() if names}
+
+
+def test_a_name_that_is_bound_twice_is_found():
+    assert names_bound_twice("from a import b\nc: int = 1\nd = {}\ndef b(): c = 2") == ["b"]
+    assert names_bound_twice("a, (b, c) = d\na[0] = 1\nb.x = 1\nclass c: pass") == ["c"]

@@ -81,15 +81,15 @@ _UNCLEAR = {"8UC3": "bgr8 or rgb8", "8UC4": "bgra8 or rgba8"}  # and what would 
 _MONO = {"mono8", "mono16", "8UC1"}
 _DEPTH = {"16UC1", "32FC1"}  # and disparities: numbers that are no colours
 
-# Y, U, V and 1 to R, G, B: BT.601, limited range, the rows of ITU-R BT.601-7 scaled to 8 bit.
-_YUV_TO_RGB = np.array(
+# Y, U, V to R, G, B: BT.601, limited range, the rows of ITU-R BT.601-7 scaled to 8 bit.
+_BT601 = np.array(
     [
         [255 / 219, 0.0, 1.402 * 255 / 224],
         [255 / 219, -0.344136 * 255 / 224, -0.714136 * 255 / 224],
         [255 / 219, 1.772 * 255 / 224, 0.0],
     ]
 )
-_YUV_TO_RGB = np.column_stack([_YUV_TO_RGB, _YUV_TO_RGB @ [-16.0, -128.0, -128.0]])
+_YUV_TO_RGB = np.column_stack([_BT601, _BT601 @ [-16.0, -128.0, -128.0]])  # Y, U, V and 1
 
 
 def check_raw(image: RawImage) -> None:

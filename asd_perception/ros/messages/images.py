@@ -30,10 +30,6 @@ TRANSPORTS = {"raw": "", "compressed": "/compressed", "ffmpeg": "/ffmpeg"}
 """How images may come, by image_transport's names, and how their topics' names end."""
 
 
-TRANSPORTS = {"raw": "", "compressed": "/compressed", "ffmpeg": "/ffmpeg"}
-"""How images may come, and the end of the topic's name: those of image_transport."""
-
-
 def check_image(msg: Image | CompressedImage | FFMPEGPacket) -> None:
     """Raise UserError for a message that holds no image, as far as microseconds can tell."""
     if hasattr(msg, "format"):
