@@ -89,7 +89,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., su
             arguments += ["-p", f"{name}:={value}"]
         log = (tmp_path_factory.mktemp("log") / "node.log").open("w+")
         process = subprocess.Popen(
-            [sys.executable, "-m", "asd_perception.ros.node", "--ros-args", *arguments],
+            [sys.executable, "-m", "asd_perception.commands.detector", "--ros-args", *arguments],
             stderr=log,
             stdout=log,
             cwd=Path(__file__).resolve().parents[1],

@@ -81,8 +81,16 @@ def test_a_circle_is_found():
     ("module", "only_in"),
     [
         ("asd_training", ["asd_training"]),  # the robot needs nothing of it
-        ("argparse", ["asd_training/commands", "asd_perception/ros/node.py"]),
-        ("rclpy", ["asd_perception/ros", "asd_training/bags", "asd_training/benchmarks"]),
+        ("argparse", ["asd_training/commands", "asd_perception/commands"]),
+        (
+            "rclpy",
+            [
+                "asd_perception/commands",
+                "asd_perception/ros",
+                "asd_training/bags",
+                "asd_training/benchmarks",
+            ],
+        ),
         (
             "lightning",
             ["asd_training/training", "asd_training/evaluation", "asd_training/benchmarks"],

@@ -287,7 +287,7 @@ def test_a_model_that_is_too_large_for_the_memory_is_called_that(start, small_mo
 )
 def test_a_wrong_argument_is_one_line(arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "asd_perception.ros.node", "--ros-args", *arguments],
+        [sys.executable, "-m", "asd_perception.commands.detector", "--ros-args", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -298,7 +298,7 @@ def test_a_wrong_argument_is_one_line(arguments):
 
 def test_help_teaches_topics_and_parameters():
     shown = subprocess.run(
-        [sys.executable, "-m", "asd_perception.ros.node", "--help"],
+        [sys.executable, "-m", "asd_perception.commands.detector", "--help"],
         capture_output=True,
         text=True,
         check=True,

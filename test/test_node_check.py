@@ -4,6 +4,7 @@
 All over real DDS, with the check in a process of its own that cannot import asd_training.
 """
 
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ class NoTraining:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, NoTraining())
-from asd_perception.ros.node import main
+from asd_perception.commands.detector import main
 sys.exit(main())
 """
 
@@ -112,10 +113,31 @@ def test_a_body_frame_a_silent_camera_a_volatile_tf_static_and_an_unknown_parame
     assert "sync.tolerence" in errors
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_ends_it_with_one_line(number, code, word):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asd_perception.commands.detector", "--check", "60"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert "listening to" in process.stderr.readline()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert errors == f"detector: {word}\n"
+    assert process.returncode == code
+
+
 def test_wrong_arguments_are_one_line():
     for arguments in (["--check", "0"], ["--check", "soon"]):
         done = subprocess.run(
-            [sys.executable, "-m", "asd_perception.ros.node", *arguments],
+            [sys.executable, "-m", "asd_perception.commands.detector", *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -169,7 +169,7 @@ def test_a_machine_that_lacks_what_video_needs_is_told_in_one_line(tmp_path, mod
     (tmp_path / module).mkdir()
     (tmp_path / module / "__init__.py").write_text("raise ImportError\n")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "asd_perception.ros.node", "--ros-args"]
+    command = [sys.executable, "-m", "asd_perception.commands.detector", "--ros-args"]
     done = subprocess.run(
         [*command, "-p", "image_transport:=ffmpeg"],
         capture_output=True,

@@ -1,46 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node `detector`: lifecycle, topics and diagnostics around `Pipeline`; its console script."""
+"""The node `detector`: lifecycle, topics and diagnostics around `Pipeline`."""
 
 from __future__ import annotations
 
-import argparse
 import gc
-import os
-import signal
 import sys
-import textwrap
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import cv2
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from asd_perception.cameras.rig_check import Level
-from asd_perception.cores import available_cores
-from asd_perception.errors import UserError, run_cli
+from asd_perception.errors import UserError
 from asd_perception.models import TINY
 from asd_perception.requirements import check_requirements
-from asd_perception.ros.check.live import LiveRig
-from asd_perception.ros.check.recording import CameraTopics, RigRecording
-from asd_perception.ros.check.report import report
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
@@ -52,9 +37,7 @@ from asd_perception.ros.messages.detections import (
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import markers_from_detections
 from asd_perception.ros.parameters import (
-    PARAMETERS,
     Settings,
-    camera_parameters,
     declare_parameters,
     unknown_parameters,
 )
@@ -66,11 +49,6 @@ from asd_perception.ros.subscriptions import (
     subscribe_to_rig,
 )
 from asd_perception.runtime.detections import Detections
-
-try:  # it takes a tenth of the other one's processor time per message
-    from rclpy.experimental import EventsExecutor as Executor
-except ImportError:  # before ROS 2 Jazzy
-    from rclpy.executors import SingleThreadedExecutor as Executor
 
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
 POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
@@ -346,171 +324,3 @@ class DetectorNode(LifecycleNode):
 
     def _threshold(self) -> float:
         return self.get_parameter("score_threshold").value
-
-
-# -- console script ------------------------------------------------------------------------------
-
-_HELP = """\
-Finds objects in 3D from one to eight cameras, as a managed (lifecycle) ROS 2 node.
-
-subscribes (relative to the node's namespace; CAMERA is each name in `cameras`):
-  CAMERA/image_raw             sensor_msgs/Image             image_transport raw
-  CAMERA/image_raw/compressed  sensor_msgs/CompressedImage   image_transport compressed
-  CAMERA/image_raw/ffmpeg      ffmpeg_image_transport_msgs/FFMPEGPacket   image_transport ffmpeg
-  CAMERA/camera_info           sensor_msgs/CameraInfo        calibration
-  /tf_static, /tf              tf2_msgs/TFMessage            camera frames to base_frame
-  odometry                     nav_msgs/Odometry             ego motion (optional)
-publishes:
-  ~/detections                 vision_msgs/Detection3DArray  class name, score, box in base_frame
-  ~/objects                    sensor_msgs/PointCloud2       the same, with velocity and attribute
-  ~/markers                    visualization_msgs/MarkerArray
-  ~/simulated_points           sensor_msgs/PointCloud2       the network's simulated point cloud
-  /diagnostics                 diagnostic_msgs/DiagnosticArray
-"""
-
-_EXAMPLES = """\
-examples:
-  detector --ros-args --params-file config/detector.yaml
-  detector --ros-args -p image_transport:=compressed -p device:=cpu -r odometry:=/odom
-  detector --ros-args -r CAM_FRONT/image_raw:=/front/image -r __ns:=/robot
-  detector --check --ros-args --params-file config/detector.yaml
-"""
-
-
-def _parse_arguments() -> argparse.Namespace:
-    """--help and --check, and an error for arguments that belong behind --ros-args."""
-    parameters = [*PARAMETERS, *camera_parameters("CAMERA")]
-    width = max(len(entry.name) for entry in parameters)
-    table = [
-        textwrap.fill(
-            f"{entry.description} [{entry.default!r}]",
-            width=98,
-            initial_indent=f"  {entry.name:{width}}  ",
-            subsequent_indent=" " * (width + 4),
-        )
-        for entry in parameters
-    ]
-    parser = argparse.ArgumentParser(
-        prog="detector",
-        usage="detector [-h] [--check [S]] [--ros-args -p PARAMETER:=VALUE ... -r FROM:=TO ...]",
-        description=_HELP,
-        epilog="\n".join(["parameters:", *table, "", _EXAMPLES]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--check",
-        nargs="?",
-        type=float,
-        const=5.0,
-        metavar="S",
-        help="listen to the cameras for S seconds (default 5), say of each topic, calibration and "
-        "mounting whether the detector can use it, and exit: with 1 where it cannot",
-    )
-    try:
-        arguments = remove_ros_args(sys.argv)
-    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
-        raise UserError(" ".join(str(error).split())) from error
-    parsed = parser.parse_args(arguments[1:])
-    if parsed.check is not None and not 0 < parsed.check <= 3600:
-        parser.error(f"--check {parsed.check:g}: from 0 to 3600 seconds")
-    return parsed
-
-
-def _run() -> None:
-    """What the command line asks for."""
-    arguments = _parse_arguments()
-    if arguments.check is None:
-        _run_node()
-    else:
-        _check(arguments.check)
-
-
-def _check(seconds: float) -> None:
-    """Listen to the rig as the node would, and print what was found; exit with 1 for an error."""
-    from asd_perception.network import model_directory
-
-    try:
-        rclpy.init()
-    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
-        raise UserError(" ".join(str(error).split())) from error
-    try:
-        node = rclpy.create_node("detector")
-        try:
-            declare_parameters(node)
-        except ParameterException as error:
-            raise UserError(str(error)) from error
-        for line in unknown_parameters(node, of_qos=False):
-            print(f"detector: {line}", file=sys.stderr)
-        settings = Settings.read(node)
-        config = model_directory.student_config(settings.model or TINY)
-        topics = {
-            name: CameraTopics(source.image_name, source.info_name, source.rectified)
-            for name, source in settings.cameras.items()
-        }
-        recording = RigRecording(
-            topics, settings.base_frame, settings.sync_tolerance_ns, settings.sync_max_wait
-        )
-        rig = LiveRig(node, recording)
-        subscriptions = list(subscribe_to_rig(node, settings, rig))
-        print(f"listening to {len(subscriptions)} topics for {seconds:g} s", file=sys.stderr)
-        latched: dict[str, Any] = {}
-
-        def listen_to_latched() -> None:
-            known = {name for name, record in recording.cameras.items() if record.camera_infos}
-            latched.update(subscribe_to_latched(node, settings, rig, known | latched.keys()))
-
-        rig.listen(seconds, listen_to_latched)
-        found = report(recording, config.trained_cameras, config.image_size, live=True)
-        print(found.text)
-    finally:
-        rclpy.shutdown()
-    if found.count(Level.ERROR):
-        raise SystemExit(1)
-
-
-def _run_node() -> None:
-    """Run the node until SIGINT or SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
-        raise UserError(" ".join(str(error).split())) from error
-    try:
-        try:
-            node = DetectorNode()
-        except ParameterException as error:
-            raise UserError(str(error)) from error
-        executor = Executor()
-        executor.add_node(node)
-        if node.get_parameter("autostart").value and not node.start():
-            raise SystemExit(2)  # the node has logged the reason
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-        if not node.shut_down:
-            node.trigger_shutdown()
-        executor.shutdown()
-        node.destroy_node()
-    finally:
-        rclpy.shutdown()
-
-
-def _share_cores() -> None:
-    """Half of the cores for the network, unless the environment says otherwise.
-
-    Images, messages and the cameras' drivers need the others, and threads that take turns on a core
-    lose more than they gain. Torch reads it when it is imported.
-    """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // 2)))
-    cv2.setNumThreads(1)  # the intake has threads of its own
-
-
-def main() -> int:
-    """Console script `detector`."""
-    _share_cores()
-    return run_cli("detector", _run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

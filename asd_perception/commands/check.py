@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`detector --check`: whether a running robot's cameras are what the detector needs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.signals import SignalHandlerOptions
+
+from asd_perception.cameras.rig_check import Level
+from asd_perception.errors import UserError
+from asd_perception.models import TINY
+from asd_perception.network import model_directory
+from asd_perception.ros.check.live import LiveRig
+from asd_perception.ros.check.recording import CameraTopics, RigRecording
+from asd_perception.ros.check.report import report
+from asd_perception.ros.parameters import Settings, declare_parameters, unknown_parameters
+from asd_perception.ros.subscriptions import subscribe_to_latched, subscribe_to_rig
+
+
+def check_live_rig(seconds: float) -> None:
+    """Listen to the rig as the node would, and print what was found; exit with 1 for an error.
+
+    Raises UserError for parameters that the node would refuse, KeyboardInterrupt after Ctrl-C;
+    SIGTERM exits as that does.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        # rclpy's own handlers would shut it down under the executor's feet.
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
+        raise UserError(" ".join(str(error).split())) from error
+    try:
+        node = rclpy.create_node("detector")
+        try:
+            declare_parameters(node)
+        except ParameterException as error:
+            raise UserError(str(error)) from error
+        for line in unknown_parameters(node, of_qos=False):
+            print(f"detector: {line}", file=sys.stderr)
+        settings = Settings.read(node)
+        config = model_directory.student_config(settings.model or TINY)
+        topics = {
+            name: CameraTopics(source.image_name, source.info_name, source.rectified)
+            for name, source in settings.cameras.items()
+        }
+        recording = RigRecording(
+            topics, settings.base_frame, settings.sync_tolerance_ns, settings.sync_max_wait
+        )
+        rig = LiveRig(node, recording)
+        subscriptions = list(subscribe_to_rig(node, settings, rig))
+        print(f"listening to {len(subscriptions)} topics for {seconds:g} s", file=sys.stderr)
+        latched: dict[str, Any] = {}
+
+        def listen_to_latched() -> None:
+            known = {name for name, record in recording.cameras.items() if record.camera_infos}
+            latched.update(subscribe_to_latched(node, settings, rig, known | latched.keys()))
+
+        rig.listen(seconds, listen_to_latched)
+        found = report(recording, config.trained_cameras, config.image_size, live=True)
+        print(found.text)
+    finally:
+        rclpy.shutdown()
+    if found.count(Level.ERROR):
+        raise SystemExit(1)
+
+
+def _terminate(*_: object) -> None:
+    """End after SIGTERM as after Ctrl-C: one line, and the exit status that a shell knows."""
+    print("detector: terminated", file=sys.stderr)
+    raise SystemExit(128 + signal.SIGTERM)
