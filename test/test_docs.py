@@ -4,7 +4,9 @@
 import argparse
 import ast
 import importlib
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,25 @@ ROOT = Path(__file__).resolve().parents[1]
 CARD = "asd_perception/models/tiny/README.md"
 PAGES = [ROOT / "README.md", ROOT / CARD, *sorted(ROOT.glob("docs/**/*.md"))]
 PROGRAMS = {"asd-train": "train", "asd-bag": "bag", "asd-bench": "bench"}
+RESULTS = [
+    (str(file.relative_to(ROOT)), command)
+    for file in sorted(ROOT.glob("docs/results/**/*.json"))
+    if (command := json.loads(file.read_text()).get("command"))
+]
 
 
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def parser_of(program: str, name: str) -> argparse.ArgumentParser:
+    """The parser of a command, such as `asd-train student`."""
+    parser = argparse.ArgumentParser(f"{program} {name}")
+    module = f"asd_training.commands.{PROGRAMS[program]}.{name.replace('-', '_')}"
+    importlib.import_module(module).configure(parser)
+    return parser
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -39,12 +54,19 @@ def test_commands_have_the_options_that_are_given(page):
     text = page.read_text().replace("\\\n", " ")
     command = r"(?:^ *|`|&& )(asd-\w+) ([a-z][a-z-]*)\b([^`\n;&#|]*)"
     for program, name, rest in re.findall(command, text, re.MULTILINE):
-        if folder := PROGRAMS.get(program):
-            module = f"asd_training.commands.{folder}.{name.replace('-', '_')}"
-            parser = argparse.ArgumentParser()
-            importlib.import_module(module).configure(parser)
-            known = set(parser._option_string_actions)
+        if program in PROGRAMS:
+            known = set(parser_of(program, name)._option_string_actions)
             assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= known, f"{program} {name}{rest}"
+
+
+def test_the_commands_in_results_files_are_those_of_today():
+    assert len(RESULTS) > 50
+    for file, command in RESULTS:
+        words = shlex.split(command)
+        if words[0] in PROGRAMS:
+            parser_of(words[0], words[1]).parse_args(words[2:])  # exits where it does not fit
+        else:
+            assert " pytest " in command or "not kept" in command, f"{file}: {command}"
 
 
 def imported_modules(source: str) -> set[str]:
