@@ -21,11 +21,27 @@ CLASS_COLOURS: tuple[Colour, ...] = (
 )
 """In the order of CLASSES."""
 
-# The scene from above
+# The scene from above, in RViz and Foxglove, too
 BACKGROUND: Colour = (24, 26, 30)
 RINGS: Colour = (48, 52, 60)
 LIDAR: Colour = (110, 116, 128)
 TRUTH: Colour = (60, 200, 90)
+
+# Reports: ink, softer ink, paper, lines, and the tint behind tiles
+LIGHT_PAGE: dict[str, Colour] = {
+    "ink": (28, 33, 39),
+    "soft": (92, 102, 112),
+    "paper": (255, 255, 255),
+    "line": (217, 222, 227),
+    "tint": (244, 246, 248),
+}
+DARK_PAGE: dict[str, Colour] = {
+    "ink": (228, 232, 236),
+    "soft": (154, 165, 177),
+    "paper": (21, 24, 28),
+    "line": (52, 58, 65),
+    "tint": (30, 35, 40),
+}
 
 # Charts on white paper
 INK: Colour = (51, 51, 51)

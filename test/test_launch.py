@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from asd_perception.palette import BACKGROUND, RINGS, hex_colour
 from asd_perception.ros.parameters import PARAMETERS
 from asd_training.data.cameras import CAMERAS
 
@@ -44,6 +45,15 @@ def test_both_views_show_every_camera_the_objects_and_the_simulated_points():
     assert in_foxglove == shown | {f"/{camera}/image_raw/compressed" for camera in CAMERAS}
     placed = json.dumps(layout["layout"])
     assert all(f'"{panel}"' in placed for panel in panels)
+
+
+def test_both_views_have_the_colours_of_the_palette():
+    manager = yaml.safe_load(VIEW.read_text())["Visualization Manager"]
+    assert manager["Global Options"]["Background Color"] == "{}; {}; {}".format(*BACKGROUND)
+    (grid,) = (display for display in manager["Displays"] if "Grid" in display["Class"])
+    assert grid["Color"] == "{}; {}; {}".format(*RINGS)
+    scene = json.loads(LAYOUT.read_text())["configById"]["3D!scene"]
+    assert scene["layers"]["grid"]["color"] == hex_colour(RINGS) + "ff"
 
 
 ACTIONS = ("LifecycleNode", "Node", "ExecuteProcess", "EmitEvent", "RegisterEventHandler")

@@ -3,6 +3,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ from html_page import Page
 from submissions import noisy_truth, validation_samples
 
 from asd_perception.constants import CLASSES
+from asd_perception.palette import DARK_PAGE, LIGHT_PAGE, hex_colour
 from asd_training.data.nuscenes import open_dataset
+from asd_training.evaluation import report as report_folder
 from asd_training.evaluation.error_analysis import analyse
 from asd_training.evaluation.metrics_file import Setting, write_metrics
 from asd_training.evaluation.report.report import write_report
 from asd_training.evaluation.scoring import evaluate
 
+STYLE = Path(report_folder.__file__).with_name("report.css")
 PROVENANCE = {"method": "distilled", "note": "</pre><script>"}
 SETTING = Setting(
     "runs/<b>/model", PROVENANCE, "data", "v1.0", "val", 1, "asd-train evaluate", "today"
@@ -104,6 +108,17 @@ def test_the_report_is_one_well_formed_file_that_fetches_nothing(report):
     assert "&lt;b&gt;" in text and "<b>/model" not in text
     assert PROVENANCE["note"] in page.text  # as text: no tag script above
     assert "prefers-color-scheme" in text
+    style = text[text.index("<style>") : text.index("</style>")]
+    bound = set(re.findall(r"(--\w+):", text))
+    assert set(re.findall(r"var\((--\w+)\)", style)) <= bound
+    for page_colours in (LIGHT_PAGE, DARK_PAGE):
+        for name, colour in page_colours.items():
+            assert f"--{name}: {hex_colour(colour)};" in style
+
+
+def test_the_colours_of_the_report_are_those_of_the_palette():
+    style = STYLE.read_text()
+    assert not re.findall(r"#[0-9a-f]{3,8}\b", style)
 
 
 def test_a_submission_without_a_box_still_has_a_report(nusc, samples, tmp_path):

@@ -23,7 +23,7 @@ from asd_perception import __version__
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
-from asd_perception.palette import SERIES, class_colour, hex_colour
+from asd_perception.palette import DARK_PAGE, LIGHT_PAGE, SERIES, class_colour, hex_colour
 from asd_training.data.nuscenes import camera_frame, ego_boxes, lidar_points, read_images
 from asd_training.evaluation.error_analysis import (
     RANGES,
@@ -57,6 +57,8 @@ def write_report(
     text = page.render(
         version=__version__,
         accent=hex_colour(SERIES[0]),
+        light_page=LIGHT_PAGE,
+        dark_page=DARK_PAGE,
         setting=setting,
         facts=_facts(setting, evaluation.metrics.samples),
         provenance=provenance,
@@ -83,7 +85,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, signed=_signed, degrees=math.degrees)
+    environment.filters.update(number=_number, signed=_signed, degrees=math.degrees, hex=hex_colour)
     environment.tests["nan"] = math.isnan
     return environment
 
