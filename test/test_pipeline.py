@@ -99,8 +99,8 @@ class Node:
 
     def idle(self):
         """Whether all images and frames are dealt with that need not wait for others."""
-        worker, intake = self.pipeline._worker, self.pipeline._intake
-        return intake.oldest() is None and worker.waits_since is worker.works_since is None
+        worker, arrivals = self.pipeline._worker, self.pipeline._arrivals
+        return not arrivals.unready() and worker.waits_since is worker.works_since is None
 
     def quiet(self):
         """Whether there was no frame for so long that something is wrong."""

@@ -11,7 +11,7 @@ from video import Packet, encode, moving_street
 
 from asd_perception.cameras.video_decoding import KeyFrameNeededError
 from asd_perception.errors import UserError
-from asd_perception.ros.video import WAITING, VideoStreams
+from asd_perception.frames.video import WAITING, VideoStreams
 
 CAMERAS = ("left", "right")
 GOP = 4

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from asd_perception.cameras.rig_check import MountedCamera
+from asd_perception.cameras.rig_check import Finding, MountedCamera, check_rig
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
+from asd_perception.network.config import StudentConfig
 from asd_perception.ros.messages.camera_info import (
     CameraModel,
     camera_model_from_msg,
@@ -140,3 +142,45 @@ class Calibration:
         if model is None:
             return None
         return rectified_twice(camera, source.image_name, model, source.rectified)
+
+
+class RigWatch:
+    """Looks at the rig when it has changed; what is new goes into the log by warn(kind, text).
+
+    A look takes milliseconds, in which no image is taken in.
+    """
+
+    def __init__(
+        self, calibration: Calibration, config: StudentConfig, warn: Callable[[str, str], None]
+    ) -> None:
+        self._calibration = calibration
+        self._config = config
+        self._warn = warn
+        self._seen: dict[str, Any] = {}  # by camera: frame, calibration and pose
+        self._findings: dict[str, list[Finding]] = {}
+
+    def findings(self) -> dict[str, list[Finding]]:
+        """What is wrong with the calibrated cameras that do not move, by camera."""
+        cameras = self._calibration.mounted()
+        rig = {
+            name: (camera.frame_id, camera.calibration, camera.ego_from_camera.tolist())
+            for name, camera in cameras.items()
+        }
+        if rig == self._seen:
+            return self._findings
+        findings = check_rig(
+            cameras,
+            self._config.trained_cameras,
+            self._config.image_size,
+            self._calibration.base_frame,
+        )
+        told = {(name, item.text) for name, items in self._findings.items() for item in items}
+        new: dict[str, list[str]] = {}
+        for name, items in findings.items():
+            for item in items:
+                if (name, item.text) not in told:
+                    new.setdefault(item.text, []).append(name)
+        for text, names in new.items():
+            self._warn(f"rig {text}", f"{', '.join(names)}: {text}")
+        self._seen, self._findings = rig, findings
+        return findings

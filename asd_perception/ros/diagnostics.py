@@ -24,7 +24,7 @@ MISSED_RUN = 10  # frames in a row without a camera that sends images: it is not
 def pipeline_statuses(pipeline: Pipeline) -> list[DiagnosticStatus]:
     """The statuses of an active pipeline: frames, each camera, ego motion, latency."""
     statistics = pipeline.statistics
-    findings = pipeline.check_rig()
+    findings = pipeline.rig.findings()
     return [
         _frame_status(pipeline),
         *(

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Mapping
 
+import numpy as np
+
+from asd_perception.cameras.rig import compensate
 from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
 from asd_perception.geometry import Array, interpolate_pose
 
@@ -58,6 +62,21 @@ class OdometryBuffer:
         with self._changed:
             if self._stamps:
                 self._changed.wait_for(lambda: self._stamps[-1] >= stamp_ns, timeout)
+
+    def compensate(
+        self, mountings: Mapping[str, Array], stamps: Mapping[str, int], reference_ns: int
+    ) -> dict[str, Array] | None:
+        """Each camera's pose (4, 4) at its image's stamp, seen from the ego pose at the reference.
+
+        mountings: ego_from_camera (4, 4) by camera. None if the odometry does not cover the stamps.
+        """
+        reference = self.pose_at(reference_ns)
+        poses = [self.pose_at(stamps[camera]) for camera in mountings]
+        known = [pose for pose in poses if pose is not None]
+        if reference is None or len(known) < len(poses):
+            return None
+        moved = compensate(np.stack(list(mountings.values())), np.stack(known), reference)
+        return dict(zip(mountings, moved, strict=True))
 
     def pose_at(self, stamp_ns: int) -> Array | None:
         """The pose (4, 4) at a stamp, or None if the odometry says nothing about that time.

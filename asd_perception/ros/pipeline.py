@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way from messages to detections: prepare on arrival, synchronise, detect in a worker.
 
-The callbacks run in the executor's thread and only look at a message. Each image is decoded,
-resized and encoded by the network by the intake's threads while the rest of its sweep is still on
-its way. A frame goes to one worker thread through a mailbox with one slot, so the newest frame is
-always served next and latency cannot build up. No message and no frame can raise out of here:
-what is wrong is counted in `statistics`, logged, and left behind.
+Each image is prepared while the rest of its sweep is still on its way (`arrivals.py`). A frame goes
+to one worker thread through a mailbox with one slot, so the newest frame is always served next and
+latency cannot build up. No message and no frame can raise out of here: what is wrong is counted in
+`statistics`, logged, and left behind.
 """
 
 from __future__ import annotations
@@ -15,84 +14,48 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from asd_perception.cameras.preprocessing import wrong_size
-from asd_perception.cameras.rig import compensate
-from asd_perception.cameras.rig_check import Finding, check_rig
-from asd_perception.cameras.video_decoding import KeyFrameNeededError, VideoImage
-from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
-from asd_perception.frames.intake import Intake
+from asd_perception.cameras.video_decoding import KeyFrameNeededError
+from asd_perception.errors import OutOfMemoryError, UserError
 from asd_perception.frames.synchronizer import FrameSynchronizer, SyncedFrame
 from asd_perception.frames.worker import LatestWorker
 from asd_perception.geometry import Array
-from asd_perception.ros.calibration import Calibration
-from asd_perception.ros.messages.camera_info import CameraModel
-from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
-from asd_perception.ros.messages.images import (
-    check_image,
-    image_from_compressed,
-    image_from_msg,
-    image_warning,
+from asd_perception.ros.arrivals import (
+    CALIBRATION_WAIT,
+    Arrival,
+    Arrivals,
+    ImageMessage,
+    PreparedImage,
 )
+from asd_perception.ros.calibration import Calibration, RigWatch
+from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters import Settings
 from asd_perception.ros.statistics import Statistics
-from asd_perception.ros.video import VideoStreams
 from asd_perception.runtime.detections import Detections
 
 if TYPE_CHECKING:
-    from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
-
-    from asd_perception.runtime.detector import Detector, EncodedImage
-
-ImageMessage: TypeAlias = "Image | CompressedImage | FFMPEGPacket"
+    from asd_perception.runtime.detector import Detector
 
 TRANSFORM_WAIT = 0.05  # s that a frame waits for transforms of /tf as new as itself
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
 PREPARATION_WAIT = 0.5  # s that frames wait for an image that is slow to decode
 FRESH = 0.1  # s that a waiting frame is worth more than one that is still to be encoded
-CALIBRATION_WAIT = 1.0  # s that images and frames wait for their calibration
 CLOSE_WAIT = 10.0  # s that the frame at work has to end
-FUTURE_NS = 1_000_000_000  # a stamp so far ahead of the node's clock is reported
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """An image message as it came, or what its packet was decoded to."""
-
-    camera: str
-    stamp: int
-    message: Any
-    at: float  # on time.monotonic()
-    now: float  # on the synchronizer's clock
-    # As they were known when the image came: it may have to wait, and they may change meanwhile.
-    model: CameraModel | None = None
-    mounting: Array | None = None  # ego_from_camera (4, 4)
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """An image that is ready for the network, with the calibration that made it so."""
-
-    image: EncodedImage
-    model: CameraModel
-    mounting: Array | None  # ego_from_camera (4, 4); None: not known when the image came
-    arrival: float  # on time.monotonic()
 
 
 @dataclass(frozen=True)
 class _Job:
     """A frame on its way to the detector."""
 
-    frame: SyncedFrame[_Prepared]
+    frame: SyncedFrame[PreparedImage]
     mountings: dict[str, Array]  # ego_from_camera (4, 4) of the cameras that can be used
     arrival: float  # of its last image, on time.monotonic()
     ready: float  # when it was put into the mailbox
@@ -119,26 +82,23 @@ class Pipeline:
         self.settings = settings
         self.detector = detector
         self.calibration = Calibration(settings.cameras, settings.base_frame)
+        self.rig = RigWatch(self.calibration, detector.config, warn)
         self.odometry = OdometryBuffer()
         self._threshold = threshold
         self._publish = publish
         self._show = show
         self._warn = warn
         self._ros_time = ros_time
-        self._streams: VideoStreams[_Arrival] | None = None
-        self._intake: Intake[_Arrival] | None = None
+        self._arrivals: Arrivals | None = None
         self._worker: LatestWorker[_Job] | None = None
-        self._checked_rig: dict[str, Any] = {}  # by camera: frame, calibration and pose
-        self._findings: dict[str, list[Finding]] = {}  # what is wrong with it
-        self._frames = threading.Lock()  # guards all from here on
+        self._frames = threading.Lock()  # guards the synchronizer and the frame to be served
         self._reset()
 
     def _reset(self) -> None:
-        self._uncalibrated: dict[str, _Arrival] = {}  # each camera's newest, if it must wait
-        self._unserved: SyncedFrame[_Prepared] | None = None
+        self._unserved: SyncedFrame[PreparedImage] | None = None
         self._incomplete_since: float | None = None  # since when mountings are missing
         self.statistics = Statistics(self.settings.cameras)
-        self.synchronizer: FrameSynchronizer[_Prepared] = FrameSynchronizer(
+        self.synchronizer: FrameSynchronizer[PreparedImage] = FrameSynchronizer(
             self.settings.cameras,
             self.settings.sync_tolerance_ns,
             self.settings.sync_max_wait,
@@ -166,52 +126,31 @@ class Pipeline:
         """The node's clock in ns."""
         return self._ros_time()
 
-    def check_rig(self) -> dict[str, list[Finding]]:
-        """What is wrong with the calibrated cameras, by camera; what is new goes into the log.
-
-        It takes milliseconds, in which no image is taken in: a rig is looked at once.
-        """
-        cameras = self.calibration.mounted()
-        rig = {
-            name: (camera.frame_id, camera.calibration, camera.ego_from_camera.tolist())
-            for name, camera in cameras.items()
-        }
-        if rig == self._checked_rig:
-            return self._findings
-        config = self.detector.config
-        findings = check_rig(
-            cameras, config.trained_cameras, config.image_size, self.settings.base_frame
-        )
-        told = {(name, item.text) for name, items in self._findings.items() for item in items}
-        new: dict[str, list[str]] = {}
-        for name, items in findings.items():
-            for item in items:
-                if (name, item.text) not in told:
-                    new.setdefault(item.text, []).append(name)
-        for text, names in new.items():
-            self._warn(f"rig {text}", f"{', '.join(names)}: {text}")
-        self._checked_rig, self._findings = rig, findings
-        return findings
-
     def overrun(self, camera: str) -> int:
         """Images left out because they came faster than frames can be detected."""
-        return self._intake.dropped[camera] if self._intake else 0
+        return self._arrivals.dropped[camera] if self._arrivals else 0
 
     def start(self) -> None:
         """Begin to take images, with fresh statistics. Calibration and odometry are kept."""
         self._reset()
         self._worker = LatestWorker(self._detect)
-        self._intake = Intake(
-            self.settings.cameras, self.settings.sync_tolerance_ns, self._prepare, self._busy
+        self._arrivals = Arrivals(
+            self.settings,
+            self.detector,
+            self.calibration,
+            self.statistics,
+            busy=self._busy,
+            deliver=self._add,
+            fault=self._useless_message,
+            warn=self._warn,
+            ros_time=self._ros_time,
         )
-        if self.settings.image_transport == "ffmpeg":
-            self._streams = VideoStreams(self.settings.cameras, self._decoded, self._no_image)
 
     def stop(self) -> bool:
         """Take no more images, and wait for the frame at work; False if it did not end."""
-        threads = [self._streams, self._intake, self._worker]
-        self._streams = self._intake = self._worker = None
-        return all([part is None or part.close(CLOSE_WAIT) for part in threads])
+        parts = [self._arrivals, self._worker]
+        self._arrivals = self._worker = None
+        return all([part is None or part.close(CLOSE_WAIT) for part in parts])
 
     # -- in the executor's thread ----------------------------------------------------------------
 
@@ -220,14 +159,13 @@ class Pipeline:
         try:
             self.calibration.take_camera_info(camera, msg)
         except UserError as error:  # the last good calibration stays in use
-            self._bad_message(camera, error)
+            self._useless_message(camera, error)
             return
         doubt = self.calibration.doubt(camera)
         if doubt is not None and doubt != doubt_before:
             self._warn(f"calibration {camera}", f"{camera}: {doubt}")
-        waiting = self._uncalibrated.pop(camera, None)
-        if waiting is not None and time.monotonic() - waiting.at < CALIBRATION_WAIT:
-            self._put(self._calibrated(waiting))
+        if self._arrivals is not None:
+            self._arrivals.on_calibration(camera)
         with self._frames:
             self._serve()
 
@@ -262,66 +200,8 @@ class Pipeline:
 
     def on_image(self, camera: str, msg: ImageMessage) -> None:
         """Look at a message, and hand it on to be prepared."""
-        if self._worker is None:
-            return
-        statistics = self.statistics.cameras[camera]
-        stamp = stamp_ns(msg.header.stamp)
-        statistics.arrived(stamp)
-        try:
-            if stamp == 0:
-                raise UserError("image has no stamp; the driver must fill in header.stamp")
-            check_image(msg)
-        except UserError as error:
-            self._bad_message(camera, error)
-            return
-        if (doubt := image_warning(msg)) is not None:
-            statistics.doubt.add(doubt)
-            self._warn(f"colours {camera}", f"{camera}: {doubt}")
-        ahead = stamp - self.ros_time()
-        if ahead > FUTURE_NS:
-            statistics.ahead.add(f"stamp {ahead * 1e-9:.1f} s ahead of the node's clock")
-        at = time.monotonic()
-        now = self.ros_time() * 1e-9 if self.settings.use_sim_time else at
-        arrival = self._calibrated(_Arrival(camera, stamp, msg, at, now))
-        frame_id = msg.header.frame_id.lstrip("/")
-        if arrival.model is not None and frame_id and frame_id != arrival.model.frame_id:
-            statistics.contradiction.add(
-                f"its images are in frame {frame_id!r}, its camera_info in "
-                f"{arrival.model.frame_id!r}"
-            )
-        if self._streams is not None:
-            self._streams.put(arrival)
-        else:
-            self._put(arrival)
-
-    def _busy(self) -> bool:
-        """Whether a fresh frame waits for the detector, which another sweep would only replace."""
-        since = self._worker.waits_since if self._worker is not None else None
-        return since is not None and time.monotonic() - since < FRESH
-
-    def _calibrated(self, arrival: _Arrival) -> _Arrival:
-        """An image with the calibration that is known now, if any."""
-        model = self.calibration.models[arrival.camera]
-        if model is None:
-            return arrival
-        try:
-            mounting = self.calibration.mounting(model, arrival.stamp)
-        except UserError:  # it is used from when it comes
-            mounting = None
-        return replace(arrival, model=model, mounting=mounting)
-
-    def _put(self, arrival: _Arrival) -> None:
-        """Hand an image to the intake, as soon as it has its calibration."""
-        intake = self._intake  # which another thread may take away
-        if arrival.model is None:
-            self._uncalibrated[arrival.camera] = arrival
-        elif intake is not None:
-            intake.put(arrival)
-
-    def _unready(self) -> list[_Arrival]:
-        """The oldest images that are being decoded or prepared."""
-        oldest = [part.oldest() for part in (self._streams, self._intake) if part is not None]
-        return [arrival for arrival in oldest if arrival is not None]
+        if self._arrivals is not None:
+            self._arrivals.on_image(camera, msg)
 
     def poll(self) -> None:
         """Send off the frames that have waited long enough for missing cameras."""
@@ -335,62 +215,34 @@ class Pipeline:
             self._take_frames(now)
             self._serve()
 
-    def _bad_message(self, camera: str, error: UserError) -> None:
-        self.statistics.cameras[camera].bad.add(str(error))
-        self._warn(f"bad message {camera}", f"{camera}: bad message: {error}")
+    # -- in any thread ---------------------------------------------------------------------------
 
-    # -- in the streams' threads -----------------------------------------------------------------
+    def _busy(self) -> bool:
+        """Whether a fresh frame waits for the detector, which another sweep would only replace."""
+        since = self._worker.waits_since if self._worker is not None else None
+        return since is not None and time.monotonic() - since < FRESH
 
-    def _decoded(self, arrival: _Arrival, image: VideoImage) -> None:
-        """Go on with the image of a packet as with one that came as a message."""
-        if image.delayed:
-            self.statistics.cameras[arrival.camera].doubt.add(
-                "its video holds images back (B-frames), each by some periods; let the encoder "
-                "send none (max_b_frames 0)"
-            )
-        arrival = replace(arrival, message=image)
-        self._put(arrival if arrival.model is not None else self._calibrated(arrival))
+    def _unready(self) -> list[Arrival]:
+        return self._arrivals.unready() if self._arrivals is not None else []
 
-    # -- in the intake's threads -----------------------------------------------------------------
+    def _add(self, arrival: Arrival, prepared: PreparedImage) -> None:
+        """Look for the frame of an image that is ready."""
+        with self._frames:
+            self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
+            if self._take_frames(arrival.now):
+                self._serve()
 
-    def _prepare(self, arrival: _Arrival) -> None:
-        """Decode, resize and encode an image, and look for its frame."""
-        started = time.monotonic()
-        model, mounting = arrival.model, arrival.mounting
-        try:
-            assert model is not None  # _put has seen to it
-            image = self._encode(arrival.message, model, mounting)
-            prepared = _Prepared(image, model, mounting, arrival.at)
-            self.statistics.took("prepare", time.monotonic() - started)
-            with self._frames:
-                self.synchronizer.add(arrival.camera, arrival.stamp, prepared, arrival.now)
-                if self._take_frames(arrival.now):
-                    self._serve()
-        except Exception as error:
-            self._no_image(arrival, error)
-
-    def _no_image(self, arrival: _Arrival, error: Exception) -> None:
-        """Note why a message gave no image, while the error is handled."""
+    def _useless_message(self, camera: str, error: Exception) -> None:
+        """Note why a camera's message is of no use, while the error is handled."""
+        statistics = self.statistics.cameras[camera]
         if isinstance(error, KeyFrameNeededError):
-            self.statistics.cameras[arrival.camera].undecodable.add(str(error))
-            self._warn(f"video {arrival.camera}", f"{arrival.camera}: {error}")
+            statistics.undecodable.add(str(error))
+            self._warn(f"video {camera}", f"{camera}: {error}")
         elif isinstance(error, UserError) and not isinstance(error, OutOfMemoryError):
-            self._bad_message(arrival.camera, error)
+            statistics.bad.add(str(error))
+            self._warn(f"bad message {camera}", f"{camera}: bad message: {error}")
         else:  # no fault of the message, and the next one may succeed
             self._failed(error)
-
-    def _encode(self, msg: Any, model: CameraModel, mounting: Array | None) -> EncodedImage:
-        """The encoded image, if it has the size that its calibration says."""
-        view = self.detector.view(model.calibration, mounting)
-        size = view.calibration.size
-        with memory_checked("cpu"):
-            if isinstance(msg, CompressedImage):
-                image = image_from_compressed(msg, size, view.scaled_size)
-            elif (msg.width, msg.height) != size:
-                raise wrong_size((msg.width, msg.height), size)
-            else:
-                image = msg.to_rgb() if isinstance(msg, VideoImage) else image_from_msg(msg)
-        return self.detector.encode(image, view)
 
     # -- frames, in any thread that holds the lock -----------------------------------------------
 
@@ -451,8 +303,7 @@ class Pipeline:
         took("wait", job.ready - job.arrival)
         took("queue", started - job.ready)
         try:
-            job = self._with_moving_mountings(job)
-            poses = self._with_ego_motion(job)
+            poses = self._poses(job)
             moved = time.monotonic()
             took("odometry", moved - started)
             items = dict(zip(job.frame.cameras, job.frame.items, strict=True))
@@ -480,34 +331,26 @@ class Pipeline:
             self.statistics.failed.add(f"{type(error).__name__}: {error}; see the node's log")
             self._warn("detection", f"detection failed:\n{traceback.format_exc()}")
 
-    def _with_moving_mountings(self, job: _Job) -> _Job:
-        """The job with what /tf says by now about its images' stamps; its end was still to come."""
-        if not self.calibration.needs_tf:
-            return job
-        frame, mountings = job.frame, dict(job.mountings)
-        self.calibration.transforms.wait_for(frame.reference, TRANSFORM_WAIT)
-        for camera, prepared, stamp in zip(frame.cameras, frame.items, frame.stamps, strict=True):
-            if camera in mountings and self.calibration.moves(prepared.model):
-                with suppress(UserError):  # the one that was known before is used
-                    mountings[camera] = self.calibration.mounting(prepared.model, stamp)
-        return replace(job, mountings=mountings)
-
-    def _with_ego_motion(self, job: _Job) -> dict[str, Array]:
+    def _poses(self, job: _Job) -> dict[str, Array]:
         """Each camera's pose at its image's stamp, seen from the ego pose at the reference."""
-        if not self.settings.use_odometry or len(self.odometry) == 0:
-            return job.mountings
-        frame = job.frame
-        self.odometry.wait_for(frame.reference, ODOMETRY_WAIT)
-        reference = self.odometry.pose_at(frame.reference)
+        frame, mountings = job.frame, dict(job.mountings)
         stamps = dict(zip(frame.cameras, frame.stamps, strict=True))
-        poses = [self.odometry.pose_at(stamps[camera]) for camera in job.mountings]
-        known = [pose for pose in poses if pose is not None]
-        if reference is None or len(known) < len(poses):
+        if self.calibration.needs_tf:  # what /tf says by now: its end was still to come
+            self.calibration.transforms.wait_for(frame.reference, TRANSFORM_WAIT)
+            for camera, prepared in zip(frame.cameras, frame.items, strict=True):
+                if camera in mountings and self.calibration.moves(prepared.model):
+                    with suppress(UserError):  # the one that was known before is used
+                        mountings[camera] = self.calibration.mounting(
+                            prepared.model, stamps[camera]
+                        )
+        if not self.settings.use_odometry or len(self.odometry) == 0:
+            return mountings
+        self.odometry.wait_for(frame.reference, ODOMETRY_WAIT)
+        poses = self.odometry.compensate(mountings, stamps, frame.reference)
+        if poses is None:
             self.statistics.without_motion.add(
                 "odometry does not cover the stamps of the images; "
                 "check its rate, its delay and the clocks"
             )
-            return job.mountings
-        mountings = np.stack(list(job.mountings.values()))
-        moved = compensate(mountings, np.stack(known), reference)
-        return dict(zip(job.mountings, moved, strict=True))
+            return mountings
+        return poses
