@@ -22,7 +22,7 @@ from asd_perception.network.student import Student
 from asd_perception.runtime.detector import Detector
 from asd_training.config.distillation import PRESETS, DistillConfig
 from asd_training.config.run import StudentRun
-from asd_training.config.supervision import PixelSupervision
+from asd_training.config.supervision import Supervision
 from asd_training.config.teacher import TeacherConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
@@ -31,7 +31,7 @@ from asd_training.models.teacher import Teacher
 from asd_training.training.frozen_teacher import load_teacher, misfits
 from asd_training.training.student import StudentTraining
 
-BY_LIDAR = PixelSupervision()
+BY_LIDAR = Supervision()
 
 
 @pytest.fixture(scope="module")
@@ -131,16 +131,18 @@ def test_distillation_draws_the_student_to_the_teacher(index, teacher):
 
 def test_supervision_is_what_the_weights_say(index, teacher):
     batch = a_batch(index)
-    none = training(index, teacher, supervision=PixelSupervision(0.0, 0.0, 0.0))
+    none = training(
+        index, teacher, supervision=Supervision(camera_depth=0.0, point_depth=0.0, semantics=0.0)
+    )
     assert set(none.losses(batch)) == {"heatmap", "boxes", "velocity", "attribute"}
     assert none.semantics is None
     one, two = (
-        training(index, teacher, supervision=PixelSupervision(0.5, weight, 0.5)).losses(batch)
+        training(index, teacher, supervision=Supervision(point_depth=weight)).losses(batch)
         for weight in (1.0, 2.0)
     )
     torch.testing.assert_close(two["point_depth"], 2 * one["point_depth"])
     with pytest.raises(UserError, match="camera_depth is -1.0"):
-        PixelSupervision(camera_depth=-1.0)
+        Supervision(camera_depth=-1.0)
 
 
 def test_a_camera_only_student_has_no_points_and_no_idle_weights(index, teacher, synthetic_root):

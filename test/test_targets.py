@@ -11,8 +11,8 @@ from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_A
 from asd_perception.geometry import wrap_angle
 from asd_perception.network.center_head import HeadOutput, decode
 from asd_training.data.nuscenes import Annotations
-from asd_training.data.targets import MAX_OBJECTS, detection_targets
-from asd_training.losses.detection import detection_losses
+from asd_training.data.targets import IGNORED, MAX_OBJECTS, UNKNOWN, detection_targets
+from asd_training.losses.detection import crps, detection_losses, heatmap_loss
 
 GRID = BevGrid()
 
@@ -149,3 +149,47 @@ def test_more_objects_than_a_batch_holds_keeps_the_nearest():
     )
     targets = detection_targets(objects, GRID)
     assert int(targets.valid.sum()) == MAX_OBJECTS
+    peaks = targets.heatmap.flatten()
+    assert set((peaks == 1).nonzero().flatten().tolist()) == set(targets.cells.tolist())
+    assert 0 < (peaks == np.float32(IGNORED)).sum() <= 40
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_objects_beyond_those_that_a_batch_holds_are_neither_asked_for_nor_punished(seed):
+    random = np.random.default_rng(seed)
+    n = MAX_OBJECTS + 1
+    boxes = np.ones((n, 7))
+    boxes[:, :2] = random.uniform(-20, 20, (n, 2))
+    boxes[-1, :2] = 48, 48  # the farthest one
+    ones = np.ones(n, np.int64)
+    objects = Annotations(boxes, np.zeros((n, 2)), 0 * ones, 0 * ones, ("",) * n, ones, ones)
+    targets = detection_targets(objects, GRID)
+    at = int((48 + GRID.half_extent) // GRID.cell)
+    costs = []
+    for logit in (-8.0, 8.0):
+        heatmap = torch.full((1, len(CLASSES), GRID.size, GRID.size), -8.0)
+        heatmap[0, 0, at, at] = logit
+        costs.append(heatmap_loss(heatmap, targets.heatmap[None]))
+    assert costs[0] == costs[1]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40))
+@settings(max_examples=30, deadline=None)
+def test_crps_is_the_distance_of_a_sure_answer_and_knows_near_from_far(seed, bins):
+    random = np.random.default_rng(seed)
+    found, target = random.integers(0, bins, 2).tolist()
+    logits = torch.full((1, bins, 1, 1), -50.0)
+    logits[0, found] = 50.0
+    score = crps(logits, torch.tensor([[[target]]])).item()
+    np.testing.assert_allclose(score, abs(found - target), atol=1e-5)
+    assert crps(logits, torch.tensor([[[UNKNOWN]]])).item() == 0
+    # Of all distributions that it was drawn from, the true one costs least.
+    truth = torch.tensor(random.dirichlet(np.ones(bins)))
+    other = torch.tensor(random.dirichlet(np.ones(bins)))
+
+    def expected_cost(answer):
+        logits = answer.log()[None, :, None, None]
+        return sum(p * crps(logits, torch.tensor([[[b]]])).item() for b, p in enumerate(truth))
+
+    assert expected_cost(truth) <= expected_cost(other) + 1e-9

@@ -16,7 +16,7 @@ from asd_perception.configuration import configuration
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.config.distillation import DistillConfig
-from asd_training.config.supervision import PixelSupervision
+from asd_training.config.supervision import Supervision
 from asd_training.config.teacher import TeacherConfig
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -85,8 +85,8 @@ class StudentRun(TrainingConfig):
     """How far samples are changed at random; null: not at all."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """Architecture of the student."""
-    supervision: PixelSupervision = field(default_factory=PixelSupervision)
-    """LiDAR supervision per feature pixel."""
+    supervision: Supervision = field(default_factory=Supervision)
+    """What the student learns from boxes and LiDAR."""
     distillation: DistillConfig = field(default_factory=DistillConfig)
     """What the student learns from a teacher."""
 

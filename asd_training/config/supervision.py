@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LiDAR supervision per feature pixel, in training."""
+"""Supervision by ground truth, in training: boxes, and LiDAR per feature pixel."""
 
 from __future__ import annotations
 
-from pydantic import NonNegativeFloat
+from typing import Literal
+
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from asd_perception.configuration import configuration
 
@@ -12,9 +14,16 @@ DEPTH_WEIGHT = 0.5
 
 
 @configuration
-class PixelSupervision:
-    """Weights of the losses that the keyframe's LiDAR sweep gives per feature pixel; 0: off."""
+class Supervision:
+    """Weights of the losses on ground truth: of the objects, and, from the keyframe's LiDAR sweep,
+    per feature pixel; 0: off."""
 
+    detection: PositiveFloat = 1.0
+    """Factor of heatmap, boxes, velocities and attributes; 1.3: a control for rows whose teacher's
+    answers repeat them."""
+    depth_loss: Literal["cross_entropy", "crps"] = "cross_entropy"
+    """What compares a depth distribution with the LiDAR's depth: cross-entropy of the bin alone, or
+    the continuous ranked probability score, which knows how far off it is."""
     camera_depth: NonNegativeFloat = DEPTH_WEIGHT
     """Depth bins of the lift-splat."""
     point_depth: NonNegativeFloat = DEPTH_WEIGHT

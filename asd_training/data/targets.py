@@ -20,6 +20,10 @@ from asd_training.data.nuscenes import Annotations
 MAX_OBJECTS = 160
 """Annotated objects kept per frame, nearest first; fixes the shape of a batch."""
 
+IGNORED = 1 - 2**-24
+"""Heatmap at the centre of an object beyond MAX_OBJECTS, just below the 1 of a peak: the loss asks
+for no peak there, and (1 - target)^4 punishes none."""
+
 MAX_RADIUS = 8
 """Radius in cells of the widest Gaussian disc; fixes its window. A 15 m trailer has 6 at 0.4 m."""
 
@@ -33,7 +37,8 @@ UNKNOWN = -1
 class DetectionTargets(NamedTuple):
     """Targets of one frame, or of a batch with a leading axis B.
 
-    heatmap: (10, rows, columns) Gaussian peaks in [0, 1], exactly 1 at each object's cell.
+    heatmap: (10, rows, columns) Gaussian peaks in [0, 1], exactly 1 at each object's cell, IGNORED
+    at those of objects that are left out because there are too many.
     cells: (M,) int64 flat cell index of each object's centre. valid: (M,) bool, False is padding.
     boxes: (M, 8) as encode_boxes gives. velocities: (M, 2) m/s, NaN where unknown.
     attributes: (M,) int64, NO_ATTRIBUTE where there is none. labels: (M,) int64.
@@ -107,14 +112,15 @@ def pixel_targets(
 def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:
     """The targets of one frame's objects in base_link.
 
-    Objects outside the grid, and objects that neither LiDAR nor radar saw (the evaluator ignores
-    them, and most are hidden from the cameras too), are left out.
+    Of more than MAX_OBJECTS the nearest are kept. Objects outside the grid are left out, and those
+    that neither LiDAR nor radar saw: the evaluator ignores them, and most are hidden from the
+    cameras, too.
     """
     rows, columns, _ = encode_boxes(torch.from_numpy(objects.boxes).float(), grid)
     inside = ((rows >= 0) & (rows < grid.size) & (columns >= 0) & (columns < grid.size)).numpy()
     index = np.flatnonzero(inside & objects.observed)
     distance = np.linalg.norm(objects.boxes[index, :2], axis=1)
-    index = index[np.argsort(distance, kind="stable")][:MAX_OBJECTS]
+    index = index[np.argsort(distance, kind="stable")]
 
     boxes = torch.from_numpy(objects.boxes[index]).float()
     labels = torch.from_numpy(objects.labels[index])
@@ -122,13 +128,14 @@ def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:
     cells = rows * grid.size + columns
     covered, discs = gaussian_discs(cells, boxes[:, 3:5], grid)
     covered = covered + labels[:, None] * grid.size**2  # each class has a map of its own
+    discs[MAX_OBJECTS:] = discs[MAX_OBJECTS:].clamp(max=IGNORED)
     heatmap = torch.zeros(len(CLASSES) * grid.size**2)
     heatmap = heatmap.scatter_reduce(0, covered.flatten(), discs.flatten(), "amax")
 
     return DetectionTargets(
         heatmap=heatmap.view(len(CLASSES), grid.size, grid.size),
         cells=_padded(cells),
-        valid=_padded(torch.ones(len(index), dtype=torch.bool)),
+        valid=_padded(torch.ones(min(len(index), MAX_OBJECTS), dtype=torch.bool)),
         boxes=_padded(encoded),
         velocities=_padded(torch.from_numpy(objects.velocities[index]).float()),
         attributes=_padded(torch.from_numpy(objects.attributes[index])),
@@ -138,7 +145,7 @@ def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:
 
 def _padded(values: Tensor) -> Tensor:
     result = values.new_zeros((MAX_OBJECTS, *values.shape[1:]))
-    result[: len(values)] = values
+    result[: len(values)] = values[:MAX_OBJECTS]
     return result
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch import Tensor
 from asd_perception.constants import NO_ATTRIBUTE
 from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.student import StudentOutput
-from asd_training.config.supervision import PixelSupervision
+from asd_training.config.supervision import Supervision
 from asd_training.data.targets import BACKGROUND, UNKNOWN, DetectionTargets, PixelTargets
 
 # Weights of the terms in the sum; the heatmap's is 1.
@@ -27,21 +29,31 @@ def student_objective(
     semantics: Tensor | None,
     objects: DetectionTargets,
     pixels: PixelTargets,
-    supervision: PixelSupervision,
+    supervision: Supervision,
 ) -> dict[str, Tensor]:
     """All terms of the loss, weighted; the loss is their sum.
 
     semantics (B, N, 11, h, w): class logits of the image features, the background last; None where
     they are not trained.
     """
-    terms = detection_losses(output.head, objects)
-    for name, weight, logits, target in (
-        ("camera_depth", supervision.camera_depth, output.camera_depth, pixels.depth_bins),
-        ("point_depth", supervision.point_depth, output.point_depth, pixels.depth_bins),
-        ("semantics", supervision.semantics, semantics, pixels.classes),
+    terms = {
+        name: supervision.detection * loss
+        for name, loss in detection_losses(output.head, objects).items()
+    }
+    depth_loss = {"cross_entropy": cross_entropy, "crps": crps}[supervision.depth_loss]
+    for name, weight, logits, target, loss in (
+        (
+            "camera_depth",
+            supervision.camera_depth,
+            output.camera_depth,
+            pixels.depth_bins,
+            depth_loss,
+        ),
+        ("point_depth", supervision.point_depth, output.point_depth, pixels.depth_bins, depth_loss),
+        ("semantics", supervision.semantics, semantics, pixels.classes, cross_entropy),
     ):
         if weight > 0 and logits is not None:
-            terms[name] = weight * pixel_loss(logits, target, pixels.classes)
+            terms[name] = weight * pixel_loss(logits, target, pixels.classes, loss)
     return terms
 
 
@@ -93,15 +105,38 @@ def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:
     return -torch.where(target == 1, positive, negative).sum()
 
 
-def pixel_loss(logits: Tensor, target: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy over the feature pixels that LiDAR hit; those on objects have a larger weight.
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """-log p of the target (B, h, w) int64, 0 where it is UNKNOWN; logits (B, K, h, w)."""
+    return F.cross_entropy(logits, target, ignore_index=UNKNOWN, reduction="none")
+
+
+def crps(logits: Tensor, target: Tensor) -> Tensor:
+    """The continuous ranked probability score of ordered bins; shapes as in `cross_entropy`.
+
+    sum_b (CDF(b) - [b >= target])^2, in bins: a distribution at one bin costs its distance from the
+    target, and one that spreads costs less the nearer its mass lies. Source: Gneiting and Raftery
+    (JASA 2007), eq. 20.
+    """
+    distribution = logits.softmax(dim=1).cumsum(dim=1)
+    bins = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
+    step = (bins >= target[:, None]).to(logits.dtype)  # of UNKNOWN targets masked below
+    score = (distribution - step).square().sum(dim=1)
+    return torch.where(target == UNKNOWN, 0.0, score)
+
+
+def pixel_loss(
+    logits: Tensor,
+    target: Tensor,
+    classes: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+) -> Tensor:
+    """The mean loss of the feature pixels that LiDAR hit; those on objects have a larger weight.
 
     logits (B, N, K, h, w); target and classes (B, N, h, w) int64, as in PixelTargets.
     """
     weight = torch.where(classes == BACKGROUND, 1.0, OBJECT_PIXEL_WEIGHT) * (classes != UNKNOWN)
-    logits = at_least_float32(logits.flatten(0, 1))
-    loss = F.cross_entropy(logits, target.flatten(0, 1), ignore_index=UNKNOWN, reduction="none")
-    return (weight.flatten(0, 1) * loss).sum() / shared_count(weight.sum())
+    per_pixel = loss(at_least_float32(logits.flatten(0, 1)), target.flatten(0, 1))
+    return (weight.flatten(0, 1) * per_pixel).sum() / shared_count(weight.sum())
 
 
 def shared_count(count: Tensor, minimum: float = 1) -> Tensor:
