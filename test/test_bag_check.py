@@ -120,8 +120,10 @@ def test_pictures_show_the_rig_and_what_the_network_is_shown(good, tmp_path):
     recording = record_bag(good, [], {})
     found = report(recording, NUSCENES_CAMERAS, (96, 256), live=False)
     write_pictures(recording, found, tmp_path)
-    assert {path.stem for path in tmp_path.iterdir()} == {"rig", *CAMERAS}
-    rig, front = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("rig", "CAM_FRONT"))
+    assert {path.name for path in tmp_path.iterdir()} == {"rig.png", "cameras"}
+    assert {path.stem for path in (tmp_path / "cameras").iterdir()} == set(CAMERAS)
+    files = (tmp_path / "rig.png", tmp_path / "cameras" / "CAM_FRONT.png")
+    rig, front = (cv2.imread(str(file)) for file in files)
     assert rig.shape == (900, 900, 3) and front.shape == (288, 768, 3)
     assert len(np.unique(rig.reshape(-1, 3), axis=0)) > 10
     points = lidar_points(recording)
@@ -290,7 +292,7 @@ def test_cameras_of_another_robot_are_found_by_their_types(changed, tmp_path):
     assert "/robot/cam_back/image_raw," in words(found) and "bgr8; 80x45" in words(found)
     recording = record_bag(bag, [], {})
     write_pictures(recording, found, tmp_path)
-    assert (tmp_path / "robot_cam_back.png").is_file()
+    assert (tmp_path / "cameras" / "robot.cam_back.png").is_file()
 
     found = checked(bag, **{
         "cameras": ["back"],

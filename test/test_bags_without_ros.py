@@ -76,7 +76,7 @@ def test_a_bag_is_checked_without_ros(synthetic_root, tmp_path):
     done = asd_bag("check", tmp_path / "bag", "--output", tmp_path / "pictures")
     assert done.returncode == 0, done.stderr
     assert "0 errors, 0 warnings" in done.stdout
-    assert (tmp_path / "pictures" / "CAM_BACK.png").is_file()
+    assert (tmp_path / "pictures" / "cameras" / "CAM_BACK.png").is_file()
 
 
 @pytest.mark.parametrize(

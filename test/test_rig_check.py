@@ -170,6 +170,16 @@ def test_the_body_frame_in_place_of_the_optical_frame(name):
     assert "front_optical_frame" in finding.text
 
 
+@pytest.mark.parametrize("frame_id", ["front_optical", "front_camera_optical_frame"])
+def test_a_frame_that_is_optical_by_its_name_only(frame_id):
+    camera = rig()["CAM_FRONT"]
+    pose = camera.ego_from_camera @ inverse(LINK_FROM_OPTICAL)
+    cameras = {"CAM_FRONT": changed(camera, ego_from_camera=pose, frame_id=frame_id)}
+    finding = the_finding(cameras, "CAM_FRONT")
+    assert f"{frame_id!r} has the axes of a camera_link" in finding.text
+    assert "turn its transform" in finding.text and "often named" not in finding.text
+
+
 @pytest.mark.parametrize("name", CAMERAS)
 def test_a_rotation_that_is_applied_twice(name):
     camera = rig()[name]

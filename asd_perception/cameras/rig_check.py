@@ -177,9 +177,8 @@ def _check_axes(camera: MountedCamera, base_frame: str) -> list[Finding]:
     _, body_pitch, body_roll = np.rad2deg(camera_angles(of_body))
     if abs(body_pitch) <= UPRIGHT and abs(body_roll) <= UPRIGHT:
         cause = (
-            f"frame {camera.frame_id!r} has the axes of a camera_link (x forward, z up); give "
-            "camera_info the optical frame (x right, y down, z forward), often named "
-            f"{_optical_name(camera.frame_id)}"
+            f"frame {camera.frame_id!r} has the axes of a camera_link (x forward, z up); "
+            f"{_remedy_for_body_axes(camera.frame_id)}"
         )
     else:
         cause = (
@@ -190,9 +189,14 @@ def _check_axes(camera: MountedCamera, base_frame: str) -> list[Finding]:
     return [Finding(Level.ERROR, f"{where}: {cause}")]
 
 
-def _optical_name(frame_id: str) -> str:
+def _remedy_for_body_axes(frame_id: str) -> str:
+    if "optical" in frame_id:
+        return "turn its transform to the axes of an optical frame (x right, y down, z forward)"
     stem = frame_id.removesuffix("_frame").removesuffix("_link")
-    return f"{stem}_optical_frame"
+    return (
+        "give camera_info the optical frame (x right, y down, z forward), often named "
+        f"{stem}_optical_frame"
+    )
 
 
 def _check_base(cameras: Mapping[str, MountedCamera], base_frame: str) -> list[Finding]:

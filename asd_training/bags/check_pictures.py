@@ -30,9 +30,13 @@ _FLOATS = {7: "f4", 8: "f8"}
 
 
 def write_pictures(recording: RigRecording, report: RigReport, folder: Path) -> None:
-    """rig.png, and NAME.png of each camera whose calibration and images are there; not of video."""
+    """rig.png, and cameras/NAME.png of each whose calibration and images are there; not of video.
+
+    A name's slashes are dots there, which no topic has: no two cameras have one file.
+    """
     points = lidar_points(recording)
-    pictures = {"rig": rig_picture(report, points)}
+    (folder / "rig.png").write_bytes(encode_picture(rig_picture(report, points), ".png"))
+    (folder / "cameras").mkdir()
     for name, camera in report.mounted.items():
         try:
             picture = view_picture(recording.images[name], camera, report.shown[name], points)
@@ -40,9 +44,8 @@ def write_pictures(recording: RigRecording, report: RigReport, folder: Path) -> 
             continue
         verdict = next(section.verdict for section in report.cameras if section.name == name)
         draw_text(picture, f"{name}: {verdict}", (8, 18))
-        pictures[name.strip("/").replace("/", "_")] = picture
-    for name, picture in pictures.items():
-        (folder / f"{name}.png").write_bytes(encode_picture(picture, ".png"))
+        file = folder / "cameras" / f"{name.strip('/').replace('/', '.')}.png"
+        file.write_bytes(encode_picture(picture, ".png"))
 
 
 def rig_picture(report: RigReport, points: Array) -> Image:
@@ -106,14 +109,20 @@ def view_picture(
     picture = cv2.resize(pixels, (VIEW_WIDTH, round(rows * zoom)), interpolation=cv2.INTER_LINEAR)
     camera_from_base = inverse(view.pose(camera.ego_from_camera))
     at, depth = project(transform_points(camera_from_base, points), view.intrinsics_for(image))
-    at = (at + 0.5) * zoom - 0.5
+    _draw_points(picture, (at + 0.5) * zoom - 0.5, depth)
+    return picture
+
+
+def _draw_points(picture: Image, at: Array, depth: Array) -> None:
+    """Draw points, coloured by their depth (P,) in m, at the pixels (P, 2) that they fall on."""
     height, width = picture.shape[:2]
     drawn = (depth > NEAR) & np.all((at > 0) & (at < (width - 1, height - 1)), axis=1)
+    if not drawn.any():  # OpenCV colours no empty array
+        return
     shade = 255 * (1 - np.log(depth[drawn] / NEAR) / np.log(FAR / NEAR))
     colours = cv2.applyColorMap(np.clip(shade, 0, 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     for (u, v), colour in zip(at[drawn].round().astype(int), colours[:, 0, ::-1], strict=True):
         cv2.circle(picture, (int(u), int(v)), 1, colour.tolist(), -1)
-    return picture
 
 
 def lidar_points(recording: RigRecording) -> Array:
