@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -398,6 +399,26 @@ def test_a_killed_run_goes_on_and_ends_byte_for_byte_as_any_other(root, tmp_path
     assert all(file.stat().st_mtime_ns <= written for file in kept)
     synthesize(out, {"train": 1, "val": 1}, KEYFRAMES, SEED, SCALE, sweeps=False, workers=1)
     assert "complete already" in capsys.readouterr().out
+
+
+def test_shards_together_are_the_whole(root, tmp_path, capsys):
+    """Recorded on two machines, copied together, and finished there."""
+    parameters = json.loads((root / "synthesis.json").read_text())
+    scenes, keyframes, seed, scale = (
+        parameters[key] for key in ("scenes", "keyframes", "seed", "scale")
+    )
+    together = tmp_path / "together"
+    for number in (1, 2):
+        out = tmp_path / str(number)
+        arguments = scenes, keyframes, seed, scale, parameters["sweeps"], 1
+        synthesize(out, *arguments, shard=(number, 2))
+        assert f"shard {number}/2 is recorded" in capsys.readouterr().out
+        assert not (out / VERSION).exists()
+        shutil.copytree(out, together, dirs_exist_ok=True)
+    synthesize(together, *arguments)
+    assert files_of(together) == files_of(root)
+    with pytest.raises(UserError, match="--shard 3/2"):
+        synthesize(tmp_path / "wrong", *arguments, shard=(3, 2))
 
 
 def test_another_seed_gives_another_street(nusc, root, tmp_path):

@@ -32,6 +32,7 @@ def synthesize(
     scale: float,
     sweeps: bool,
     workers: int | None,
+    shard: tuple[int, int] = (1, 1),
 ) -> None:
     """Write a data set in nuScenes format, version v1.0-synthetic, to the folder `out`.
 
@@ -39,11 +40,15 @@ def synthesize(
     synthetic_train, ... in splits.json. The result depends only on scenes, keyframes, seed,
     scale and sweeps, not on the number of worker processes (None: one per core).
 
+    shard: (k, n) records the k-th of n shares of the scenes alone, on one of n machines, and writes
+    no tables. In a folder with the files of all shards, shared or copied together, the call without
+    one writes the data set that one machine alone would have made.
+
     An interrupted run continues where it stopped. Raises UserError if `out` holds anything else, or
     if it cannot be written.
     """
     out = Path(out)
-    _check(scenes, keyframes, seed, scale, workers)
+    _check(scenes, keyframes, seed, scale, workers, shard)
     counts = {split: scenes.get(split, 0) for split in ("train", "val", "test")}
     parameters = {
         "scenes": counts,
@@ -63,10 +68,18 @@ def synthesize(
             for split, count in counts.items()
             for index in range(count)
         ]
-        missing = [job for job in jobs if not _part(out, job).exists()]
-        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="scene") as bar:
+        number, shards = shard
+        mine = jobs[number - 1 :: shards]
+        missing = [job for job in mine if not _part(out, job).exists()]
+        with tqdm(total=len(mine), initial=len(mine) - len(missing), unit="scene") as bar:
             for _ in _record_all(out, missing, workers or available_cores()):
                 bar.update()
+        if shards > 1:
+            print(
+                f"shard {number}/{shards} is recorded; with the files of all in one folder, the "
+                "same command without --shard writes the tables"
+            )
+            return
         splits: dict[str, list[str]] = {f"synthetic_{split}": [] for split in counts}
         for job in jobs:
             splits[job.split].append(job.name)
@@ -80,7 +93,12 @@ def synthesize(
 
 
 def _check(
-    scenes: dict[str, int], keyframes: int, seed: int, scale: float, workers: int | None
+    scenes: dict[str, int],
+    keyframes: int,
+    seed: int,
+    scale: float,
+    workers: int | None,
+    shard: tuple[int, int],
 ) -> None:
     unknown = set(scenes) - {"train", "val", "test"}
     if unknown:
@@ -97,6 +115,8 @@ def _check(
         raise UserError(f"--scale {scale}: must lie between 0.02 and 1")
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be at least 1")
+    if not 1 <= shard[0] <= shard[1]:
+        raise UserError(f"--shard {shard[0]}/{shard[1]}: must be 1/N to N/N")
 
 
 def _open(out: Path, parameters: dict) -> None:

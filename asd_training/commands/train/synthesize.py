@@ -33,6 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=None, help="processes (default: one per core)"
     )
+    parser.add_argument(
+        "--shard", type=_shard, default=(1, 1), metavar="K/N",
+        help="record the K-th of N shares of the scenes alone, on one of N machines; with the "
+        "files of all in one folder, the same command without --shard writes the tables",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,4 +45,16 @@ def run(args: argparse.Namespace) -> None:
     from asd_training.synthetic.generate import synthesize
 
     scenes = {"train": args.train, "val": args.val, "test": args.test}
-    synthesize(args.out, scenes, args.keyframes, args.seed, args.scale, args.sweeps, args.workers)
+    synthesize(
+        *(args.out, scenes, args.keyframes, args.seed, args.scale, args.sweeps),
+        workers=args.workers,
+        shard=args.shard,
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, shards = text.partition("/")
+    try:
+        return int(number), int(shards)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N, such as 3/16") from None
