@@ -293,7 +293,7 @@ def test_a_lens_that_sees_little_of_the_networks_view():
 def test_fields_of_view():
     matrix = [[400, 0, 399.5], [0, 400, 199.5], [0, 0, 1]]
     plain = field_of_view(calibration(matrix, (800, 400)))
-    np.testing.assert_allclose(np.rad2deg([plain.left, plain.right]), 45)
+    np.testing.assert_allclose(np.rad2deg([plain.left, plain.right]), 45, rtol=1e-6)
     assert np.rad2deg(plain.vertical) == pytest.approx(2 * np.rad2deg(np.arctan(0.5)))
     fisheye = field_of_view(calibration(matrix, (800, 400), equidistant=True))
     assert fisheye.left == pytest.approx(1.0, abs=1e-3)  # r = f theta

@@ -236,3 +236,52 @@ def test_rolled_and_tilted_views_agree_with_a_rotated_scene():
     both = tilted.seen & level.seen
     assert both.mean() > 0.7
     assert difference[both].mean() < 2
+
+
+FOLDING = {  # focal length in widths, heading, pitch, coefficients
+    "barrel to the rear": (0.5, 180, 0, [-0.4]),
+    "strong barrel": (1.03, 0, 0, [-1.0]),
+    "turns round more than once": (1.05, 0, 0, [-0.55, 0.5, 0, 0, -1.5]),
+    "looks down": (0.8, 0, -15, [-0.5, 0.3, 0, 0, -1.0]),
+    "rational, with a pole": (0.5, 180, 0, [0.2, 0, 0, 0, 0, -0.5, 0, 0]),
+    "fisheye": (0.5, 180, 0, [-0.7], "equidistant"),
+    "fisheye beyond 180 degrees": (0.1, 0, -85, [0.02, -0.01], "equidistant"),
+    "no distortion, looks down": (0.1, 0, -80, []),
+}
+
+
+@pytest.mark.parametrize("name", FOLDING)
+def test_beyond_what_a_lens_can_show_nothing_is_seen(name):
+    share, heading, pitch, coefficients, *equidistant = FOLDING[name]
+    distortion = np.zeros(8)
+    distortion[: len(coefficients)] = coefficients
+    (width, height), focal = (1600, 900), share * 1600
+    matrix = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
+    calibration = CameraCalibration(matrix, (width, height), distortion, bool(equidistant))
+    view = view_of(calibration, mounted(heading, pitch, 0), NUSCENES_CAMERAS, INPUT)
+
+    # The ray of each pixel of the input, and where the lens shows it, while this moves outwards.
+    rows, columns = np.indices(INPUT)
+    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ np.linalg.inv(view.intrinsics).T
+    x, y, z = np.moveaxis(rays @ view.view_from_camera, -1, 0)
+    across = np.hypot(x, y)
+    angle = np.arctan2(across, z)
+    angles = np.linspace(0, np.pi if equidistant else np.pi / 2 - 1e-6, 200_001)
+    radius = angles if equidistant else np.tan(angles)
+    terms = (distortion[:4], []) if equidistant else (distortion[[0, 1, 4]], distortion[5:])
+    above, below = (np.polynomial.Polynomial([1, *rest])(radius**2) for rest in terms)
+    distance = radius * above / below
+    known = np.argmax(np.diff(distance, append=-np.inf) <= 0)
+    at = focal * np.interp(angle, angles[:known], distance[:known])
+    expected = (
+        (z > 0)
+        & (angle < angles[known])
+        & (abs(at * x / across) <= width / 2)
+        & (abs(at * y / across) <= height / 2)
+    )
+
+    assert 0.05 < expected.mean() < 0.95
+    assert (view.seen != expected).mean() < 0.005
+    u, v, (columns, rows) = view.source_map(1)
+    shown = (u > 0) & (u < columns - 1) & (v > 0) & (v < rows - 1)
+    assert not (shown & ~view.seen).any()  # nor does the input repeat there what lies inside

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asd_perception.cameras.calibration import CameraCalibration
+from asd_perception.cameras.lens import distance_of, limit_angle
 from asd_perception.cameras.view import View
 from asd_perception.geometry import Array, camera_angles
 
@@ -37,29 +38,11 @@ def field_of_view(calibration: CameraCalibration) -> FieldOfView:
     fx, fy = calibration.matrix[0, 0], calibration.matrix[1, 1]
     cx, cy = calibration.matrix[0, 2] + 0.5, calibration.matrix[1, 2] + 0.5
     edges = np.array([cx / fx, (width - cx) / fx, cy / fy, (height - cy) / fy])
-    # A lens is inverted by a table, and only as far as its distance from the centre rises:
-    # beyond that its coefficients say nothing.
-    angle, distance = _distances(calibration)
-    falling = np.flatnonzero(np.diff(distance) <= 0)
-    end = falling[0] + 1 if len(falling) else len(angle)
-    angles = np.sign(edges) * np.interp(np.abs(edges), distance[:end], angle[:end])
+    # A lens is inverted by a table, as far as it is known.
+    widest = np.pi if calibration.equidistant else np.deg2rad(89.5)
+    angle = np.linspace(0.0, min(limit_angle(calibration), widest), 2000, endpoint=False)
+    angles = np.sign(edges) * np.interp(np.abs(edges), distance_of(calibration, angle), angle)
     return FieldOfView(*angles.tolist())
-
-
-def _distances(calibration: CameraCalibration) -> tuple[Array, Array]:
-    """Angles in rad from the optical axis, and how far from the principal point the lens shows
-    what is there, in focal lengths; of its radial distortion alone."""
-    coefficients = calibration.distortion[:8]
-    k1, k2, _, _, k3, k4, k5, k6 = np.pad(coefficients, (0, 8 - len(coefficients)))
-    if calibration.equidistant:
-        angle = np.linspace(0.0, np.pi, 2000)
-        of_angle = np.polynomial.Polynomial([1, *calibration.distortion[:4]])
-        return angle, angle * of_angle(angle**2)
-    angle = np.linspace(0.0, np.deg2rad(89.5), 2000)
-    radius = np.tan(angle)
-    squared = radius**2
-    rising = np.polynomial.Polynomial([1, k1, k2, k3])(squared)
-    return angle, radius * rising / np.polynomial.Polynomial([1, k4, k5, k6])(squared)
 
 
 def shown_sector(view: View, ego_from_camera: Array) -> tuple[float, float]:

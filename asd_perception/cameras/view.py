@@ -11,8 +11,8 @@ trained camera that is most like it (`most_alike`), by heading and focal length:
 - principal point, pitch and roll become the trained camera's; the heading stays.
 
 Undistortion, turn, zoom and crop are one look-up table per camera. Pixels of the input that the
-lens does not see continue the image's edge and are marked (`View.seen`): they take no part in what
-is found.
+lens does not see, also those beyond what its distortion describes, continue the image's edge and
+are marked (`View.seen`): they take no part in what is found.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import CameraCalibration, TrainedCamera
+from asd_perception.cameras.lens import limit_angle
 from asd_perception.cameras.preprocessing import (
     image_from_camera,
     input_from_image,
@@ -47,6 +48,8 @@ SAME_FOCAL = 0.03  # relative; cameras that differ by less than these are one an
 SAME_CENTRE = 0.05  # of the principal point from left to right, in widths of the input
 SAME_HORIZON = 0.04  # of the horizon from top to bottom, in heights of the input
 SAME_ANGLE = np.deg2rad(3.0)  # of pitch and roll
+
+OUTSIDE = 1e6  # pixels: beyond every image
 
 Maps = tuple[NDArray[np.int16], NDArray[np.uint16]]
 
@@ -256,14 +259,23 @@ def _source_pixels(
     """Where in an image the pixels of the input come from: u and v, (rows, columns) each.
 
     of_image (3, 3): the camera's matrix for the pixels of this image. intrinsics (3, 3): of the
-    input.
+    input. What the lens cannot show is `OUTSIDE` the image, on the side where it would be.
     """
     rows, columns = input_size
     to_input = view_from_camera, intrinsics, (columns, rows), cv2.CV_32FC1
     if calibration.equidistant:
         coefficients = calibration.distortion[:4]
-        return cv2.fisheye.initUndistortRectifyMap(of_image, coefficients, *to_input)
-    return cv2.initUndistortRectifyMap(of_image, calibration.distortion, *to_input)
+        u, v = cv2.fisheye.initUndistortRectifyMap(of_image, coefficients, *to_input)
+    else:
+        u, v = cv2.initUndistortRectifyMap(of_image, calibration.distortion, *to_input)
+    # OpenCV mirrors what lies behind the camera, and folds back what lies beyond the lens's limit.
+    camera_from_input = np.linalg.inv(intrinsics @ view_from_camera)
+    column, row = np.arange(columns), np.arange(rows)[:, None]
+    x, y, z = (a * column + (b * row + c) for a, b, c in camera_from_input)
+    nearest = max(0.0, np.cos(limit_angle(calibration)))
+    beyond = (z <= 0) | (z < nearest * np.sqrt(x * x + y * y + z * z))
+    u[beyond], v[beyond] = np.copysign(OUTSIDE, x[beyond]), np.copysign(OUTSIDE, y[beyond])
+    return u, v
 
 
 @lru_cache(maxsize=64)
@@ -279,12 +291,8 @@ def _source_map(view: View, reduction: int) -> SourceMap:
     u, v = _source_pixels(
         *(view.calibration, of_image, view.view_from_camera, view.intrinsics, view.input_size)
     )
-    # Far outside, where a lens may have no finite pixel, the image's edge goes on.
-    u, v = (
-        np.nan_to_num(x, nan=-1, posinf=end, neginf=-1).clip(-1, end)
-        for x, end in ((u, columns), (v, rows))
-    )
-    return SourceMap(u, v, (columns, rows))
+    # Far outside, the image's edge goes on.
+    return SourceMap(u.clip(-1, columns), v.clip(-1, rows), (columns, rows))
 
 
 @lru_cache(maxsize=64)
