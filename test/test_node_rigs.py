@@ -397,6 +397,10 @@ def turned(child, stamp, degrees):
             {"cameras": "[a, b]", "camera.b.image": "a/image_raw"},
             "cameras a and b have the same image topic /a/image_raw; set camera.b.image",
         ),
+        (
+            {"cameras": "[s/l, s/r]", "camera.s/l.camera_info": "i", "camera.s/r.camera_info": "i"},
+            "cameras s/l and s/r have the same camera_info topic /i; set camera.s/r.camera_info",
+        ),
     ],
 )
 def test_a_rig_that_cannot_be_is_one_line(start, parameters, reason):

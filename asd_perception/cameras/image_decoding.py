@@ -209,7 +209,7 @@ def check_encoded(data: bytes | NDArray[np.uint8], source: str = "") -> None:
     It takes microseconds: a look at both ends, and a search where an image is followed by other
     bytes. A decoder would fill missing rows with grey.
     """
-    if "compressedDepth" in source or _encodings_of(source)[0] in _DEPTH:
+    if is_depth(source):
         raise UserError(
             f"format {source!r} is that of a depth image; give the topic of the colour camera"
         )
@@ -361,6 +361,11 @@ def decode_camera_image(
     # once the network's size the shipped model loses 0.004 mAP, so 0.002.)
     fine_enough = [r for r in REDUCTIONS if size[0] // r >= 2 * input_size[1]]
     return decode_image(data, max(fine_enough, default=1), source)
+
+
+def is_depth(source: str) -> bool:
+    """Whether an encoding, or a compressed image's `format`, is one of depths or disparities."""
+    return "compressedDepth" in source or _encodings_of(source)[0] in _DEPTH
 
 
 def _encodings_of(source: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from asd_perception.errors import UserError
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.ros.check.live import LiveRig
-from asd_perception.ros.check.recording import CameraTopics, RigRecording
+from asd_perception.ros.check.recording import RigRecording
 from asd_perception.ros.check.report import report
 from asd_perception.ros.parameters import Settings, declare_parameters, unknown_parameters
 from asd_perception.ros.subscriptions import subscribe_to_latched, subscribe_to_rig
@@ -44,10 +44,7 @@ def check_live_rig(seconds: float) -> None:
             print(f"detector: {line}", file=sys.stderr)
         settings = Settings.read(node)
         config = model_directory.student_config(settings.model or TINY)
-        topics = {
-            name: CameraTopics(source.image_name, source.info_name, source.rectified)
-            for name, source in settings.cameras.items()
-        }
+        topics = {name: source.topics for name, source in settings.cameras.items()}
         recording = RigRecording(
             topics, settings.base_frame, settings.sync_tolerance_ns, settings.sync_max_wait
         )

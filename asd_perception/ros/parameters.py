@@ -22,6 +22,7 @@ from rclpy.parameter import Parameter
 
 from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
+from asd_perception.ros.check.topics import CameraTopics, check_separate
 from asd_perception.ros.messages.images import TRANSPORTS
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
@@ -314,6 +315,11 @@ class CameraInput:
             calibration == "rectified",
         )
 
+    @property
+    def topics(self) -> CameraTopics:
+        """By their full names."""
+        return CameraTopics(self.image_name, self.info_name, self.rectified)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -358,11 +364,4 @@ def _check_together(cameras: Mapping[str, CameraInput], min_cameras: int) -> Non
         raise UserError(
             f"sync.min_cameras is {min_cameras}, but cameras has {len(cameras)}; lower it"
         )
-    first: dict[str, str] = {}
-    for camera, source in cameras.items():
-        other = first.setdefault(source.image_name, camera)
-        if other != camera:
-            raise UserError(
-                f"cameras {other} and {camera} have the same image topic {source.image_name}; "
-                f"set camera.{camera}.image"
-            )
+    check_separate({camera: source.topics for camera, source in cameras.items()})

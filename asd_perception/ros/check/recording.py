@@ -17,6 +17,7 @@ from asd_perception.cameras.image_decoding import encoded_size
 from asd_perception.errors import UserError
 from asd_perception.frames.synchronizer import FrameSynchronizer, SyncedFrame
 from asd_perception.geometry import Array
+from asd_perception.ros.check.topics import CameraTopics
 from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_perception.ros.messages.images import check_image, image_warning
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
     from tf2_msgs.msg import TFMessage
 
     ImageMessage: TypeAlias = Image | CompressedImage | FFMPEGPacket
-
-
-@dataclass(frozen=True)
-class CameraTopics:
-    """Where one camera's messages come from; rectified: whether P and R describe its images."""
-
-    image: str
-    camera_info: str
-    rectified: bool = False
 
 
 @dataclass
@@ -65,6 +57,7 @@ class RigRecording:
     sync.max_wait; the sweeps are those that its synchronizer makes of the images.
     frames: the cameras and stamps of each sweep. images: by camera, those of the last complete
     sweep. clouds: by topic, the newest at that time. Without one, the last of each.
+    left_out: image topics that are no camera's, each with the reason, where these are known.
     """
 
     def __init__(
@@ -74,6 +67,7 @@ class RigRecording:
         tolerance_ns: int,
         max_wait: float,
     ) -> None:
+        self.left_out: Mapping[str, str] = {}
         self.base_frame = base_frame
         self.tolerance_ns = tolerance_ns
         self.cameras = {name: CameraRecord(topics) for name, topics in cameras.items()}
@@ -83,6 +77,7 @@ class RigRecording:
         self._newest_clouds: dict[str, PointCloud2] = {}
         self.frame_names: set[str] = set()  # in any transform
         self.bad_transforms: Counter[str] = Counter()
+        self.bad_clouds: Counter[str] = Counter()
         self._static = StaticTransforms()
         self._all = StaticTransforms()  # with those that may move, as last heard of
         self._synchronizer: FrameSynchronizer[Any] = FrameSynchronizer(
@@ -98,7 +93,7 @@ class RigRecording:
             check_image(msg)
             size = _size(msg)
         except UserError as error:
-            record.refused[str(error)] += 1
+            self.refuse_image(camera, str(error))
             return
         record.stamps.append(stamp)
         record.received.append(received_ns)
@@ -111,14 +106,23 @@ class RigRecording:
         self._synchronizer.add(camera, stamp, msg, now)
         self._take_frames(now)
 
+    def refuse_image(self, camera: str, reason: str) -> None:
+        self.cameras[camera].refused[reason] += 1
+
     def add_camera_info(self, camera: str, msg: CameraInfo) -> None:
         record = self.cameras[camera]
-        record.camera_infos += 1
         try:
             record.model = camera_model_from_msg(msg, record.topics.rectified)
-            record.lens = "rectified" if record.topics.rectified else msg.distortion_model
         except UserError as error:
-            record.refused_info = str(error)
+            self.refuse_camera_info(camera, str(error))
+        else:
+            record.camera_infos += 1
+            record.lens = "rectified" if record.topics.rectified else msg.distortion_model
+
+    def refuse_camera_info(self, camera: str, reason: str) -> None:
+        record = self.cameras[camera]
+        record.camera_infos += 1
+        record.refused_info = reason
 
     def add_transforms(self, msg: TFMessage, static: bool) -> None:
         """Of /tf_static, or of /tf."""
@@ -129,11 +133,17 @@ class RigRecording:
                 if static:
                     self._static.add(transform)
             except UserError as error:
-                self.bad_transforms[str(error)] += 1
+                self.refuse_transforms(str(error))
+
+    def refuse_transforms(self, reason: str) -> None:
+        self.bad_transforms[reason] += 1
 
     def add_cloud(self, topic: str, msg: PointCloud2) -> None:
         if "label" not in {field.name for field in msg.fields}:  # objects, as in ~/objects
             self._newest_clouds[topic] = msg
+
+    def refuse_cloud(self, reason: str) -> None:
+        self.bad_clouds[reason] += 1
 
     def finish(self) -> None:
         """Take the sweeps that still wait for images: none will come."""

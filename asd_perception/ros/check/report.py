@@ -344,6 +344,8 @@ def _rig_section(recording: RigRecording, of_network: Mapping[str, ShownCamera])
             facts.append(("LiDAR", f"{topic}, frame {frame}"))
         except UserError as error:
             facts.append(("LiDAR", f"{topic}, not drawn: {error}"))
+    for topic, reason in recording.left_out.items():
+        facts.append(("left out", f"{topic} is not looked at: {reason}"))
     findings = []
     if sending and not frames:
         findings.append(
@@ -371,8 +373,10 @@ def _rig_section(recording: RigRecording, of_network: Mapping[str, ShownCamera])
                 "after the other",
             )
         )
-    for reason, count in recording.bad_transforms.most_common(3):
-        findings.append(Finding(Level.WARNING, f"{_number(count, 'bad transform')}: {reason}"))
+    for what, bad in (("transform", recording.bad_transforms), ("cloud", recording.bad_clouds)):
+        for reason, count in bad.most_common(3):
+            text = f"{_number(count, f'bad {what}')}: {reason}"
+            findings.append(Finding(Level.WARNING, text))
     return Section("rig", facts, findings)
 
 

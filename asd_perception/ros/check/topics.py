@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The topics of a rig's cameras: each camera needs its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asd_perception.errors import UserError
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """Where one camera's messages come from; rectified: whether P and R describe its images."""
+
+    image: str
+    camera_info: str
+    rectified: bool = False
+
+
+def check_separate(cameras: Mapping[str, CameraTopics]) -> None:
+    """Raise UserError if two cameras, by their names, have one topic."""
+    for key, what in (("image", "image"), ("camera_info", "camera_info")):
+        first: dict[str, str] = {}
+        for camera, topics in cameras.items():
+            topic = getattr(topics, key)
+            other = first.setdefault(topic, camera)
+            if other != camera:
+                raise UserError(
+                    f"cameras {other} and {camera} have the same {what} topic {topic}; "
+                    f"set camera.{camera}.{key}"
+                )
