@@ -2,6 +2,7 @@
 """Promise: calibration is put together as it arrives; what it lacks or contradicts is named."""
 
 import math
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from asd_perception.geometry import transform_from
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.transforms import MAX_FRAMES, StaticTransforms
+from asd_perception.ros.transforms import TransformBuffer
 from asd_training.data.cameras import CAMERAS
 
 
@@ -54,6 +56,31 @@ def test_static_transforms_chain_up_and_down_the_tree():
     graph.add(transform_stamped("camera", "root", np.eye(4)))
     with pytest.raises(UserError, match="loop"):
         graph.lookup("base_link", "lidar")
+
+
+def test_other_threads_see_a_message_whole_or_not_at_all():
+    buffer, seen = TransformBuffer(), []
+    look = threading.Thread(target=lambda: seen.append(buffer.lookup("base_link", "camera")))
+
+    class Message:
+        """Its second transform is read when another thread has had the time to look."""
+
+        @property
+        def transforms(self):
+            yield moved("base_link", "mast", 5)
+            look.start()
+            look.join(0.3)
+            yield moved("mast", "camera", -5)
+
+    def moved(parent, child, x):
+        return transform_stamped(parent, child, transform_from([1, 0, 0, 0], [x, 0, 0]))
+
+    buffer.add_all(
+        TFMessage(transforms=[moved("base_link", "mast", 1), moved("mast", "camera", -1)])
+    )
+    assert buffer.add_all(Message()) == []
+    look.join()
+    np.testing.assert_allclose(seen[0], np.eye(4), atol=1e-12)
 
 
 def test_bad_transforms_are_refused():

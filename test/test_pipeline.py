@@ -199,6 +199,30 @@ def test_a_detector_that_hangs_is_an_error_and_does_not_hang_the_node(node, monk
     device.set()
 
 
+def test_images_and_a_frame_that_hang_are_waited_for_at_the_same_time(node, monkeypatch):
+    monkeypatch.setattr(pipeline, "CLOSE_WAIT", 3.0)
+    node = node()
+    node.calibrate()
+    node.detect(0)
+    device, at_work = threading.Event(), set()
+
+    def hang(what):
+        at_work.add(what)
+        device.wait(60)
+        raise RuntimeError("the device was lost")
+
+    monkeypatch.setattr(node.pipeline.detector, "detect_encoded", lambda *_: hang("frame"))
+    node.sweep(1)
+    node.until(lambda: "frame" in at_work)
+    monkeypatch.setattr(node.pipeline.detector, "encode", lambda *_: hang("image"))
+    node.sweep(2)
+    node.until(lambda: "image" in at_work)
+    begin = time.monotonic()
+    assert not node.pipeline.stop()
+    assert time.monotonic() - begin < 1.8 * 3.0
+    device.set()
+
+
 def test_detections_that_are_old_are_an_error(node):
     node = node()
     node.calibrate()

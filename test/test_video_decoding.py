@@ -148,6 +148,20 @@ class TestFaults:
         assert set(self.outcome(encoder, encoding, change).values()) == {"image"}
 
 
+def test_packets_that_are_left_out_after_an_overrun_are_not_called_lost():
+    packets = encode(IMAGES, gop=GOP)
+    decoder = VideoDecoder()
+    for number in range(3):
+        assert decoder.decode(packets[number], number)
+    decoder.restart("packets came faster than they can be decoded")
+    for number in (6, 7):
+        with pytest.raises(KeyFrameNeededError, match="packets came faster"):
+            decoder.decode(packets[number], number)
+    assert decoder.decode(packets[8], 8)
+    with pytest.raises(KeyFrameNeededError, match="packets were lost"):
+        decoder.decode(packets[10], 10)
+
+
 def test_another_encoding_or_size_begins_with_its_key_frame():
     small = moving_street(4, 160, 90)
     packets = [

@@ -11,7 +11,7 @@ from video import Packet, encode, moving_street
 
 from asd_perception.cameras.video_decoding import KeyFrameNeededError
 from asd_perception.errors import UserError
-from asd_perception.frames.video import WAITING, VideoStreams
+from asd_perception.frames.video import LATEST, VideoStreams
 
 CAMERAS = ("left", "right")
 GOP = 4
@@ -48,10 +48,10 @@ class Receiver:
     def note(self, arrival, error):
         self.errors[arrival.camera].append((arrival.number, error))
 
-    def put(self, camera, number, packet=None):
+    def put(self, camera, number, packet=None, at=None):
         packet = packet or PACKETS[camera][number % len(PACKETS[camera])]
         packet = Packet(packet.encoding, number, packet.flags, packet.data)
-        self.streams.put(Arrival(camera, number, packet, time.monotonic()))
+        self.streams.put(Arrival(camera, number, packet, time.monotonic() if at is None else at))
 
     def wait(self):
         deadline = time.monotonic() + 30
@@ -93,19 +93,23 @@ def test_a_fault_of_one_camera_is_none_of_the_other(receiver):
 
 
 def test_where_packets_come_too_fast_a_camera_begins_again_with_a_key_frame(receiver):
-    receiver.go_on.clear()
     receiver.put("left", 0)
+    receiver.put("left", 1)
+    receiver.wait()
+    receiver.go_on.clear()
+    receiver.delivers.clear()
+    receiver.put("left", 2, at=0.0)
     assert receiver.delivers.wait(30)
-    for number in range(1, WAITING + 2):
-        receiver.put("left", number)
-    assert receiver.streams.oldest().number == 0
-    for number in range(WAITING + 2, WAITING + 10):
-        receiver.put("left", number)
+    receiver.put("left", 3, at=0.0)
+    for number in range(4, 9):
+        receiver.put("left", number, at=0.9 * LATEST)
+    assert receiver.streams.oldest().number == 2
+    for number in range(9, 15):
+        receiver.put("left", number, at=1.1 * LATEST)
     receiver.go_on.set()
     receiver.wait()
-    numbers = [number for number, _ in receiver.images["left"]]
-    first_key = -(-(WAITING + 1) // GOP) * GOP
-    assert numbers == [0, *range(first_key, WAITING + 10)]
+    assert [number for number, _ in receiver.images["left"]] == [0, 1, 2, 12, 13, 14]
+    assert [number for number, _ in receiver.errors["left"]] == [9, 10, 11]
     for _, error in receiver.errors["left"]:
         assert isinstance(error, KeyFrameNeededError)
         assert "packets came faster than they can be decoded" in str(error)

@@ -106,10 +106,11 @@ class VideoDecoder(Generic[T]):
         if packet.encoding != self._encoding:
             self.restart("its encoding has changed" if self._encoding else self._need)
             self._encoding, self._counts, self._delays = packet.encoding, False, False
-        elif self._counts and step != 1 and not self._delays:
-            self.restart("packets were lost")
-        elif step == 1:
-            self._counts = True
+        elif self._context is not None:  # else nothing needs the packets before this one
+            if step == 1:
+                self._counts = True
+            elif self._counts and not self._delays:
+                self.restart("packets were lost")
         if self._context is None:
             if not packet.flags & KEY_FRAME:
                 raise KeyFrameNeededError(self._need)

@@ -106,8 +106,9 @@ def _parse_arguments() -> argparse.Namespace:
         type=float,
         const=5.0,
         metavar="S",
-        help="listen to the cameras for S seconds (default 5), say of each topic, calibration and "
-        "mounting whether the detector can use it, and exit: with 1 where it cannot",
+        help="listen to the cameras for S seconds (default 5) from when all have sent an image, or "
+        "10 s have passed; say of each topic, calibration and mounting whether the detector can "
+        "use it, and exit: with 1 where it cannot",
     )
     try:
         arguments = remove_ros_args(sys.argv)

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from asd_perception.cameras.video_decoding import VideoDecoder, VideoImage, VideoPacket
 
-WAITING = 60  # packets per camera that may wait to be decoded
+LATEST = 0.4  # s that a packet may wait to be decoded
 
 
 class PacketArrival(Protocol):
@@ -32,7 +32,8 @@ class VideoStreams(Generic[T]):
     """Decodes packets in one thread per camera.
 
     Unlike images, packets cannot be left out here and there, since the next ones need them. Where
-    WAITING of a camera wait, all of these are left out, and it begins again with a key frame.
+    one has waited for LATEST, all of its camera that wait are left out, and it begins again with a
+    key frame: latency does not grow.
 
     In a camera's thread, deliver(arrival, image) is called with each image and the arrival of the
     packet that it came in; failed(arrival, error), while the error is handled, with a packet that
@@ -62,7 +63,7 @@ class VideoStreams(Generic[T]):
     def put(self, arrival: T) -> None:
         with self._changed:
             line = self._lines[arrival.camera]
-            if len(line) >= WAITING:
+            if line and arrival.at - line[0].at > LATEST:
                 line.clear()
                 self._overrun.add(arrival.camera)
             line.append(arrival)

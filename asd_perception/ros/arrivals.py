@@ -119,7 +119,9 @@ class Arrivals:
     def close(self, timeout: float) -> bool:
         """Take no more images; False if those at work took longer than `timeout` s."""
         parts = [self._streams, self._intake]
-        return all([part is None or part.close(timeout) for part in parts])
+        end = time.monotonic() + timeout
+        closed = [part is None or part.close(max(0.0, end - time.monotonic())) for part in parts]
+        return all(closed)
 
     # -- in the executor's thread ----------------------------------------------------------------
 

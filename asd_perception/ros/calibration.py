@@ -45,12 +45,7 @@ class Calibration:
 
     def take_static_transforms(self, message: TFMessage) -> list[str]:
         """What is wrong in a message of /tf_static; its other transforms are used."""
-        faults = []
-        for transform in message.transforms:
-            try:
-                self.transforms.add(transform)
-            except UserError as error:
-                faults.append(str(error))
+        faults = self.transforms.add_all(message)
         self._follow()
         return faults
 

@@ -48,7 +48,7 @@ TRANSFORM_WAIT = 0.05  # s that a frame waits for transforms of /tf as new as it
 ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
 PREPARATION_WAIT = 0.5  # s that frames wait for an image that is slow to decode
 FRESH = 0.1  # s that a waiting frame is worth more than one that is still to be encoded
-CLOSE_WAIT = 10.0  # s that the frame at work has to end
+CLOSE_WAIT = 10.0  # s that the images and the frame at work have to end
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,9 @@ class Pipeline:
         """Take no more images, and wait for the frame at work; False if it did not end."""
         parts = [self._arrivals, self._worker]
         self._arrivals = self._worker = None
-        return all([part is None or part.close(CLOSE_WAIT) for part in parts])
+        end = time.monotonic() + CLOSE_WAIT
+        closed = [part is None or part.close(max(0.0, end - time.monotonic())) for part in parts]
+        return all(closed)
 
     # -- in the executor's thread ----------------------------------------------------------------
 

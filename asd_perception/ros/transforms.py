@@ -21,6 +21,7 @@ from asd_perception.ros.messages.transforms import StaticTransforms, link_from_m
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
+    from tf2_msgs.msg import TFMessage
 
 LENGTH_NS = 10_000_000_000  # of what is kept of each link, as in tf2
 MAX_SAMPLES = 5000  # of one link: 10 s at 500 Hz
@@ -75,7 +76,8 @@ class _MovingLink:
 class TransformBuffer(StaticTransforms):
     """Static transforms, and those of `followed` frames that move, of the last 10 s.
 
-    Where a frame has both, the static one counts. Filled by one thread, asked by others.
+    Where a frame has both, the static one counts. Filled by one thread, asked by others, who see a
+    message of /tf_static whole or not at all.
     """
 
     def __init__(self) -> None:
@@ -83,6 +85,21 @@ class TransformBuffer(StaticTransforms):
         self.followed: frozenset[str] = frozenset()
         self._moving: dict[str, _MovingLink] = {}
         self._changed = threading.Condition()
+
+    def add(self, message: TransformStamped) -> None:
+        with self._changed:
+            super().add(message)
+
+    def add_all(self, message: TFMessage) -> list[str]:
+        """Take in a message of /tf_static; what is wrong in it: its other transforms are used."""
+        faults = []
+        with self._changed:
+            for transform in message.transforms:
+                try:
+                    self.add(transform)
+                except UserError as error:
+                    faults.append(str(error))
+        return faults
 
     def open_ends(self, target: str, source: str) -> set[str]:
         """The frames between two whose parents only /tf can tell, as far as these are known."""
