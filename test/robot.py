@@ -25,13 +25,13 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.image_decoding import decode_camera_image
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.geometry import quaternion_of, transform_from
 from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
 from asd_perception.ros.messages.objects import detections_from_msg, objects_from_cloud
-from asd_perception.ros.parameters import CameraInput
-from asd_training.data.cameras import CAMERAS
+from asd_perception.ros.parameters.settings import CameraInput
 
 MS = 1_000_000
 START = 1_532_402_927_604_844_000

@@ -23,6 +23,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3D, Detection3DArray
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.errors import UserError
 from asd_training.bags.bag_files import (
     create_bag,
@@ -33,7 +34,6 @@ from asd_training.bags.bag_files import (
 )
 from asd_training.bags.live.play import play
 from asd_training.bags.live.record import record
-from asd_training.data.cameras import CAMERAS
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 12

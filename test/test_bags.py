@@ -20,6 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from, wrap_angle
 from asd_perception.ros.messages.geometry import matrix_from_transform, stamp_ns
@@ -27,7 +28,6 @@ from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.convert import convert_scene, image_topic
 from asd_training.bags.evaluate import submission_of_bag
 from asd_training.bags.scene import EgoTrack
-from asd_training.data.cameras import CAMERAS
 from asd_training.data.nuscenes import camera_frame, open_dataset, read_images
 from asd_training.synthetic.generate import synthesize
 

@@ -14,13 +14,13 @@ from scipy.spatial.transform import Rotation, Slerp
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.transforms import MAX_FRAMES, StaticTransforms
 from asd_perception.ros.transforms import TransformBuffer
-from asd_training.data.cameras import CAMERAS
 
 
 def transform_stamped(parent, child, matrix):

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.models import TINY
 from asd_perception.ros.messages.geometry import matrix_from_transform
 from asd_perception.runtime.detector import Detector
@@ -17,7 +18,6 @@ from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.evaluate import submission_of_bag
 from asd_training.bags.live.replay import replay_to_detector
-from asd_training.data.cameras import CAMERAS
 from asd_training.data.nuscenes import ego_from_sensor, open_dataset
 from asd_training.evaluation.detection import detect_samples
 from asd_training.synthetic.generate import synthesize

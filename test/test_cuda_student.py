@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.models import TINY
 from asd_perception.network import center_head
 from asd_perception.network.center_head import decode
@@ -31,7 +32,6 @@ from asd_perception.runtime.cuda_graphs import CompiledCall, RecordedCall
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.folding import folded
 from asd_training.benchmarks.frame import one_by_one_from_raw
-from asd_training.data.cameras import CAMERAS
 from asd_training.data.example import example_images, example_rig
 
 needs_gpu = pytest.mark.skipif(

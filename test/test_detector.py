@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import (
     ATTRIBUTES,
@@ -30,7 +31,6 @@ from asd_perception.network.student import Student
 from asd_perception.provenance import machine
 from asd_perception.runtime.detector import Detector, detections_of
 from asd_perception.runtime.onnx import OnnxPart
-from asd_training.data.cameras import CAMERAS
 
 
 @pytest.fixture(scope="module")

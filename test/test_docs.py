@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
+from asd_perception.ros.parameters.table import PARAMETERS, camera_parameters
+
 ROOT = Path(__file__).resolve().parents[1]
 CARD = "asd_perception/models/tiny/README.md"
 PAGES = [ROOT / "README.md", ROOT / CARD, *sorted(ROOT.glob("docs/**/*.md"))]
@@ -106,3 +109,24 @@ def test_packages_import_what_the_architecture_allows():
                 package = module if (ROOT / module).is_dir() else module.parent
                 fits = package.as_posix() in allowed[path.parent.as_posix()]
                 assert fits, f"{path} imports {name}"
+
+
+def test_the_table_of_parameters_is_the_nodes():
+    text = (ROOT / "docs/ros_interface.md").read_text().partition("## Parameters")[2]
+    rows = {
+        name: (default, meaning)
+        for name, default, meaning in re.findall(
+            r"^\| `([\w.]+)` \| (.*?) \| (.*) \|$", text.partition("\n**")[0], re.MULTILINE
+        )
+    }
+    entries = [*PARAMETERS, *camera_parameters("CAMERA")]
+    assert rows.keys() == {entry.name for entry in entries} | {"use_sim_time"}  # rclpy's own
+    for entry in entries:
+        default, meaning = rows[entry.name]
+        if entry.name == "cameras":
+            assert (default, entry.default) == ("the six nuScenes names", [*NUSCENES_CAMERA_NAMES])
+        else:
+            written = default.strip("`").removesuffix(" s")
+            assert written in (str(entry.default), json.dumps(entry.default)), entry.name
+        if entry.range is not None:
+            assert "in [{:g}, {:g}]".format(*entry.range) in meaning, entry.name

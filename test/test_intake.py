@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.frames.intake import Intake
-from asd_training.data.cameras import CAMERAS
 
 MS = 1_000_000
 

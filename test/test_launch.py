@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.palette import BACKGROUND, RINGS, hex_colour
-from asd_perception.ros.parameters import PARAMETERS
-from asd_training.data.cameras import CAMERAS
+from asd_perception.ros.parameters.table import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))

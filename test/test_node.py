@@ -30,6 +30,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.rig import CameraRig, compensate
 from asd_perception.geometry import transform_from
 from asd_perception.ros import node as node_module
@@ -40,7 +41,6 @@ from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.node import DetectorNode
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
-from asd_training.data.cameras import CAMERAS
 
 
 def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model, offline_detector):
@@ -242,6 +242,7 @@ def test_where_ros_reads_the_fast_message_otherwise_the_node_publishes_the_plain
     [
         ({"device": "abacus"}, "'abacus' is not auto"),
         ({"score_threshold": "much"}, "score_threshold"),
+        ({"cameras": "[]"}, "cameras: there are 0 names; give 1 to 8"),
         ({"cameras": "[a/, b, c, d, e, f]"}, "'a/' is not a topic name"),
         ({"cameras": "[a, b//c, d, e, f, g]"}, "'b//c' is not a topic name"),
     ],

@@ -17,7 +17,7 @@ from robot import MOUNTINGS, PATIENCE, TRIGGERS, camera_info, fill_pose, jpeg, s
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from asd_training.data.cameras import CAMERAS
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 
 ROOT = Path(__file__).resolve().parents[1]
 PERIOD = 0.1  # s

@@ -29,10 +29,10 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.geometry import transform_from
 from asd_perception.ros.messages.geometry import time_from_ns
-from asd_training.data.cameras import CAMERAS
 
 BACK = CAMERAS.index("CAM_BACK")
 

@@ -10,8 +10,8 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from robot import MS, START, TRIGGERS, jpeg, scene
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.ros.messages.geometry import stamp_ns
-from asd_training.data.cameras import CAMERAS
 
 RATE = 12
 SWEEPS = 5 * RATE

@@ -8,8 +8,8 @@ from robot import START, jpeg, scene, wait_for_exit
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
-from asd_training.data.cameras import CAMERAS
 
 SECOND = 10**9
 MAX_WAIT = 0.5  # s

@@ -18,10 +18,10 @@ from robot import PATIENCE, camera_info, fill_pose, wait_for_exit
 from tf2_msgs.msg import TFMessage
 from video import encode
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.models import TINY
 from asd_perception.runtime.detector import Detector
-from asd_training.data.cameras import CAMERAS
 from asd_training.data.nuscenes import (
     camera_frame,
     ego_from_sensor,

@@ -6,10 +6,10 @@ import pytest
 from nuscenes.utils.geometry_utils import view_points
 from pyquaternion import Quaternion
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import box_corners, points_in_box
 from asd_perception.runtime.detections import Detections
-from asd_training.data.cameras import CAMERAS
 from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,

@@ -27,14 +27,14 @@ from robot import (
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.frames.synchronizer import SILENT
 from asd_perception.ros import diagnostics, pipeline
 from asd_perception.ros.diagnostics import pipeline_statuses
 from asd_perception.ros.messages.geometry import time_from_ns
-from asd_perception.ros.parameters import Settings
+from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.pipeline import Pipeline
 from asd_perception.runtime.detector import Detector
-from asd_training.data.cameras import CAMERAS
 
 SECOND = 10**9
 QUIET = 2 * SILENT

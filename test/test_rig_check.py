@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.calibration import NUSCENES_CAMERAS, CameraCalibration
 from asd_perception.cameras.field_of_view import covered, field_of_view
 from asd_perception.cameras.rig_check import (
@@ -20,7 +21,6 @@ from asd_perception.cameras.rig_check import (
 from asd_perception.geometry import inverse, level_camera, transform_from
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
-from asd_training.data.cameras import CAMERAS
 from asd_training.synthetic.rendering.sensors import CAMERA_SENSORS, image_size, intrinsics
 
 INPUT = (96, 256)

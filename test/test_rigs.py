@@ -16,6 +16,7 @@ from rigs import EIGHT, FIVE, THREE, with_cameras
 from rosbags.rosbag2 import Reader
 from small import SMALL
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.rig import ABSENT_CAMERA
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
@@ -27,7 +28,7 @@ from asd_training.bags.live.replay import cameras_of_bags
 from asd_training.benchmarks.cameras import missing_camera_curve
 from asd_training.config.run import StudentRun, TeacherRun
 from asd_training.config.teacher import TeacherConfig
-from asd_training.data.cameras import CAMERAS, in_rig_order
+from asd_training.data.cameras import in_rig_order
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import camera_frame, open_dataset, read_images, scene_samples
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate

@@ -16,9 +16,9 @@ import pytest
 import torch
 from robot import START, TRIGGERS, jpeg, resources, scene
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_training.benchmarks.results import results_of
-from asd_training.data.cameras import CAMERAS
 
 SECONDS = float(os.environ.get("ASD_SOAK_SECONDS", "60"))
 RATE = 12.0

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.constants import MAX_CAMERAS
 from asd_perception.frames.synchronizer import CLOCK_JUMP_NS, QUEUE_SIZE, SILENT, FrameSynchronizer
-from asd_training.data.cameras import CAMERAS
 
 MS = 1_000_000
 PERIOD = 1000 * MS // 12

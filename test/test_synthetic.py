@@ -25,10 +25,10 @@ from nuscenes.utils.geometry_utils import points_in_box
 from shapely.affinity import rotate, translate
 from shapely.geometry import box as rectangle
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import project
-from asd_training.data.cameras import CAMERAS
 from asd_training.synthetic.generate import synthesize
 from asd_training.synthetic.nuscenes_writer import VERSION, token
 from asd_training.synthetic.rendering import sensors

@@ -5,11 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.geometry import transform_from
 from asd_perception.palette import CLASS_COLOURS
 from asd_perception.runtime.detections import Detections
-from asd_training.data.cameras import CAMERAS
 from asd_training.evaluation.pictures import bev_picture, frame_picture, save_picture, save_video
 
 BOX = np.array([[20.0, 0.0, 0.8, 4.5, 1.9, 1.6, 0.0]])

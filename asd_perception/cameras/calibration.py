@@ -73,12 +73,21 @@ class TrainedCamera:
         return np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]])
 
 
-NUSCENES_CAMERAS = (
-    TrainedCamera(55.2, 0.14, 0.12, 0.7954, 0.5169, 0.2623, 1.51),  # CAM_FRONT_LEFT
-    TrainedCamera(0.3, -0.32, -0.05, 0.7915, 0.5105, 0.2550, 1.51),  # CAM_FRONT
-    TrainedCamera(-56.4, -0.78, 0.52, 0.7880, 0.5053, 0.2526, 1.50),  # CAM_FRONT_RIGHT
-    TrainedCamera(108.6, -0.92, -0.22, 0.7855, 0.4954, 0.2542, 1.59),  # CAM_BACK_LEFT
-    TrainedCamera(179.9, 0.96, 0.23, 0.5058, 0.5186, 0.2611, 1.58),  # CAM_BACK
-    TrainedCamera(-110.8, -0.93, 0.62, 0.7872, 0.5048, 0.2489, 1.56),  # CAM_BACK_RIGHT
+NUSCENES_CAMERA_NAMES: tuple[str, ...] = (
+    "CAM_FRONT_LEFT",
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_BACK_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_RIGHT",
 )
-"""Those of one nuScenes keyframe, which the synthetic scenes have, too."""
+
+NUSCENES_CAMERAS = (
+    TrainedCamera(55.2, 0.14, 0.12, 0.7954, 0.5169, 0.2623, 1.51),
+    TrainedCamera(0.3, -0.32, -0.05, 0.7915, 0.5105, 0.2550, 1.51),
+    TrainedCamera(-56.4, -0.78, 0.52, 0.7880, 0.5053, 0.2526, 1.50),
+    TrainedCamera(108.6, -0.92, -0.22, 0.7855, 0.4954, 0.2542, 1.59),
+    TrainedCamera(179.9, 0.96, 0.23, 0.5058, 0.5186, 0.2611, 1.58),
+    TrainedCamera(-110.8, -0.93, 0.62, 0.7872, 0.5048, 0.2489, 1.56),
+)
+"""Those of one nuScenes keyframe, in this order, which the synthetic scenes have, too."""

@@ -18,7 +18,8 @@ from asd_perception.network import model_directory
 from asd_perception.ros.check.live import LiveRig
 from asd_perception.ros.check.recording import RigRecording
 from asd_perception.ros.check.report import report
-from asd_perception.ros.parameters import Settings, declare_parameters, unknown_parameters
+from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
+from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.subscriptions import subscribe_to_latched, subscribe_to_rig
 
 

@@ -19,7 +19,7 @@ from rclpy.utilities import remove_ros_args
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
 from asd_perception.ros.node import DetectorNode
-from asd_perception.ros.parameters import PARAMETERS, camera_parameters
+from asd_perception.ros.parameters.table import PARAMETERS, camera_parameters
 
 try:  # it takes a tenth of the other one's processor time per message
     from rclpy.experimental import EventsExecutor as Executor

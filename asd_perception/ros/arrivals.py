@@ -31,7 +31,7 @@ from asd_perception.ros.messages.images import (
     image_from_msg,
     image_warning,
 )
-from asd_perception.ros.parameters import Settings
+from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.statistics import Statistics
 
 if TYPE_CHECKING:

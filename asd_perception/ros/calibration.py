@@ -18,7 +18,7 @@ from asd_perception.ros.messages.camera_info import (
     camera_model_from_msg,
     rectified_twice,
 )
-from asd_perception.ros.parameters import CameraInput
+from asd_perception.ros.parameters.settings import CameraInput
 from asd_perception.ros.transforms import TransformBuffer
 
 

@@ -36,11 +36,8 @@ from asd_perception.ros.messages.detections import (
 )
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import markers_from_detections
-from asd_perception.ros.parameters import (
-    Settings,
-    declare_parameters,
-    unknown_parameters,
-)
+from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
+from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
 from asd_perception.ros.subscriptions import (
     OVERRIDABLE,

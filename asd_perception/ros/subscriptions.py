@@ -16,7 +16,7 @@ from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.video_decoding import check_video
 from asd_perception.errors import UserError
-from asd_perception.ros.parameters import Settings
+from asd_perception.ros.parameters.settings import Settings
 
 Guard: TypeAlias = Callable[..., None]  # runs a callback, which comes first, with its arguments
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from asd_perception.configuration import read_yaml
 from asd_perception.errors import UserError
 from asd_perception.ros.check.recording import RigRecording
-from asd_perception.ros.messages.images import TRANSPORTS
+from asd_perception.ros.parameters.table import PARAMETERS
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.discovery import CAMERA_INFO, TRANSPORT_OF, Parameters, camera_topics
 from asd_training.bags.message_types import deserialize
@@ -32,13 +32,14 @@ def record_bag(path: str | Path, cameras: Sequence[str], parameters: Parameters)
     and where it has no camera.
     """
     _check(parameters)
+    values = {entry.name: entry.default for entry in PARAMETERS} | dict(parameters)
     with open_bag(path) as reader:
         topics, left_out = camera_topics(reader, cameras, parameters)
         recording = RigRecording(
             topics,
-            base_frame=str(parameters.get("base_frame", "base_link")).lstrip("/"),
-            tolerance_ns=round(_seconds(parameters, "sync.tolerance", 0.06, 0.5) * 1e9),
-            max_wait=_seconds(parameters, "sync.max_wait", 0.1, 1.0),
+            base_frame=values["base_frame"],
+            tolerance_ns=round(values["sync.tolerance"] * 1e9),
+            max_wait=values["sync.max_wait"],
         )
         recording.left_out = left_out
         _read(reader, recording)
@@ -80,21 +81,10 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _check(parameters: Parameters) -> None:
-    names = parameters.get("cameras", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"the parameter cameras is {names!r}; it must be a list of names")
-    transport = parameters.get("image_transport", "raw")
-    if transport not in TRANSPORTS:
-        raise UserError(
-            f"image_transport is {transport!r}; it must be one of {', '.join(TRANSPORTS)}"
-        )
-
-
-def _seconds(parameters: Parameters, name: str, default: float, most: float) -> float:
-    value = parameters.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.001 <= value <= most:
-        raise UserError(f"{name} is {value!r}; it must be a number from 0.001 to {most:g} seconds")
-    return float(value)
+    """Raise UserError for a value that the node would refuse."""
+    for entry in PARAMETERS:
+        if entry.name in parameters and (reason := entry.refusal(parameters[entry.name])):
+            raise UserError(f"{entry.name}: {reason}")
 
 
 # -- the messages ----------------------------------------------------------------------------------

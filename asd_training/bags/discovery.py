@@ -17,6 +17,7 @@ from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.ros.check.topics import CameraTopics, check_separate
 from asd_perception.ros.messages.images import TRANSPORTS
+from asd_perception.ros.parameters.table import camera_info_beside, default_image
 from asd_training.bags.bag_files import read_messages
 from asd_training.bags.message_types import deserialize
 
@@ -135,7 +136,7 @@ def _chosen(
     named = _named(name, parameters, available)
     base = f"/{name.strip('/')}"
     bases = {item.base for item in available}
-    if parameters.get(f"camera.{name}.image") or f"{base}/image_raw" in bases:
+    if parameters.get(f"camera.{name}.image") or default_image(base) in bases:
         return named
     if base not in bases and base.strip("/") in discovered:
         return discovered[base.strip("/")]
@@ -147,7 +148,7 @@ def _chosen(
 
 def _named(name: str, parameters: Parameters, available: Sequence[_ImageTopic]) -> CameraTopics:
     """As the node names the topics of a camera, in the root namespace."""
-    image = parameters.get(f"camera.{name}.image") or f"{name}/image_raw"
+    image = parameters.get(f"camera.{name}.image") or default_image(name)
     return _of_base(name, f"/{image.lstrip('/')}", parameters, available, "raw")
 
 
@@ -163,7 +164,7 @@ def _of_base(
     calibration: raw or rectified, where the parameters do not say.
     """
     info = parameters.get(f"camera.{name}.camera_info")
-    info = info or f"{base.rpartition('/')[0]}/camera_info"
+    info = info or camera_info_beside(base)
     transport = parameters.get("image_transport")
     if transport is None:  # not said: the one that is there
         items = [item for item in available if item.base == base]
@@ -180,12 +181,12 @@ def _discovered(reader: Reader, colours: Sequence[_ImageTopic]) -> dict[str, Cam
     infos = {item.topic for item in reader.connections if item.msgtype == CAMERA_INFO}
     by_namespace: dict[str, list[_ImageTopic]] = defaultdict(list)
     for item in colours:
-        if f"{item.namespace}/camera_info" in infos or item.rank[0] < len(_NAMES):
+        if camera_info_beside(item.base) in infos or item.rank[0] < len(_NAMES):
             by_namespace[item.namespace].append(item)
     topics = {}
     for namespace, items in sorted(by_namespace.items()):
         best = min(items, key=lambda item: item.rank)
         topics[namespace.strip("/") or best.base.strip("/")] = CameraTopics(
-            best.topic, f"{namespace}/camera_info", "image_rect" in best.base
+            best.topic, camera_info_beside(best.base), "image_rect" in best.base
         )
     return topics

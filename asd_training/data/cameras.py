@@ -9,20 +9,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-CAMERAS: tuple[str, ...] = (
-    "CAM_FRONT_LEFT",
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_RIGHT",
-)
-"""Those of nuScenes."""
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
 
 
 def in_rig_order(cameras: Iterable[str]) -> tuple[str, ...]:
     """Names of cameras, each once, as every rig has them: nuScenes' own, then others by name."""
-    known = {name: place for place, name in enumerate(CAMERAS)}
+    known = {name: place for place, name in enumerate(NUSCENES_CAMERA_NAMES)}
     return tuple(sorted(set(cameras), key=lambda name: (known.get(name, len(known)), name)))
 
 

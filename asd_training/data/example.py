@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.geometry import box_corners, transform_from
-from asd_training.data.cameras import CAMERAS
 
 WIDTH, HEIGHT = 1600, 900
 """Size in pixels of the cameras' images, as in nuScenes."""
@@ -20,8 +20,8 @@ JPEG_QUALITY = 75
 
 def example_rig(cameras: int = 6) -> CameraRig:
     """Cameras around the robot: six roughly as in nuScenes, any other number evenly spread."""
-    names, headings = CAMERAS, np.array([55, 0, -55, 110, 180, -110])
-    if cameras != len(CAMERAS):
+    names, headings = NUSCENES_CAMERA_NAMES, np.array([55, 0, -55, 110, 180, -110])
+    if cameras != len(NUSCENES_CAMERA_NAMES):
         names = tuple(f"camera{i}" for i in range(cameras))
         headings = np.arange(cameras) * 360 / cameras
     poses = []

@@ -24,13 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 from nuscenes import NuScenes
 from tqdm import tqdm
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import ATTRIBUTES, CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, locked
 from asd_perception.geometry import Array, transform_points
 from asd_training.config.teacher import MAX_SWEEPS
-from asd_training.data.cameras import CAMERAS
 from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import (
     TABLES,
@@ -286,7 +286,7 @@ def index_files(root: str | Path, version: str) -> list[Path]:
 
 def _identity(version: str) -> bytes:
     """What an index file must start with to be readable by this program."""
-    meaning = (FORMAT, version, MAX_SWEEPS, CAMERAS, CLASSES, ATTRIBUTES)
+    meaning = (FORMAT, version, MAX_SWEEPS, NUSCENES_CAMERA_NAMES, CLASSES, ATTRIBUTES)
     return json.dumps(meaning).encode()
 
 

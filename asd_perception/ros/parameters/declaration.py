@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of the table, declared in a node; wrong and unknown ones are named."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from asd_perception.ros.parameters.table import PARAMETERS, ParameterEntry, camera_parameters
+
+_QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare all parameters, and refuse wrong values from now on, at start too.
+
+    Raises rclpy.exceptions.ParameterException for a wrong value given at start.
+    """
+    entries = {entry.name: entry for entry in PARAMETERS}
+
+    def refuse_wrong_values(parameters: list[Any]) -> SetParametersResult:  # Parameter
+        for parameter in parameters:
+            entry = entries.get(parameter.name)
+            if entry is None:
+                continue
+            unset = parameter.type_ == Parameter.Type.NOT_SET  # so rclpy reads an empty list
+            reason = entry.refusal([] if unset else parameter.value)
+            if reason is not None:
+                return SetParametersResult(successful=False, reason=f"{parameter.name}: {reason}")
+        return SetParametersResult(successful=True)
+
+    def declare_cameras(parameters: list[Any]) -> None:  # Parameter
+        """Those of cameras that are new. Of one that is gone they stay, without effect."""
+        for camera in (name for p in parameters if p.name == "cameras" for name in p.value):
+            for entry in camera_parameters(camera):
+                if not node.has_parameter(entry.name):
+                    entries[entry.name] = entry
+                    _declare(node, entry)
+
+    def declare_new_cameras(parameters: list[Any]) -> None:
+        try:
+            declare_cameras(parameters)
+        except ParameterException as error:  # given at start, when there was no such camera
+            node.get_logger().warning(str(error))
+
+    node.add_on_set_parameters_callback(refuse_wrong_values)
+    for entry in PARAMETERS:
+        _declare(node, entry)
+    declare_cameras([node.get_parameter("cameras")])
+    node.add_post_set_parameters_callback(declare_new_cameras)
+
+
+def _declare(node: Node, entry: ParameterEntry) -> None:
+    descriptor = ParameterDescriptor(description=entry.description, read_only=entry.read_only)
+    if entry.range is not None:
+        low, high = entry.range
+        if isinstance(entry.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+        else:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    node.declare_parameter(entry.name, entry.default, descriptor)
+
+
+def unknown_parameters(node: Node, of_qos: bool) -> list[str]:
+    """A line for each value given at start that no declared parameter takes: ROS is silent there.
+
+    of_qos: those of topics' QoS, which are declared with the topics; else all others.
+    """
+    given = [
+        name
+        for name in node._parameter_overrides  # rclpy offers no public way to them
+        if name.startswith(_QOS) == of_qos and not node.has_parameter(name)
+    ]
+    if of_qos:
+        known = [_QOS + name for name in node.get_parameters_by_prefix(_QOS.rstrip("."))]
+        return [f"unknown parameter {name} {_advice(name, known)}" for name in given]
+    cameras = node.get_parameter("cameras").value
+    known = [entry.name for entry in PARAMETERS]
+    known += [entry.name for camera in cameras for entry in camera_parameters(camera)]
+    lines = {}
+    for name in given:
+        table = name.rpartition(".")[0]
+        camera = table.removeprefix("camera.")
+        if camera != table and camera not in cameras:
+            lines[table] = f"{table}, which is not in cameras, {_advice(camera, cameras)}"
+        else:
+            lines[name] = f"unknown parameter {name} {_advice(name, known)}"
+    return list(lines.values())
+
+
+def _advice(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"has no effect; {advice}"

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The values of the parameters that hold from one configure transition to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+
+from asd_perception.errors import UserError
+from asd_perception.ros.check.topics import CameraTopics, check_separate
+from asd_perception.ros.messages.images import TRANSPORTS
+from asd_perception.ros.parameters.table import camera_info_beside, default_image
+
+
+@dataclass(frozen=True)
+class CameraInput:
+    """Where one camera's messages come from, and what they are.
+
+    image_topic, info_topic: to subscribe to. image_name, info_name: these topics' full names, after
+    remapping. rectified: whether the images are, so that P and R of the camera_info hold for them.
+    """
+
+    image_topic: str
+    info_topic: str
+    image_name: str
+    info_name: str
+    rectified: bool
+
+    @classmethod
+    def read(cls, node: Node, camera: str) -> CameraInput:
+        def value(key: str) -> str:
+            return node.get_parameter(f"camera.{camera}.{key}").value
+
+        image = value("image") or default_image(camera)
+        info = value("camera_info") or camera_info_beside(image)
+        image += TRANSPORTS[node.get_parameter("image_transport").value]
+        calibration = value("calibration") or node.get_parameter("calibration").value
+        return cls(
+            image,
+            info,
+            node.resolve_topic_name(image),
+            node.resolve_topic_name(info),
+            calibration == "rectified",
+        )
+
+    @property
+    def topics(self) -> CameraTopics:
+        """By their full names."""
+        return CameraTopics(self.image_name, self.info_name, self.rectified)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values that hold from one configure transition to the next."""
+
+    model: str
+    device: str
+    image_transport: str
+    cameras: Mapping[str, CameraInput]  # by name
+    base_frame: str
+    sync_tolerance_ns: int
+    sync_max_wait: float
+    sync_min_cameras: int
+    use_odometry: bool
+    use_sim_time: bool
+
+    @classmethod
+    def read(cls, node: Node) -> Settings:
+        """Raises UserError for parameters that contradict each other."""
+
+        def value(name: str) -> Any:
+            return node.get_parameter(name).value
+
+        cameras = {camera: CameraInput.read(node, camera) for camera in value("cameras")}
+        _check_together(cameras, value("sync.min_cameras"))
+        return cls(
+            model=value("model"),
+            device=value("device"),
+            image_transport=value("image_transport"),
+            cameras=cameras,
+            base_frame=value("base_frame"),
+            sync_tolerance_ns=round(value("sync.tolerance") * 1e9),
+            sync_max_wait=value("sync.max_wait"),
+            sync_min_cameras=value("sync.min_cameras"),
+            use_odometry=value("use_odometry"),
+            use_sim_time=value("use_sim_time"),
+        )
+
+
+def _check_together(cameras: Mapping[str, CameraInput], min_cameras: int) -> None:
+    if min_cameras > len(cameras):
+        raise UserError(
+            f"sync.min_cameras is {min_cameras}, but cameras has {len(cameras)}; lower it"
+        )
+    check_separate({camera: source.topics for camera, source in cameras.items()})

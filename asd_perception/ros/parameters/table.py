@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table from which the node's parameters are declared, checked and documented; no ROS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
+from typing import Any
+
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
+from asd_perception.constants import MAX_CAMERAS
+from asd_perception.ros.messages.images import TRANSPORTS
+
+_NEXT_CONFIGURE = "Takes effect at the next configure transition."
+_TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+def _check_device(value: str) -> str | None:
+    ok = re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)
+    return None if ok else f"{value!r} is not auto, cpu, cuda or cuda:N"
+
+
+def _one_of(words: Iterable[str], value: str) -> str | None:
+    return None if value in words else f"{value!r} is not {' or '.join(filter(None, words))}"
+
+
+def _check_cameras(value: list[str]) -> str | None:
+    if not 1 <= len(value) <= MAX_CAMERAS:
+        return f"there are {len(value)} names; give 1 to {MAX_CAMERAS}"
+    bad = [name for name in value if not _TOPIC_NAME.fullmatch(name)]
+    if bad:
+        return f"{bad[0]!r} is not a topic name, as a camera's name must be"
+    twice = [name for i, name in enumerate(value) if name in value[:i]]
+    return f"{twice[0]!r} is there twice; give each camera a name of its own" if twice else None
+
+
+def _check_topic(value: str) -> str | None:
+    return None if not value or _TOPIC_NAME.fullmatch(value) else f"{value!r} is not a topic name"
+
+
+def _check_image_topic(value: str) -> str | None:
+    base, _, transport = value.rpartition("/")
+    if f"/{transport}" in TRANSPORTS.values():
+        return f"give {base}; image_transport: {transport} adds /{transport} to it"
+    return _check_topic(value)
+
+
+def _check_frame(value: str) -> str | None:
+    return None if value and not value.startswith("/") else "needs a frame name without a slash"
+
+
+@dataclass(frozen=True)
+class ParameterEntry:
+    """One row of the table. `check` returns why a value is wrong, or None; `range` is inclusive."""
+
+    name: str
+    default: Any
+    description: str
+    check: Callable[[Any], str | None] | None = None
+    range: tuple[float, float] | None = None
+    read_only: bool = False
+
+    def refusal(self, value: Any) -> str | None:
+        """Why a value is wrong, or None."""
+        low, high = self.range or (-inf, inf)
+        if not _is_like(self.default, value) or (self.range and not low <= value <= high):
+            return f"{value!r} is not {self._kind}"
+        return None if self.check is None else self.check(value)
+
+    @property
+    def _kind(self) -> str:
+        """What its values are, in words."""
+        kind = _KINDS[type(self.default)]
+        return kind if self.range is None else f"{kind} from {self.range[0]:g} to {self.range[1]:g}"
+
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list of names",
+}
+
+
+def _is_like(default: object, value: object) -> bool:
+    """Whether a value is of a default's type. A whole number also stands for a float."""
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, list):
+        return isinstance(value, list) and all(isinstance(name, str) for name in value)
+    return isinstance(value, type(default))
+
+
+PARAMETERS = (
+    ParameterEntry(
+        "model",
+        "",
+        f"Model directory; empty for the tiny model that ships with the package. {_NEXT_CONFIGURE}",
+    ),
+    ParameterEntry(
+        "device",
+        "auto",
+        f"cpu, cuda, cuda:N, or auto (a GPU where there is one). {_NEXT_CONFIGURE}",
+        _check_device,
+    ),
+    ParameterEntry(
+        "image_transport",
+        "raw",
+        "raw (CAMERA/image_raw, sensor_msgs/Image), compressed (CAMERA/image_raw/compressed, "
+        "sensor_msgs/CompressedImage) or ffmpeg (CAMERA/image_raw/ffmpeg, video as "
+        f"ffmpeg_image_transport_msgs/FFMPEGPacket). {_NEXT_CONFIGURE}",
+        partial(_one_of, TRANSPORTS),
+    ),
+    ParameterEntry(
+        "cameras",
+        list(NUSCENES_CAMERA_NAMES),
+        f"Names of the cameras, 1 to {MAX_CAMERAS} in any order; each has camera.NAME.image and so "
+        f"on. {_NEXT_CONFIGURE}",
+        _check_cameras,
+    ),
+    ParameterEntry(
+        "calibration",
+        "raw",
+        "What the images are, of all cameras that do not say otherwise: raw (K and D of their "
+        f"camera_info) or rectified (P and R; image_rect topics). {_NEXT_CONFIGURE}",
+        partial(_one_of, ("raw", "rectified")),
+    ),
+    ParameterEntry(
+        "base_frame",
+        "base_link",
+        "Frame of the detections; /tf_static (or /tf) must connect it to each camera's frame. "
+        f"{_NEXT_CONFIGURE}",
+        _check_frame,
+    ),
+    ParameterEntry(
+        "score_threshold",
+        0.05,
+        "Objects with a lower score are not published. Takes effect on the next frame.",
+        range=(0.0, 1.0),
+    ),
+    ParameterEntry(
+        "sync.tolerance",
+        0.06,
+        "Largest difference in s between two image stamps of one frame. More than the cameras' "
+        "spread, less than their period minus the largest gap between cameras that fire one "
+        f"after the other. {_NEXT_CONFIGURE}",
+        range=(0.001, 0.5),
+    ),
+    ParameterEntry(
+        "sync.max_wait",
+        0.1,
+        "How long in s a frame waits for the images of missing cameras after its first image. "
+        "More than the cameras' spread plus the jitter of their transport; less than three of "
+        "their periods, since no more images are kept. A camera that was "
+        f"silent for a second is not waited for. {_NEXT_CONFIGURE}",
+        range=(0.02, 1.0),
+    ),
+    ParameterEntry(
+        "sync.min_cameras",
+        1,
+        "Minimum number of cameras in a frame; the number of all cameras: complete frames only. "
+        f"{_NEXT_CONFIGURE}",
+        range=(1, MAX_CAMERAS),
+    ),
+    ParameterEntry(
+        "use_odometry",
+        True,
+        "Compensate the ego motion between camera stamps by the odometry topic; without messages "
+        f"there, the robot is taken to stand still between them. {_NEXT_CONFIGURE}",
+    ),
+    ParameterEntry(
+        "autostart",
+        True,
+        "Configure and activate at start; false where a launch file or a lifecycle manager does.",
+        read_only=True,
+    ),
+)
+
+
+CAMERA_PARAMETERS = (
+    ParameterEntry(
+        "image",
+        "",
+        f"image topic, without /compressed or /ffmpeg; empty: CAMERA/image_raw. {_NEXT_CONFIGURE}",
+        _check_image_topic,
+    ),
+    ParameterEntry(
+        "camera_info",
+        "",
+        f"topic of its camera_info; empty: camera_info beside its image topic. {_NEXT_CONFIGURE}",
+        _check_topic,
+    ),
+    ParameterEntry(
+        "calibration",
+        "",
+        f"raw or rectified; empty: as the parameter calibration. {_NEXT_CONFIGURE}",
+        partial(_one_of, ("raw", "rectified", "")),
+    ),
+)
+"""Of each camera in `cameras`, as camera.CAMERA.image and so on."""
+
+
+def camera_parameters(camera: str) -> list[ParameterEntry]:
+    """CAMERA_PARAMETERS of one camera."""
+    return [
+        replace(
+            entry,
+            name=f"camera.{camera}.{entry.name}",
+            description=f"{camera}: {entry.description}",
+        )
+        for entry in CAMERA_PARAMETERS
+    ]
+
+
+def default_image(camera: str) -> str:
+    """The topic of a camera's images where its parameter `image` names none."""
+    return f"{camera}/image_raw"
+
+
+def camera_info_beside(image: str) -> str:
+    """The topic of the camera_info that belongs to an image topic, as image_transport has it."""
+    namespace, slash, _ = image.rpartition("/")
+    return f"{namespace}{slash}camera_info"
