@@ -382,7 +382,7 @@ def turned(child, stamp, degrees):
     ("parameters", "reason"),
     [
         ({"cameras": "[a, b, a]"}, "cameras: 'a' is there twice"),
-        ({"cameras": "[a, b, c, d, e, f, g, h, i]"}, "cameras: has 9 names; give 1 to 8"),
+        ({"cameras": "[a, b, c, d, e, f, g, h, i]"}, "cameras: there are 9 names; give 1 to 8"),
         ({"cameras": "[a]", "sync.min_cameras": 2}, "sync.min_cameras is 2, but cameras has 1"),
         ({"calibration": "rect"}, "calibration: 'rect' is not raw or rectified"),
         (
