@@ -182,7 +182,7 @@ def test_a_run_with_a_result_is_not_made_again(tmp_path):
     del older["adapters"]  # a result from before it was a key
     write("plain-0", distillation=older)
     assert not to_do(jobs)
-    write("plain-0", cache="/elsewhere/cache", precision="bf16-mixed")  # of auto
+    write("plain-0", cache="/elsewhere/cache", curve_from=7, precision="bf16-mixed")  # of auto
     assert not to_do(jobs)
     write("plain-0", steps=3)
     with pytest.raises(UserError, match=r"plain-0.json was made with .*steps: 3 there, 2 now"):

@@ -46,7 +46,7 @@ def whole(index):
     ("loads", "folder"),
     [
         (SampleContents(sweeps=1, images=False), "CAM_FRONT"),
-        (SampleContents(targets=False), "LIDAR_TOP"),
+        (SampleContents(pixel_targets=False), "LIDAR_TOP"),
     ],
     ids=["LiDAR alone", "images alone"],
 )
@@ -65,22 +65,23 @@ def test_files_that_a_run_does_not_need_may_be_missing(root, index, whole, loads
     else:
         assert_same(sample[:3], whole[:3])
         assert not len(sample.points)
-        assert all(tensor.numel() == 0 for tensor in (*sample.pixels, *sample.objects))
+        assert all(tensor.numel() == 0 for tensor in sample.pixels)
+        assert_same(sample.objects, whole.objects)
 
 
 @pytest.mark.parametrize("cameras", [True, False])
-@pytest.mark.parametrize("targets", [True, False])
+@pytest.mark.parametrize("pixels", [True, False])
 @pytest.mark.parametrize("sweeps", [0, 1])
-def test_every_choice_makes_batches_augmented_or_not(index, sweeps, cameras, targets):
+def test_every_choice_makes_batches_augmented_or_not(index, sweeps, cameras, pixels):
     dataset = KeyframeDataset(
-        index, StudentConfig(), SampleContents(cameras, sweeps, targets), ALL_CHANGES
+        index, StudentConfig(), SampleContents(cameras, sweeps, pixels), ALL_CHANGES
     )
     batch = collate([dataset[0], dataset.sample(1, np.random.default_rng(0))])
     assert batch.images.shape == (2, 6 * cameras, 3, 96, 256)
     assert len(batch.intrinsics) == len(batch.ego_from_camera) == 2
     assert bool(len(batch.points)) == bool(sweeps)
-    assert bool(batch.objects.valid.any()) == targets
-    assert bool(batch.pixels.depth_bins.numel()) == (cameras and targets)
+    assert batch.objects.valid.any()
+    assert bool(batch.pixels.depth_bins.numel()) == (cameras and pixels)
     assert batch.keyframe.tolist() == [0, 1]
 
 

@@ -19,7 +19,7 @@ from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate
 from asd_training.losses.detection import detection_losses
-from asd_training.training.precision import resolve
+from asd_training.models.precision import resolve
 from asd_training.training.student import StudentTraining
 
 CPU = torch.device("cpu")

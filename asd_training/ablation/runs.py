@@ -180,7 +180,8 @@ def _has_result(job: Job) -> bool:
     required = {"set": job.labels["changes"], **_short_paths(to_dict(job.config))}
     del required["student"], required["distillation"]["teacher"]
     for values in (made, required):
-        values.pop("cache", None)  # the samples are the same; older results do not name it
+        for key in ("cache", "curve_from"):  # of no effect on the weights; older results lack them
+            values.pop(key, None)
     if required["precision"] == "auto":
         required["precision"] = precision
     if made != required:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "student": "train the camera-only student, with or without a teacher",
     "evaluate": "score a model with the official nuScenes evaluator",
     "export": "write a run's student as a model directory or as ONNX",
+    "curves": "draw the learning curves of runs, over samples and over core-hours",
     "explain": "draw for one keyframe what teacher and student see, and what distillation asks for",
     "ablate": "train and compare many students over several seeds",
     "robustness": "score an ablation's students with corrupted simulated points",

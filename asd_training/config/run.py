@@ -56,6 +56,9 @@ class TrainingConfig:
     """Steps between validations on `validate_keyframes` keyframes; 0: only at the end, on all."""
     validate_keyframes: PositiveInt = 100
     """Keyframes of a validation during the run, spread over the split."""
+    curve_from: NonNegativeInt = 3000
+    """Samples after which the learning curve has its first point, on the whole validation split; it
+    has another at each doubling and at the end. 0: only at the end."""
     checkpoint_every: PositiveInt = 100
     """Steps between checkpoints."""
     loader_workers: NonNegativeInt = 1

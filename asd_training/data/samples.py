@@ -51,8 +51,8 @@ class TrainingSample(NamedTuple):
     other; point_sample (P,) int64: the sample that each belongs to. The targets are in
     asd_training.data.targets. keyframe: int64, its number in the index.
 
-    What the dataset does not load is empty: N is 0 without cameras, P without LiDAR, and every
-    tensor of targets has the size 0.
+    What the dataset does not load is empty: N is 0 without cameras, P without LiDAR, and the
+    tensors of the pixels' targets have the size 0.
     """
 
     images: Tensor
@@ -81,26 +81,26 @@ def collate(samples: list[TrainingSample]) -> TrainingSample:
 class SampleContents:
     """What a training sample must hold; nothing else is read from the dataset.
 
-    images: camera images with their calibration. sweeps: LiDAR sweeps put into `points`. targets:
-    of the objects and, with images, of the pixels. network_sees_lidar: whether the points are an
-    input of the network: objects that only a camera left out could see are then kept.
+    images: camera images with their calibration. sweeps: LiDAR sweeps put into `points`.
+    pixel_targets: with images, LiDAR's targets of their pixels. network_sees_lidar: whether the
+    points are an input of the network: objects that only a camera left out could see are then kept.
     """
 
     images: bool = True
     sweeps: int = 0
-    targets: bool = True
+    pixel_targets: bool = True
     network_sees_lidar: bool = False
 
     @property
     def sweeps_read(self) -> int:
         """Sweeps that are read. The pixels' targets need the present one: older ones see other
         parts of the scene."""
-        return max(self.sweeps, 1 if self.targets and self.images else 0)
+        return max(self.sweeps, 1 if self.pixel_targets and self.images else 0)
 
     def for_validation(self) -> SampleContents:
-        """What the network itself needs, without what its objective needs."""
+        """What the network itself needs, without what only its objective needs: LiDAR."""
         sweeps = self.sweeps if self.network_sees_lidar else 0
-        return dataclasses.replace(self, sweeps=sweeps, targets=False)
+        return dataclasses.replace(self, sweeps=sweeps, pixel_targets=False)
 
 
 class RecordedKeyframe(NamedTuple):
@@ -185,10 +185,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
             mask[:] = mostly_seen(whole, stride)
         seen = torch.from_numpy(masks)
         pixels = PixelTargets(torch.zeros(0), torch.zeros(0))
-        objects = DetectionTargets(*_NO_TARGETS)
-        if contents.targets:
-            objects = detection_targets(inputs.objects, self.config.bev)
-        if contents.targets and contents.images:
+        if contents.pixel_targets and contents.images:
             present = inputs.points[points[:, 4] == points[:1, 4]]
             pixels = pixel_targets(
                 present, inputs.objects, inputs.intrinsics, inputs.ego_from_camera, self.config
@@ -202,7 +199,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
             points=torch.from_numpy(cloud).float(),
             point_sample=torch.zeros(len(cloud), dtype=torch.int64),
             pixels=pixels,
-            objects=objects,
+            objects=detection_targets(inputs.objects, self.config.bev),
             keyframe=torch.tensor(keyframe),
         )
 
@@ -240,7 +237,6 @@ def _all_but_lost_connections(
         sys.__excepthook__(kind, error, traceback)
 
 
-_NO_TARGETS = [torch.zeros(0)] * len(DetectionTargets._fields)
 _NO_CAMERAS = CameraRig(
     names=(),
     intrinsics=np.zeros((0, 3, 3)),

@@ -12,7 +12,7 @@ import math
 import time
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from lightning.pytorch import LightningModule
 from nuscenes import NuScenes
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
@@ -39,7 +40,16 @@ from asd_training.data.samples import (
 from asd_training.data.store import SampleStore
 from asd_training.evaluation.detection import submission_of
 from asd_training.evaluation.scoring import Metrics, Submission, score
+from asd_training.losses.detection import BOX_WEIGHT, at_cells, heatmap_loss, l1_loss
 from asd_training.training.ema import MovingAverage
+
+
+class Validation(NamedTuple):
+    """What the averaged weights score. The losses are those of training, per object."""
+
+    metrics: Metrics
+    heatmap_loss: float
+    box_loss: float
 
 
 class DetectorTraining(LightningModule):
@@ -72,7 +82,8 @@ class DetectorTraining(LightningModule):
         self.contents = contents
         self.validate_all = False
         self._submission: Submission = {}
-        self.metrics: Metrics | None = None
+        self._losses = np.zeros(3)  # summed: of the heatmap, of the boxes; and the objects
+        self.validation: Validation | None = None
         self.refusal: UserError | None = None
         self._step_end: float | None = None
         self._seconds = 0.0  # per batch, averaged
@@ -201,9 +212,12 @@ class DetectorTraining(LightningModule):
 
     def val_dataloader(self) -> DataLoader[TrainingSample]:
         """This process's share of the validation keyframes."""
+        return self._validation_loader(self.validate_all)
+
+    def _validation_loader(self, whole_split: bool) -> DataLoader[TrainingSample]:
         keyframes = self.index.split(self.config.val_split)
         count = len(keyframes)
-        if not self.validate_all:  # without an annotation among them there is nothing to score
+        if not whole_split:  # without an annotation among them there is nothing to score
             keyframes = keyframes[self.index.class_counts()[keyframes].any(axis=1)]
             count = self.config.validate_keyframes
         spread = np.linspace(0, len(keyframes) - 1, min(count, len(keyframes))).round().astype(int)
@@ -232,29 +246,61 @@ class DetectorTraining(LightningModule):
             output = self.heads(self.average.module, batch)
         keyframes = batch.keyframe.tolist()
         self._submission |= submission_of(output, keyframes, self.index, self.network_config)
+        targets = batch.objects
+        boxes = l1_loss(at_cells(output.boxes, targets.cells), targets.boxes, targets.valid)
+        self._losses += (
+            float(heatmap_loss(output.heatmap, targets.heatmap)),
+            BOX_WEIGHT * float(boxes),
+            int(targets.valid.sum()),
+        )
 
     def on_validation_epoch_end(self) -> None:
+        validation = self._scored()
+        if self.trainer.sanity_checking:
+            return
+        self.validation, metrics = validation, validation.metrics
+        self.log("val/mean_ap", metrics.mean_ap, prog_bar=True)
+        self.log("val/nds", metrics.nds)
+        self.log("val/heatmap", validation.heatmap_loss)
+        self.log("val/boxes", validation.box_loss)
+        self.log_dict({f"val/ap/{name}": ap for name, ap in metrics.class_ap.items()})
+
+    @torch.no_grad()
+    def validate_whole_split(self) -> Validation:
+        """Validate on the whole split, in the midst of training."""
+        was_training = self.average.training
+        self.average.eval()
+        loader, quiet = self._validation_loader(True), not self.trainer.is_global_zero
+        for batch in tqdm(loader, desc="Validation", unit="batch", leave=False, disable=quiet):
+            self.validation_step(self.trainer.strategy.batch_to_device(batch), 0)
+        self.average.train(was_training)
+        self._step_end = None  # its time is not the training's
+        return self._scored()
+
+    def _scored(self) -> Validation:
+        """The score of what `validation_step` has collected on all processes. Raises UserError."""
         submission, self._submission = self._submission, {}
+        losses, self._losses = self._losses, np.zeros(3)
         if self.trainer.world_size > 1:
             shares: list[Any] | None = None
             if self.trainer.is_global_zero:  # which alone scores
                 shares = [None] * self.trainer.world_size
-            torch.distributed.gather_object(submission, shares)
-            submission = {token: boxes for share in shares or [] for token, boxes in share.items()}
-        outcome: Metrics | UserError | None = None
+            torch.distributed.gather_object((submission, losses), shares)
+            for others, their_losses in (shares or [])[1:]:
+                submission |= others
+                losses = losses + their_losses
+        outcome: Validation | UserError | None = None
         if self.trainer.is_global_zero:
             try:
-                outcome = score(self._tables, submission)
+                metrics = score(self._tables, submission)
             except UserError as error:
                 outcome = error  # told to the other processes, which wait
+            else:
+                heatmap, boxes = losses[:2] / max(1, losses[2])
+                outcome = Validation(metrics, float(heatmap), float(boxes))
         outcome = self.trainer.strategy.broadcast(outcome)
         if isinstance(outcome, UserError):
             self.refusal = outcome
             raise outcome
         assert outcome is not None
-        if self.trainer.sanity_checking:
-            return
-        self.metrics = outcome
-        self.log("val/mean_ap", outcome.mean_ap, prog_bar=True)
-        self.log("val/nds", outcome.nds)
-        self.log_dict({f"val/ap/{name}": ap for name, ap in outcome.class_ap.items()})
+        return outcome

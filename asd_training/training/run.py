@@ -24,11 +24,12 @@ from asd_training.config.run import Run, TrainingConfig
 from asd_training.data.cameras import tell_lacking_cameras
 from asd_training.data.index import KeyframeIndex
 from asd_training.evaluation.scoring import format_metrics
+from asd_training.models.precision import resolve
 from asd_training.models.pretrained import load_pretrained_backbone
 from asd_training.training.checkpoints import AtomicCheckpointIO, RunCheckpoints
+from asd_training.training.curve import CostMeter, CurveRecorder
 from asd_training.training.failures import RESUME_HINT, in_one_line
 from asd_training.training.module import DetectorTraining
-from asd_training.training.precision import resolve
 from asd_training.training.run_folder import LAST, begin, finish, is_first_process
 
 
@@ -89,6 +90,10 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     timer = Timer()  # counts through resumed runs
     checkpoints = RunCheckpoints(run, config)
+    meter = CostMeter()
+    curve = CurveRecorder(run, config, processes, meter)
+    validated = module.index.split(config.val_split)
+    scored = bool(module.index.class_counts()[validated].any()) and curve.has_points_on_the_way
     # A resumed run writes the next version_N.
     csv = CSVLogger(run, name="log", flush_logs_every_n_steps=1)
     trainer = Trainer(
@@ -106,9 +111,9 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         check_val_every_n_epoch=None,
         val_check_interval=(config.validate_every or config.steps + 1) * config.accumulate,
         # An error in validation stops the run before its first step, not hours later.
-        num_sanity_val_steps=1 if config.validate_every else 0,
+        num_sanity_val_steps=1 if config.validate_every or scored else 0,
         logger=[csv, TensorBoardLogger(run, name="log", version=csv.version)],
-        callbacks=[timer, checkpoints],
+        callbacks=[timer, *([curve] if scored else []), checkpoints, meter],
         enable_checkpointing=False,  # `checkpoints` does it
         enable_model_summary=False,
         log_every_n_steps=10,
@@ -120,8 +125,13 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
     results = {
         "minutes": round(timer.time_elapsed("train") / 60, 1),
         "device": str(trainer.strategy.root_device),
+        "core_seconds_per_sample": {
+            part: round(cost, 4) for part, cost in curve.core_seconds_per_sample().items()
+        },
     }
-    if len(module.index.split(config.val_split)):
+    if trainer.is_global_zero:
+        print(_cost_in_words(curve.core_seconds_per_sample()))
+    if len(validated):
         module.validate_all = True
         try:
             with in_one_line(trainer, checkpoints):
@@ -134,17 +144,28 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
             if trainer.is_global_zero:
                 print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
         else:
-            assert module.metrics is not None
-            values = dataclasses.asdict(module.metrics)
-            results["validation"] = {"split": config.val_split, **values}
+            assert module.validation is not None
+            metrics, heatmap_loss, box_loss = module.validation
+            results["validation"] = {
+                "split": config.val_split,
+                **dataclasses.asdict(metrics),
+                "heatmap_loss": heatmap_loss,
+                "box_loss": box_loss,
+            }
             if trainer.is_global_zero:
-                print(format_metrics(module.metrics))
+                curve.add(config.steps, module.validation)
+                print(format_metrics(metrics))
     else:
         reason = "the dataset has no keyframe of this split"
         results["validation"] = {"split": config.val_split, "failed": reason}
         if trainer.is_global_zero:
             print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
     return results
+
+
+def _cost_in_words(costs: dict[str, float]) -> str:
+    parts = ", ".join(f"{part} {cost:.3f}" for part, cost in costs.items())
+    return f"cost: {sum(costs.values()):.3f} core-seconds per sample ({parts})"
 
 
 def _device() -> torch.device:

@@ -2,8 +2,8 @@
 """A training run is a folder with everything that is needed to repeat it.
 
 `config.yaml` (its configuration), `origin.json` (command, data, versions), `log/` (losses and
-metrics as CSV and for TensorBoard), `last.ckpt` and `best.ckpt`, and at its end `metrics.json` and
-`model/`.
+metrics as CSV and for TensorBoard), `curve.json` (its learning curve), `last.ckpt` and `best.ckpt`,
+and at its end `metrics.json` and `model/`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # an export reads run folders, and does so without the nuScen
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
-_WRITTEN = ("config.yaml", "origin.json", LAST, BEST, "metrics.json", "model")
+_WRITTEN = ("config.yaml", "origin.json", "curve.json", LAST, BEST, "metrics.json", "model")
 
 
 def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes: list[str]) -> Run:
