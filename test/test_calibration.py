@@ -19,7 +19,7 @@ from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
 from asd_perception.ros.calibration import Calibration
 from asd_perception.ros.messages.geometry import time_from_ns
-from asd_perception.ros.messages.transforms import MAX_FRAMES, StaticTransforms
+from asd_perception.ros.messages.transforms import MAX_FRAMES, TransformGraph
 from asd_perception.ros.transforms import TransformBuffer
 
 
@@ -40,7 +40,7 @@ def random_transform(seed):
 
 
 def test_static_transforms_chain_up_and_down_the_tree():
-    graph = StaticTransforms()
+    graph = TransformGraph()
     base_from_mast, mast_from_camera, root_from_base = map(random_transform, range(3))
     graph.add(transform_stamped("mast", "camera", mast_from_camera))
     graph.add(transform_stamped("/base_link", "mast", base_from_mast))
@@ -87,11 +87,11 @@ def test_bad_transforms_are_refused():
     message = transform_stamped("a", "b", np.eye(4))
     message.transform.rotation.w = math.nan
     with pytest.raises(UserError, match=r"a to b: .*not finite"):
-        StaticTransforms().add(message)
+        TransformGraph().add(message)
 
 
 def test_a_frame_that_gets_another_parent_is_named_and_the_newest_one_is_used():
-    graph = StaticTransforms()
+    graph = TransformGraph()
     graph.add(transform_stamped("base_link", "camera", random_transform(0)))
     graph.add(transform_stamped("base_link", "camera", random_transform(1)))  # calibrated again
     graph.add(transform_stamped("base_link", "mast", np.eye(4)))
@@ -104,7 +104,7 @@ def test_a_frame_that_gets_another_parent_is_named_and_the_newest_one_is_used():
 
 
 def test_the_graph_of_transforms_is_bounded():
-    graph = StaticTransforms()
+    graph = TransformGraph()
     for number in range(MAX_FRAMES):
         graph.add(transform_stamped("base_link", f"frame_{number}", np.eye(4)))
     with pytest.raises(UserError, match="one_more is ignored"):

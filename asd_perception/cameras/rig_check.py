@@ -138,7 +138,7 @@ def check_rig(
                 *(
                     _check_axes(camera, base_frame)
                     or _check_base(cameras, base_frame)
-                    or _check_twins(name, cameras, base_frame)
+                    or _check_duplicates(name, cameras, base_frame)
                     or _check_training(camera, trained, input_size, base_frame)
                 ),
             ],
@@ -220,7 +220,9 @@ def _check_base(cameras: Mapping[str, MountedCamera], base_frame: str) -> list[F
     return [Finding(Level.ERROR, text)]
 
 
-def _check_twins(name: str, cameras: Mapping[str, MountedCamera], base_frame: str) -> list[Finding]:
+def _check_duplicates(
+    name: str, cameras: Mapping[str, MountedCamera], base_frame: str
+) -> list[Finding]:
     """Whether another camera of about the same lens is at the same place and looks the same way."""
     camera = cameras[name]
     for other_name, other in cameras.items():

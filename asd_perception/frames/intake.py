@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from asd_perception.cores import available_cores
 from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
+from asd_perception.frames.threads import join_all
 
 WAITING = 2  # images per camera that may wait for a thread
 
@@ -32,10 +32,10 @@ class Intake(Generic[T]):
 
     When images come faster than they can be prepared, whole sweeps are left out rather than
     images here and there. A sweep is all that was taken up to `sweep_ns` after its first image. As
-    it begins, those in line of which no thread has begun an image make room. It is itself left out
-    if busy() holds then: that is, if its work would likely be in vain, and is better spent on the
-    frame that waits already. A camera that sends several images per sweep makes room on its own,
-    where WAITING are in line. `prepare` must not raise.
+    it begins, those in the queue of which no thread has begun an image make room. It is itself left
+    out if busy() holds then: that is, if its work would likely be in vain, and is better spent on
+    the frame that waits already. A camera that sends several images per sweep makes room on its own,
+    where WAITING are in the queue. `prepare` must not raise.
 
     dropped: images by camera that were left out so far.
     """
@@ -55,7 +55,7 @@ class Intake(Generic[T]):
         self._begun = 0  # the first one's
         self._left_out = False  # whether the sweep is
         self._at_work_on = 0  # number of the newest sweep of which a thread has begun an image
-        self._line: deque[tuple[int, T]] = deque()  # images, and the numbers of their sweeps
+        self._queue: deque[tuple[int, T]] = deque()  # images, and the numbers of their sweeps
         self._at_work: list[T] = []
         self._closed = False
         self._changed = threading.Condition()
@@ -75,16 +75,16 @@ class Intake(Generic[T]):
                 self._number += 1
                 self._left_out = self._busy()
                 if not self._left_out:
-                    self._drop([item for item in self._line if item[0] > self._at_work_on])
+                    self._drop([item for item in self._queue if item[0] > self._at_work_on])
             self._first.setdefault(image.camera, image.stamp)
             straggler = self._begun - CLOCK_JUMP_NS < image.stamp < self._begun
             if self._left_out and not straggler:
                 self.dropped[image.camera] += 1
                 return
-            own = [item for item in self._line if item[1].camera == image.camera]
+            own = [item for item in self._queue if item[1].camera == image.camera]
             if len(own) >= WAITING:
                 self._drop(own[:1])
-            self._line.append((self._number, image))
+            self._queue.append((self._number, image))
             self._changed.notify()
 
     def _begins_sweep(self, image: T) -> bool:
@@ -99,12 +99,12 @@ class Intake(Generic[T]):
         for item in items:
             self.dropped[item[1].camera] += 1
         gone = set(map(id, items))  # to compare images would be to compare their pixels
-        self._line = deque(item for item in self._line if id(item) not in gone)
+        self._queue = deque(item for item in self._queue if id(item) not in gone)
 
     def oldest(self) -> T | None:
-        """The image that has been here longest, in line or at work; None if all are prepared."""
+        """The image that has been here longest, queued or at work; None if all are prepared."""
         with self._changed:
-            return next(iter([*self._at_work, *(image for _, image in self._line)]), None)
+            return next(iter([*self._at_work, *(image for _, image in self._queue)]), None)
 
     def close(self, timeout: float) -> bool:
         """Finish the images at work, forget those that wait, and end the threads.
@@ -114,18 +114,15 @@ class Intake(Generic[T]):
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        end = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return join_all(self._threads, timeout)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._line or self._closed)
+                self._changed.wait_for(lambda: self._queue or self._closed)
                 if self._closed:
                     return
-                number, image = self._line.popleft()
+                number, image = self._queue.popleft()
                 self._at_work_on = max(self._at_work_on, number)
                 self._at_work.append(image)
             self._prepare(image)

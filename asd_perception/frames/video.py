@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from asd_perception.cameras.video_decoding import VideoDecoder, VideoImage, VideoPacket
+from asd_perception.frames.threads import join_all
 
 LATEST = 0.4  # s that a packet may wait to be decoded
 
@@ -48,31 +48,32 @@ class VideoStreams(Generic[T]):
     ) -> None:
         self._deliver = deliver
         self._failed = failed
-        self._lines: dict[str, deque[T]] = {camera: deque() for camera in cameras}
+        self._queues: dict[str, deque[T]] = {camera: deque() for camera in cameras}
         self._at_work: dict[str, T] = {}
         self._overrun: set[str] = set()  # cameras whose packets were left out
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=self._run, args=(camera,), name=f"video {camera}", daemon=True)
-            for camera in self._lines
+            for camera in self._queues
         ]
         for thread in self._threads:
             thread.start()
 
     def put(self, arrival: T) -> None:
         with self._changed:
-            line = self._lines[arrival.camera]
-            if line and arrival.at - line[0].at > LATEST:
-                line.clear()
+            queue = self._queues[arrival.camera]
+            if queue and arrival.at - queue[0].at > LATEST:
+                queue.clear()
                 self._overrun.add(arrival.camera)
-            line.append(arrival)
+            queue.append(arrival)
             self._changed.notify_all()
 
     def oldest(self) -> T | None:
         """The packet that has been here longest; None if all are decoded."""
         with self._changed:
-            here = [*self._at_work.values(), *(line[0] for line in self._lines.values() if line)]
+            queued = (queue[0] for queue in self._queues.values() if queue)
+            here = [*self._at_work.values(), *queued]
             return min(here, key=lambda arrival: arrival.at, default=None)
 
     def close(self, timeout: float) -> bool:
@@ -80,21 +81,18 @@ class VideoStreams(Generic[T]):
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        end = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return join_all(self._threads, timeout)
 
     def _run(self, camera: str) -> None:
         decoder: VideoDecoder[T] = VideoDecoder()
-        line = self._lines[camera]
+        queue = self._queues[camera]
         while True:
             with self._changed:
                 self._at_work.pop(camera, None)
-                self._changed.wait_for(lambda: line or self._closed)
+                self._changed.wait_for(lambda: queue or self._closed)
                 if self._closed:
                     return
-                self._at_work[camera] = arrival = line.popleft()
+                self._at_work[camera] = arrival = queue.popleft()
                 if camera in self._overrun:
                     self._overrun.remove(camera)
                     decoder.restart("packets came faster than they can be decoded")

@@ -23,6 +23,7 @@ from asd_perception.frames.intake import Intake
 from asd_perception.frames.video import VideoStreams
 from asd_perception.geometry import Array
 from asd_perception.ros.calibration import Calibration
+from asd_perception.ros.check.faults import contradicting_frames
 from asd_perception.ros.messages.camera_info import CameraModel
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_perception.ros.messages.images import (
@@ -131,8 +132,6 @@ class Arrivals:
         stamp = stamp_ns(msg.header.stamp)
         statistics.arrived(stamp)
         try:
-            if stamp == 0:
-                raise UserError("image has no stamp; the driver must fill in header.stamp")
             check_image(msg)
         except UserError as error:
             self._fault(camera, error)
@@ -146,12 +145,11 @@ class Arrivals:
         at = time.monotonic()
         now = self._ros_time() * 1e-9 if self._simulated_time else at
         arrival = self._calibrated(Arrival(camera, stamp, msg, at, now))
-        frame_id = msg.header.frame_id.lstrip("/")
-        if arrival.model is not None and frame_id and frame_id != arrival.model.frame_id:
-            statistics.contradiction.add(
-                f"its images are in frame {frame_id!r}, its camera_info in "
-                f"{arrival.model.frame_id!r}"
-            )
+        if arrival.model is not None:
+            frame_id = msg.header.frame_id.lstrip("/")
+            contradiction = contradicting_frames(frame_id, arrival.model.frame_id)
+            if contradiction is not None:
+                statistics.contradiction.add(contradiction)
         if self._streams is not None:
             self._streams.put(arrival)
         else:

@@ -13,6 +13,7 @@ from asd_perception.cameras.rig_check import Finding, MountedCamera, check_rig
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 from asd_perception.network.config import StudentConfig
+from asd_perception.ros.check.faults import duplicate_frame
 from asd_perception.ros.messages.camera_info import (
     CameraModel,
     camera_model_from_msg,
@@ -121,10 +122,7 @@ class Calibration:
             if name != camera and other is not None and other.frame_id == model.frame_id
         ]
         if duplicates:
-            return (
-                f"its camera_info has the same frame_id {model.frame_id!r} as that of "
-                f"{duplicates[0]}; give each camera an optical frame of its own"
-            )
+            return duplicate_frame(model.frame_id, duplicates[0])
         try:
             self.mounting(model, stamp_ns)
         except UserError as error:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from asd_perception.cameras.rig_check import Finding
+from asd_perception.ros.check.faults import OLD, long_tolerance
 from asd_perception.ros.statistics import STAGES, Statistics
 
 if TYPE_CHECKING:
     from asd_perception.ros.pipeline import Pipeline
 
 HANG_TIMEOUT = 5.0  # s that a frame or an image may take before the detector is taken to hang
-OLD = 1.0  # s of age at which detections are of no use to a robot that moves
 CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
 MISSED_RUN = 10  # frames in a row without a camera that sends images: it is not bad luck
 
@@ -79,11 +79,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
     elif statistics.undecodable.recent:
         level, message = DiagnosticStatus.WARN, statistics.undecodable.reason
     elif statistics.contradiction.recent:
-        level = DiagnosticStatus.WARN
-        message = (
-            f"{statistics.contradiction.reason}, which is used; let the driver publish both "
-            "with the camera's optical frame"
-        )
+        level, message = DiagnosticStatus.WARN, statistics.contradiction.reason
     elif statistics.ahead.recent:
         level, message = DiagnosticStatus.WARN, ahead
     elif statistics.missed_run >= MISSED_RUN and not pipeline.overrun(camera):
@@ -225,13 +221,9 @@ def _worse_detections(pipeline: Pipeline) -> list[str]:
     if statistics.bad_transforms.recent:
         warnings.append(statistics.bad_transforms.reason)
     warnings += pipeline.calibration.transforms.contradictions.values()
-    period = pipeline.synchronizer.period
-    if period is not None and settings.sync_tolerance_ns * 1e-9 >= period:
-        warnings.append(
-            f"sync.tolerance is {settings.sync_tolerance_ns * 1e-6:g} ms, the cameras' period "
-            f"{period * 1e3:.1f} ms; lower it below the period less the largest gap between "
-            "cameras that fire one after the other"
-        )
+    tolerance = long_tolerance(settings.sync_tolerance_ns, pipeline.synchronizer.period)
+    if tolerance is not None:
+        warnings.append(tolerance)
     return warnings
 
 

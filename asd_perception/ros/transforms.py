@@ -17,7 +17,7 @@ from asd_perception.errors import UserError
 from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
 from asd_perception.geometry import Array, interpolate_pose
 from asd_perception.ros.messages.geometry import stamp_ns as ns_of
-from asd_perception.ros.messages.transforms import StaticTransforms, link_from_msg
+from asd_perception.ros.messages.transforms import TransformGraph, link_from_msg
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
@@ -73,7 +73,7 @@ class _MovingLink:
         return interpolate_pose(0, before, self.poses[i - 1], after, self.poses[i])
 
 
-class TransformBuffer(StaticTransforms):
+class TransformBuffer(TransformGraph):
     """Static transforms, and those of `followed` frames that move, of the last 10 s.
 
     Where a frame has both, the static one counts. Filled by one thread, asked by others, who see a
@@ -86,9 +86,9 @@ class TransformBuffer(StaticTransforms):
         self._moving: dict[str, _MovingLink] = {}
         self._changed = threading.Condition()
 
-    def add(self, message: TransformStamped) -> None:
+    def add(self, message: TransformStamped, topic: str = "/tf_static") -> None:
         with self._changed:
-            super().add(message)
+            super().add(message, topic)
 
     def add_all(self, message: TFMessage) -> list[str]:
         """Take in a message of /tf_static; what is wrong in it: its other transforms are used."""
@@ -109,7 +109,7 @@ class TransformBuffer(StaticTransforms):
         except UserError:  # a loop, which lookup reports
             return set()
         between = set(up_target) ^ set(up_source)  # below where they meet, or all
-        return {frame for frame in between if frame not in self._static}
+        return {frame for frame in between if frame not in self._links}
 
     def follow(self, frames: Iterable[str]) -> None:
         """From now on take in these frames' transforms only."""
@@ -151,7 +151,7 @@ class TransformBuffer(StaticTransforms):
             self._changed.wait_for(known, timeout)
 
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Array:
-        """As in StaticTransforms; at a stamp interpolated, as in tf2.
+        """As in TransformGraph; at a stamp interpolated, as in tf2.
 
         Raises UserError also where /tf says nothing about the time of the stamp.
         """
@@ -165,7 +165,7 @@ class TransformBuffer(StaticTransforms):
         return self._moving[child].parent
 
     def _parent_from(self, child: str, stamp_ns: int | None) -> Array:
-        if child in self._static:
+        if child in self._links:
             return super()._parent_from(child, stamp_ns)
         link = self._moving[child]
         return link.poses[-1] if stamp_ns is None else link.at(child, stamp_ns)

@@ -21,7 +21,7 @@ from asd_perception.ros.check.topics import CameraTopics
 from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_perception.ros.messages.images import check_image, image_warning
-from asd_perception.ros.messages.transforms import StaticTransforms
+from asd_perception.ros.messages.transforms import TransformGraph
 
 if TYPE_CHECKING:
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
@@ -78,8 +78,8 @@ class RigRecording:
         self.frame_names: set[str] = set()  # in any transform
         self.bad_transforms: Counter[str] = Counter()
         self.bad_clouds: Counter[str] = Counter()
-        self._static = StaticTransforms()
-        self._all = StaticTransforms()  # with those that may move, as last heard of
+        self._static = TransformGraph()
+        self._all = TransformGraph()  # with those that may move, as last heard of
         self._synchronizer: FrameSynchronizer[Any] = FrameSynchronizer(
             self.cameras, tolerance_ns, max_wait
         )
@@ -88,8 +88,6 @@ class RigRecording:
         record = self.cameras[camera]
         stamp = stamp_ns(msg.header.stamp)
         try:
-            if stamp == 0:
-                raise UserError("image has no stamp; the driver must fill in header.stamp")
             check_image(msg)
             size = _size(msg)
         except UserError as error:
@@ -129,7 +127,7 @@ class RigRecording:
         for transform in msg.transforms:
             self.frame_names |= {transform.header.frame_id, transform.child_frame_id}
             try:
-                self._all.add(transform)
+                self._all.add(transform, "/tf_static" if static else "/tf")
                 if static:
                     self._static.add(transform)
             except UserError as error:

@@ -26,6 +26,12 @@ from asd_perception.cameras.rig_check import (
     shown,
 )
 from asd_perception.errors import UserError
+from asd_perception.ros.check.faults import (
+    OLD,
+    contradicting_frames,
+    duplicate_frame,
+    long_tolerance,
+)
 from asd_perception.ros.check.recording import CameraRecord, RigRecording
 from asd_perception.ros.messages.camera_info import rectified_twice
 
@@ -33,7 +39,6 @@ GAP = 1.5  # periods between two images: one was lost
 MANY = 0.01  # share of a camera's images
 INCOMPLETE = 0.1  # share of the sweeps
 SLOW = 0.7  # of the other cameras' rate
-OLD = 1.0  # s of age at which detections are of no use to a robot that moves
 
 WIDTH = 100  # characters of a line for a terminal
 
@@ -239,20 +244,12 @@ def _info_findings(name: str, recording: RigRecording) -> Iterable[Finding]:
     doubt = rectified_twice(name, record.topics.image, model, record.topics.rectified)
     if doubt is not None:
         yield Finding(Level.WARNING, doubt)
-    strange = [frame for frame in record.frame_ids if frame not in ("", model.frame_id)]
-    if strange:
-        yield Finding(
-            Level.WARNING,
-            f"its images are in frame {strange[0]!r}, its camera_info in {model.frame_id!r}, which "
-            "is used; let the driver publish both with the camera's optical frame",
-        )
+    faults = (contradicting_frames(frame, model.frame_id) for frame in record.frame_ids)
+    if (fault := next(filter(None, faults), None)) is not None:
+        yield Finding(Level.WARNING, fault)
     for other_name, other in recording.cameras.items():
         if other_name != name and other.model and other.model.frame_id == model.frame_id:
-            yield Finding(
-                Level.ERROR,
-                f"its camera_info has the same frame_id {model.frame_id!r} as that of "
-                f"{other_name}; give each camera an optical frame of its own",
-            )
+            yield Finding(Level.ERROR, duplicate_frame(model.frame_id, other_name))
             return
 
 
@@ -364,15 +361,8 @@ def _rig_section(recording: RigRecording, of_network: Mapping[str, ShownCamera])
                 "cameras",
             )
         )
-    if period is not None and tolerance * 1e-3 >= period:
-        findings.append(
-            Finding(
-                Level.WARNING,
-                f"sync.tolerance is {tolerance:g} ms, the cameras' period {period * 1e3:.1f} ms; "
-                "lower it below the period less the largest gap between cameras that fire one "
-                "after the other",
-            )
-        )
+    if (fault := long_tolerance(recording.tolerance_ns, period)) is not None:
+        findings.append(Finding(Level.WARNING, fault))
     for what, bad in (("transform", recording.bad_transforms), ("cloud", recording.bad_clouds)):
         for reason, count in bad.most_common(3):
             text = f"{_number(count, f'bad {what}')}: {reason}"

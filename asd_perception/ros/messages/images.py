@@ -21,6 +21,8 @@ from asd_perception.cameras.image_decoding import (
     encoding_warning,
     format_warning,
 )
+from asd_perception.errors import UserError
+from asd_perception.ros.messages.geometry import stamp_ns
 
 if TYPE_CHECKING:
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
@@ -31,7 +33,9 @@ TRANSPORTS = {"raw": "", "compressed": "/compressed", "ffmpeg": "/ffmpeg"}
 
 
 def check_image(msg: Image | CompressedImage | FFMPEGPacket) -> None:
-    """Raise UserError for a message that holds no image, as far as microseconds can tell."""
+    """Raise UserError for a message without stamp or image, as far as microseconds can tell."""
+    if stamp_ns(msg.header.stamp) == 0:
+        raise UserError("image has no stamp; the driver must fill in header.stamp")
     if hasattr(msg, "format"):
         check_encoded(np.frombuffer(msg.data, np.uint8), msg.format)
     elif not hasattr(msg, "pts"):  # a packet of video: only its decoder can tell

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graph that /tf_static describes; its messages may be rclpy's or rosbags'."""
+"""The graph that transforms describe; their messages may be rclpy's or rosbags'."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 MAX_FRAMES = 10_000  # in one graph: more come from a publisher that has gone wrong
 
 
-class StaticTransforms:
-    """The graph of static transforms; a child's newest parent replaces an older one.
+class TransformGraph:
+    """The graph of transforms as last heard of; a child's newest parent replaces an older one.
 
     contradictions: of each child whose last transform gave it another parent, what to do.
     """
 
     def __init__(self) -> None:
-        self._static: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
+        self._links: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
         self.contradictions: dict[str, str] = {}
 
-    def add(self, message: TransformStamped) -> None:
-        """Take in one transform of /tf_static. Raises UserError for one that is none."""
-        parent, child, parent_from_child = link_from_msg(message, "/tf_static")
-        if child not in self._static and len(self._static) >= MAX_FRAMES:
-            raise UserError(f"/tf_static has more than {MAX_FRAMES} frames; {child} is ignored")
-        self._note_parent("/tf_static", child, parent)
-        self._static[child] = parent, parent_from_child
+    def add(self, message: TransformStamped, topic: str = "/tf_static") -> None:
+        """Take in one transform of a topic. Raises UserError for one that is none."""
+        parent, child, parent_from_child = link_from_msg(message, topic)
+        if child not in self._links and len(self._links) >= MAX_FRAMES:
+            raise UserError(f"{topic} has more than {MAX_FRAMES} frames; {child} is ignored")
+        self._note_parent(topic, child, parent)
+        self._links[child] = parent, parent_from_child
 
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Array:
         """The 4x4 target_from_source. Raises UserError if no chain connects the two frames.
@@ -77,11 +77,11 @@ class StaticTransforms:
             )
 
     def _parent(self, child: str) -> str | None:
-        return self._static[child][0] if child in self._static else None
+        return self._links[child][0] if child in self._links else None
 
     def _parent_from(self, child: str, stamp_ns: int | None) -> Array:
         """parent_from_child (4, 4)."""
-        return self._static[child][1]
+        return self._links[child][1]
 
 
 def link_from_msg(message: TransformStamped, topic: str) -> tuple[str, str, Array]:
