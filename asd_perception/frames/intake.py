@@ -34,8 +34,8 @@ class Intake(Generic[T]):
     images here and there. A sweep is all that was taken up to `sweep_ns` after its first image. As
     it begins, those in the queue of which no thread has begun an image make room. It is itself left
     out if busy() holds then: that is, if its work would likely be in vain, and is better spent on
-    the frame that waits already. A camera that sends several images per sweep makes room on its own,
-    where WAITING are in the queue. `prepare` must not raise.
+    the frame that waits already. A camera that sends several images per sweep makes room on its
+    own, where WAITING are in the queue. `prepare` must not raise.
 
     dropped: images by camera that were left out so far.
     """
