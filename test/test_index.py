@@ -239,6 +239,26 @@ def test_a_dataset_without_lidar_has_an_index_and_says_so(root):
         index.lidar(0)
 
 
+def test_keyframes_without_any_camera_are_left_out_and_counted(root, capsys):
+    before = KeyframeIndex.open(root).sample_tokens
+    table = next(root.glob("v1.0*")) / "sample_data.json"
+    blind = before[1].decode()
+    rows = [
+        row
+        for row in json.loads(table.read_text())
+        if row["sample_token"] != blind or "CAM_" not in row["filename"]
+    ]
+    table.write_text(json.dumps(rows))
+    capsys.readouterr()
+    index = KeyframeIndex.open(root)
+    assert index.sample_tokens.tolist() == [before[0], *before[2:]]
+    told = [line for line in capsys.readouterr().err.splitlines() if "no camera" in line]
+    assert told == [f"1 of {len(before)} keyframes have no camera and are left out"]
+    nusc = open_dataset(root)
+    samples = [s["token"] for scene in nusc.scene for s in scene_samples(nusc, scene["name"])]
+    assert blind not in samples and len(samples) == len(index)
+
+
 # --- The file
 
 
@@ -384,7 +404,7 @@ def test_wrong_arguments_and_tables_are_told(root, tmp_path):
         KeyframeIndex.open(root)
     table.write_text(poses)
     drop_channel(root, "CAM_")
-    with pytest.raises(UserError, match="-0000: sample .* has no camera"):
+    with pytest.raises(UserError, match="has no camera: .*; give a dataset with 1 to 8 cameras"):
         KeyframeIndex.open(root)
     assert not (root / ".asd_index").exists()
 

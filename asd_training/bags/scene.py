@@ -13,7 +13,7 @@ from nuscenes import NuScenes
 from scipy.spatial.transform import Rotation
 
 from asd_perception.geometry import Array, interpolate_pose, inverse
-from asd_training.data.nuscenes import global_from_ego, scene_samples
+from asd_training.data.nuscenes import all_scene_samples, global_from_ego
 
 LIDAR = "LIDAR_TOP"
 
@@ -23,7 +23,7 @@ def sensor_records(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
 
     Raises UserError for an unknown scene.
     """
-    samples = {sample["token"] for sample in scene_samples(nusc, scene_name)}
+    samples = {sample["token"] for sample in all_scene_samples(nusc, scene_name)}
     records = [
         record
         for record in nusc.sample_data

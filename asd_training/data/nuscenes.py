@@ -11,6 +11,7 @@ without LiDAR can know as well. It lies within a millisecond of the LiDAR stamp.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,16 +126,27 @@ def dataset_version(root: str | Path, version: str | None = None) -> str:
 def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
     """Open a nuScenes-format folder; `version` may be omitted if the folder holds only one.
 
-    Raises UserError if the folder, the version or a table is missing or unreadable.
+    Says on stderr how many keyframes have no camera. Raises UserError if that is all of them, and
+    if the folder, the version or a table is missing or unreadable.
     """
     root = Path(root)
     version = dataset_version(root, version)
     try:
-        return NuScenes(version=version, dataroot=str(root), verbose=False)
+        nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
     except json.JSONDecodeError as error:
         raise UserError(f"{root / version}: a table is not valid JSON ({error})") from error
     except (KeyError, AssertionError) as error:
         raise UserError(f"{root / version}: the tables do not fit together ({error})") from error
+    total = len(nusc.sample)
+    blind = sum(not _has_camera(nusc, sample) for sample in nusc.sample)
+    if total and blind == total:
+        raise UserError(
+            f"{root / version} has no camera: no keyframe has sample_data of the modality camera; "
+            f"give a dataset with 1 to {MAX_CAMERAS} cameras, or add their tables and images"
+        )
+    if blind:
+        print(f"{blind} of {total} keyframes have no camera and are left out", file=sys.stderr)
+    return nusc
 
 
 def split_scene_names(root: str | Path, version: str, split: str) -> set[str]:
@@ -166,7 +178,16 @@ def split_scenes(nusc: NuScenes, split: str) -> list[str]:
 
 
 def scene_samples(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
-    """The keyframes of a scene in time order. Raises UserError for an unknown scene."""
+    """The keyframes of a scene that have a camera, in time order.
+
+    Raises UserError for an unknown scene.
+    """
+    samples = all_scene_samples(nusc, scene_name)
+    return [sample for sample in samples if _has_camera(nusc, sample)]
+
+
+def all_scene_samples(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
+    """All keyframes of a scene in time order. Raises UserError for an unknown scene."""
     for scene in nusc.scene:
         if scene["name"] == scene_name:
             break
@@ -203,6 +224,11 @@ def reference_from_sensor(
         @ global_from_ego(nusc, sample_data)
         @ ego_from_sensor(nusc, sample_data)
     )
+
+
+def _has_camera(nusc: NuScenes, sample: dict[str, Any]) -> bool:
+    records = (nusc.get("sample_data", token) for token in sample["data"].values())
+    return any(record["sensor_modality"] == "camera" for record in records)
 
 
 def camera_records(nusc: NuScenes, sample: dict[str, Any]) -> list[dict[str, Any]]:
