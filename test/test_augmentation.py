@@ -26,6 +26,7 @@ from asd_perception.geometry import (
 )
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.view_transform import camera_rays, depth_bin_index
+from asd_perception.runtime.detector import Detector
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data import augmentation as augmentation_module
 from asd_training.data.augmentation import (
@@ -395,6 +396,33 @@ def test_a_rig_that_does_not_look_all_round_is_asked_for_what_it_sees():
     assert kept(rig.part([0, 1, 2])) == ("0",)
     assert kept(rig.part([3, 4, 5])) == ("1",)
     assert kept(rig.part([0, 1, 2]), sees_lidar=True) == ("0", "1", "2")
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds)
+def test_how_a_camera_is_shown_does_not_depend_on_how_the_robot_moves(seed):
+    """As on the robot, where an image is prepared before the motion after it is known."""
+    random = np.random.default_rng(seed)
+    rig = dataclasses.replace(
+        example_rig(),
+        intrinsics=example_rig().intrinsics / [[4], [4], [1]],
+        image_sizes=np.array([[400, 300]] * 6),
+    )
+    images = list(random.integers(0, 256, (6, 300, 400, 3), np.uint8))
+    motion = np.eye(4)
+    motion[:3, :3] = Rotation.from_rotvec(random.normal(0, 0.01, 3)).as_matrix()
+    motion[:3, 3] = random.normal(0, 0.5, 3)
+    moved = dataclasses.replace(
+        rig, ego_from_camera=motion @ rig.ego_from_camera, mountings=rig.ego_from_camera
+    )
+    expected = camera_images(images, rig, INPUT, NUSCENES_CAMERAS)
+    shown = camera_images(images, moved, INPUT, NUSCENES_CAMERAS)
+    np.testing.assert_array_equal(shown.images, expected.images)
+    np.testing.assert_array_equal(shown.seen, expected.seen)
+    np.testing.assert_allclose(shown.ego_from_camera, motion @ expected.ego_from_camera)
+    detector = Detector.from_pretrained()
+    views = detector.views(moved.part([4, 1]))
+    assert views == [detector.view(rig.calibration(i), rig.ego_from_camera[i]) for i in (4, 1)]
 
 
 def test_one_camera_always_stays():

@@ -35,7 +35,7 @@ def test_the_node_publishes_what_the_offline_run_finds(keyframe_root, tmp_path):
 
     frame = camera_frame(nusc, nusc.sample[0])
     detector = Detector.from_pretrained()
-    found = detector.detect(read_images(frame, detector.config.image_size), frame.rig, THRESHOLD)
+    found = detector.detect(read_images(frame, detector.views(frame.rig)), frame.rig, THRESHOLD)
     offline = {
         frame.sample_token: submission_boxes(found, frame.sample_token, frame.global_from_ego)
     }

@@ -209,6 +209,7 @@ def found_again(street, detector, objects, lens: Lens) -> float:
             image_sizes=np.array([camera.image.shape[1::-1] for camera in cameras]),
             distortion=np.stack([camera.distortion for camera in cameras]),
             equidistant=np.array([camera.equidistant for camera in cameras]),
+            mountings=None,
         )
         boxes = detector.detect([camera.image for camera in cameras], seen, FOUND_SCORE).boxes
         distance = np.linalg.norm(expected[:, None] - boxes[None, :, :3], axis=-1)

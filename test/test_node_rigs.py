@@ -18,10 +18,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, RegionOfInterest
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from asd_perception.cameras.image_decoding import decode_camera_image
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.geometry import interpolate_pose, level_camera
 from asd_perception.ros.messages.geometry import time_from_ns
+from asd_training.data.nuscenes import CameraFrame, read_images
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 R = Rotation.from_euler("xyz", [1.0, -2.0, 0.5], degrees=True).as_matrix()
@@ -126,7 +126,7 @@ CAMERAS = [
 class Rig:
     """Publishes what the drivers of some cameras would."""
 
-    def __init__(self, robot, cameras):
+    def __init__(self, robot, cameras, folder):
         self.robot, self.cameras = robot, cameras
         # No executor spins it: one that does may fail as a publisher is destroyed.
         self.node = node = rclpy.create_node("drivers", context=robot.node.context)
@@ -139,6 +139,9 @@ class Rig:
             jpeg(cv2.resize(image, camera.size))
             for image, camera in zip(coarse, cameras, strict=True)
         ]
+        self.files = [folder / f"{camera.frame}.jpg" for camera in cameras]
+        for file, message in zip(self.files, self.messages, strict=True):
+            file.write_bytes(message.data)
 
     def close(self):
         self.node.destroy_node()
@@ -193,12 +196,9 @@ class Rig:
             distortion=distortion,
             equidistant=np.array([camera.equidistant for camera in cameras]),
         )
-        shown = []
-        for camera, view in zip(cameras, detector.views(rig), strict=True):
-            data = self.messages[self.cameras.index(camera)].data
-            data = np.frombuffer(data, np.uint8)
-            shown.append(decode_camera_image(data, camera.size, view.scaled_size))
-        return detector.detect(shown, rig, score_threshold=0.0)
+        files = tuple(self.files[self.cameras.index(camera)] for camera in cameras)
+        images = read_images(CameraFrame("", 0, rig, files, np.eye(4)), detector.views(rig))
+        return detector.detect(images, rig, score_threshold=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def node(start, small_model):
 
 
 @pytest.fixture
-def configure(node, robot):
+def configure(node, robot, tmp_path):
     """configure(cameras): an active node with these, and their drivers.
 
     latched: whether those publish camera_info once, before the node is there.
@@ -248,7 +248,7 @@ def configure(node, robot):
         names = [camera.name for camera in cameras]
         for name, value in {"cameras": names, **parameters}.items():
             assert robot.set_parameter(name, value).successful, (name, value)
-        rigs.append(rig := Rig(robot, cameras))
+        rigs.append(rig := Rig(robot, cameras, tmp_path))
         if latched:
             rig.latch_infos()
         assert robot.transition(Transition.TRANSITION_CONFIGURE)

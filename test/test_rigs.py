@@ -114,7 +114,7 @@ def test_students_and_teachers_learn_from_any_rig_and_detect_as_on_the_robot(
     detector = Detector(network, cameras=len(cameras))
     for i in range(2):
         frame = index.frame(i)
-        found = detector.detect(read_images(frame, SMALL.image_size), frame.rig, 0.0)
+        found = detector.detect(read_images(frame, detector.views(frame.rig)), frame.rig, 0.0)
         with torch.inference_mode():
             head = student.heads(network, collate([dataset[i]]))
         expected = detections_of(decode(head, SMALL.bev, SMALL.max_objects), 0, 0.0)

@@ -35,6 +35,9 @@ class CameraRig:
     image_sizes: (N, 2) width and height in pixels.
     distortion: (N, D) as in CameraCalibration, D one of DISTORTION_LENGTHS, for all cameras alike.
     equidistant: (N,) bool, fisheye lenses, with k1 k2 k3 k4 first in `distortion`; None: no camera.
+    mountings: (N, 4, 4) from each camera's optical frame to base_link at its own stamp, which says
+        how its image is turned for the network (`view_of`): ego motion must not. None: there was
+        none, and ego_from_camera are the mountings.
 
     Raises UserError for too many cameras, or arrays that disagree in shape or hold no calibration.
     """
@@ -45,6 +48,7 @@ class CameraRig:
     image_sizes: NDArray[np.int64]
     distortion: Array
     equidistant: NDArray[np.bool_] | None = None
+    mountings: Array | None = None
 
     def __post_init__(self) -> None:
         n = len(self.names)
@@ -59,6 +63,7 @@ class CameraRig:
         for field, shape in (
             ("intrinsics", (n, 3, 3)),
             ("ego_from_camera", (n, 4, 4)),
+            *([("mountings", (n, 4, 4))] if self.mountings is not None else []),
             ("image_sizes", (n, 2)),
             ("distortion", (n, *coefficients)),
         ):
@@ -86,6 +91,7 @@ class CameraRig:
             image_sizes=self.image_sizes[kept],
             distortion=self.distortion[kept],
             equidistant=None if self.equidistant is None else self.equidistant[kept],
+            mountings=None if self.mountings is None else self.mountings[kept],
         )
 
     def calibration(self, camera: int) -> CameraCalibration:

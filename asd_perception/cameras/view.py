@@ -35,6 +35,7 @@ from asd_perception.cameras.preprocessing import (
     reduced_size,
     reduction_of,
 )
+from asd_perception.cameras.rig import CameraRig
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, camera_angles, level_camera, wrap_angle
 
@@ -196,6 +197,17 @@ def _view_of(
         width, height = calibration.size
         seen = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
     return View(calibration, input_size, intrinsics, view_from_camera, is_plain, seen)
+
+
+def views_of(
+    rig: CameraRig, trained: tuple[TrainedCamera, ...], input_size: tuple[int, int]
+) -> list[View]:
+    """`view_of` each of a rig's cameras."""
+    mountings = rig.ego_from_camera if rig.mountings is None else rig.mountings
+    return [
+        view_of(rig.calibration(i), mounting, trained, input_size)
+        for i, mounting in enumerate(mountings)
+    ]
 
 
 def mostly_seen(seen: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import CameraCalibration
 from asd_perception.cameras.rig import CameraRig
-from asd_perception.cameras.view import View, view_of
+from asd_perception.cameras.view import View, view_of, views_of
 from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.geometry import Array
@@ -146,7 +146,7 @@ class Detector:
 
     def views(self, rig: CameraRig) -> list[View]:
         """`view` of each of a rig's cameras."""
-        return [self.view(rig.calibration(i), pose) for i, pose in enumerate(rig.ego_from_camera)]
+        return views_of(rig, self.config.trained_cameras, self.config.image_size)
 
     def encode(self, image: NDArray[np.uint8], view: View) -> EncodedImage:
         """One camera's part of the work, as soon as its image is there; any thread may call it.

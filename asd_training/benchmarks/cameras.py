@@ -78,7 +78,7 @@ def missing_camera_curve(
     rng = np.random.default_rng(0)
     for sample in tqdm(samples, desc="detecting", unit="frame"):
         frame = camera_frame(nusc, sample)
-        images = read_images(frame, detector.config.image_size)
+        images = read_images(frame, detector.views(frame.rig))
         order = rng.permutation(cameras)
         whole: Detections | None = None
         for missing in range(cameras):

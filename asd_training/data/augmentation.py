@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from asd_perception.cameras.calibration import TrainedCamera
 from asd_perception.cameras.preprocessing import input_from_image, preprocess
 from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
-from asd_perception.cameras.view import view_of
+from asd_perception.cameras.view import views_of
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
     Array,
@@ -130,8 +130,8 @@ def camera_images(
     seen = np.ones((len(rig), *input_size), bool)
     intrinsics = np.empty((len(rig), 3, 3))
     poses = rig.ego_from_camera.copy()
-    for i, image in enumerate(images):
-        view = view_of(rig.calibration(i), rig.ego_from_camera[i], trained_cameras, input_size)
+    views = views_of(rig, trained_cameras, input_size)
+    for i, (image, view) in enumerate(zip(images, views, strict=True)):
         try:
             view.check(image)
         except UserError as error:

@@ -46,7 +46,7 @@ from asd_training.data.nuscenes import (
     split_scene_names,
 )
 
-FORMAT = 4
+FORMAT = 5
 """Increment it when the meaning of a stored array changes, also through a change in nuscenes.py."""
 
 MIN_DISTANCE = 1.0
@@ -88,6 +88,7 @@ class KeyframeIndex:
     image_paths: NDArray[np.bytes_]  # (K, N)
     intrinsics: Array  # (K, N, 3, 3)
     ego_from_camera: Array  # (K, N, 4, 4)
+    mountings: Array  # (K, N, 4, 4)
     image_sizes: NDArray[np.int32]  # (K, N, 2)
     distortion: Array  # (K, N, 8)
     equidistant: NDArray[np.bool_]  # (K, N)
@@ -200,6 +201,7 @@ class KeyframeIndex:
             image_sizes=self.image_sizes[i, there].astype(np.int64),
             distortion=self.distortion[i, there],
             equidistant=equidistant if equidistant.any() else None,
+            mountings=self.mountings[i, there],
         )
         return CameraFrame(
             sample_token=self.sample_tokens[i].decode(),
@@ -436,6 +438,7 @@ def _rigs(frames: list[CameraFrame], cameras: tuple[str, ...], root: Path) -> _A
     arrays: _Arrays = {
         "intrinsics": np.zeros((*shape, 3, 3)),
         "ego_from_camera": np.zeros((*shape, 4, 4)),
+        "mountings": np.zeros((*shape, 4, 4)),
         "image_sizes": np.zeros((*shape, 2), np.int32),
         "distortion": np.zeros((*shape, frames[0].rig.distortion.shape[-1])),
         "equidistant": np.zeros(shape, bool),

@@ -26,6 +26,7 @@ from nuscenes.utils.splits import create_splits_scenes
 
 from asd_perception.cameras.image_decoding import decode_camera_image
 from asd_perception.cameras.rig import CameraRig, compensate
+from asd_perception.cameras.view import View
 from asd_perception.constants import ATTRIBUTES, CLASSES, MAX_CAMERAS, NO_ATTRIBUTE
 from asd_perception.errors import UserError
 from asd_perception.geometry import (
@@ -264,35 +265,36 @@ def camera_frame(nusc: NuScenes, sample: dict[str, Any]) -> CameraFrame:
         raise UserError(f"sample {sample['token']} has no camera")
     latest = max(records, key=lambda record: record["timestamp"])
     reference = global_from_ego(nusc, latest)
+    mountings = np.stack([ego_from_sensor(nusc, record) for record in records])
     rig = CameraRig(
         names=tuple(record["channel"] for record in records),
         intrinsics=np.stack([_intrinsics(nusc, record) for record in records]),
         ego_from_camera=compensate(
-            np.stack([ego_from_sensor(nusc, record) for record in records]),
+            mountings,
             np.stack([global_from_ego(nusc, record) for record in records]),
             reference,
         ),
         image_sizes=np.array([(record["width"], record["height"]) for record in records]),
         distortion=np.zeros((len(records), 8)),  # nuScenes images are rectified
+        mountings=mountings,
     )
     paths = tuple(Path(nusc.dataroot) / record["filename"] for record in records)
     return CameraFrame(sample["token"], latest["timestamp"], rig, paths, reference)
 
 
-def read_images(
-    frame: CameraFrame, input_size: tuple[int, int] | None = None
-) -> list[NDArray[np.uint8]]:
+def read_images(frame: CameraFrame, views: Sequence[View] | None = None) -> list[NDArray[np.uint8]]:
     """The images of a frame, (height, width, 3) uint8 RGB each.
 
-    input_size: (rows, columns) of the network's input; larger images may be read at reduced size.
-    None: full size. Raises UserError that names a file which is missing, damaged or not of the
-    tables' size.
+    views: one per camera, how the network is shown its image, which may be read at a reduced size
+    as fine as that. None: full size. Raises UserError that names a file which is missing, damaged
+    or not of the tables' size.
     """
     images = []
-    for path, size in zip(frame.image_paths, frame.rig.image_sizes.tolist(), strict=True):
+    sizes = [(width, height) for width, height in frame.rig.image_sizes.tolist()]
+    fine = [size[::-1] for size in sizes] if views is None else [v.scaled_size for v in views]
+    for path, size, rows_columns in zip(frame.image_paths, sizes, fine, strict=True):
         try:
-            data = path.read_bytes()
-            images.append(decode_camera_image(data, tuple(size), input_size or tuple(size[::-1])))
+            images.append(decode_camera_image(path.read_bytes(), size, rows_columns))
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; the dataset is incomplete") from error
         except UserError as error:

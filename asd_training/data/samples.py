@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
-from asd_perception.cameras.view import mostly_seen
+from asd_perception.cameras.view import mostly_seen, views_of
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import (
@@ -121,7 +121,7 @@ def read_keyframe(
     if not contents.images:
         frame = dataclasses.replace(frame, rig=_NO_CAMERAS, image_paths=())
     size, sweeps = config.image_size, contents.sweeps_read
-    images = read_images(frame, size)
+    images = read_images(frame, views_of(frame.rig, config.trained_cameras, size))
     return RecordedKeyframe(
         camera_images(images, frame.rig, size, config.trained_cameras),
         index.lidar(keyframe, sweeps) if sweeps else np.zeros((0, 5), np.float32),

@@ -51,7 +51,7 @@ from asd_training.data.samples import (
     read_keyframe,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Increment it when what `read_keyframe` gives changes its meaning, or the layout of the files."""
 
 

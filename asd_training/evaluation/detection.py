@@ -57,7 +57,7 @@ def detect_samples(
     submission = {}
     for sample in tqdm(samples, desc="detecting", unit="frame"):
         frame = camera_frame(nusc, sample)
-        images = read_images(frame, detector.config.image_size)
+        images = read_images(frame, detector.views(frame.rig))
         detections = detector.detect(images, frame.rig, score_threshold)
         submission[frame.sample_token] = submission_boxes(
             detections, frame.sample_token, frame.global_from_ego
