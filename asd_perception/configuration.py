@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import dataclass_transform
 
-from asd_perception.errors import UserError
+from asd_perception.errors import UserError, describe_os_error
 
 T = TypeVar("T")
 
@@ -107,7 +107,9 @@ def read_yaml(path: Path) -> Any:
     """The plain values of a YAML file. Raises UserError."""
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise UserError(describe_os_error(error)) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
@@ -153,6 +155,18 @@ _LINES = {
 }
 
 
+# The first word of pydantic's names for a wrong type, and what YAML has for it
+_IN_YAML = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "keys and values",
+    "dataclass": "keys and values",
+}
+
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 
@@ -188,12 +202,14 @@ def _limits(error: ErrorDetails) -> dict[str, Any]:
 
 
 def _expected(error: ErrorDetails) -> str:
-    """The type that was expected, as it is written in the dataclass."""
+    """What was expected, in YAML's terms."""
+    limits = error.get("ctx") or {}
+    if error["type"] == "too_long":
+        return f"a list of at most {limits['max_length']}"
+    if error["type"] == "too_short":
+        return f"a list of at least {limits['min_length']}"
     name = error["type"].split("_")[0]
-    words = {"string": "str", "dict": "keys and values", "dataclass": "keys and values"}
-    if error["type"] in ("too_long", "too_short"):
-        return "tuple of another length"
-    return words.get(name, name)
+    return _IN_YAML.get(name, name)
 
 
 def _unknown_key(key: str, name: str, known: list[str]) -> str:

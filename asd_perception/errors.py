@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors whose cause lies outside the program, told in one line to who can mend it."""
+"""Errors whose cause lies outside the program: one line for the person who can fix it."""
 
 from __future__ import annotations
 

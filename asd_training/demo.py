@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo: from nothing to scored detections of the real node.
 
-Unseen synthetic scenes are ray traced, converted to rosbag2 files and replayed over DDS to the
+Unseen synthetic scenes are ray-traced, converted to rosbag2 files and replayed over DDS to the
 detector process; what it published is recorded and scored by the official nuScenes evaluator,
 side by side with the same model run offline on the same frames.
 """
@@ -41,7 +41,7 @@ from asd_training.data.nuscenes import (
 from asd_training.evaluation.detection import detect_samples
 from asd_training.evaluation.pictures import frame_picture, save_picture, save_video
 from asd_training.evaluation.scoring import Metrics, score
-from asd_training.synthetic.generate import synthesize
+from asd_training.synthetic.generate import check_arguments, synthesize
 
 SEED = 2026
 """Seed of the demo's scenes; no shipped model may have been trained with it."""
@@ -70,12 +70,13 @@ def run_demo(output: Path, model: Path, scenes: int, keyframes: int, scale: floa
     output: folder, the demo's own. scenes: how many, of `keyframes` at 2 Hz each. scale: of
     1600x900 images. Raises UserError.
     """
+    check_arguments({"test": scenes}, keyframes, SEED, scale, None)
     _check_unseen(model)
     _claim(output)
     data, results = output / "data", output / "results"
     bags, published = output / "bags", output / "published"
 
-    with _step("ray trace scenes that no model was trained on"):
+    with _step("ray-trace scenes that no model was trained on"):
         _forget_other_data(data, (scenes, keyframes, scale, SEED))
         synthesize(data, {"test": scenes}, keyframes, SEED, scale, False, None)
     nusc = open_dataset(data)
@@ -132,7 +133,7 @@ def run_demo(output: Path, model: Path, scenes: int, keyframes: int, scale: floa
 
 def _check_unseen(model: Path) -> None:
     """Raises UserError if the model was trained on scenes of the demo's seed."""
-    data = model_directory.read_config(model).get("provenance", {}).get("data") or {}
+    data = model_directory.read_document(model).get("provenance", {}).get("data") or {}
     if (data.get("synthesis") or {}).get("seed") == SEED:
         raise UserError(f"{model} was trained on the demo's own scenes (seed {SEED})")
 

@@ -126,7 +126,7 @@ def test_rows_and_seeds_can_be_shared_out(tmp_path):
             r"unknown key rows.0..titel; did you mean title. known keys are name, title, set",
         ),
         ({"rows": [{"name": "a b", "title": "x"}]}, "a name is letters, digits and _"),
-        ({"base": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
+        ({"base": "nowhere.yaml"}, "nowhere.yaml: No such file or directory"),
         (
             {"rows": [{"name": "plain", "title": "x", "set": {"stepz": 1}}]},
             "plain-0: .*unknown key stepz",

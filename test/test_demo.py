@@ -31,6 +31,12 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     assert (tmp_path / "bags").is_dir()
 
 
+def test_arguments_are_checked_before_a_folder_is_made(tmp_path):
+    with pytest.raises(UserError, match="ask for at least one scene"):
+        demo.run_demo(tmp_path / "demo", TINY, scenes=0, keyframes=4, scale=0.5)
+    assert not (tmp_path / "demo").exists()
+
+
 def test_its_own_folder_is_used_again(tmp_path):
     demo._claim(tmp_path / "demo")
     (tmp_path / "demo" / "picture.jpg").touch()

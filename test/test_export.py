@@ -92,7 +92,7 @@ def test_a_checkpoint_becomes_a_model_directory(run, tmp_path):
     trained = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
     for name, tensor in student.state_dict().items():
         assert torch.equal(tensor, trained[f"average.module.{name}"]), name
-    provenance = model_directory.read_config(tmp_path / "model")["provenance"]
+    provenance = model_directory.read_document(tmp_path / "model")["provenance"]
     assert provenance["steps"] == 10
     assert provenance["training"]["batch_size"] == 1
     assert provenance["data"]["train_keyframes"] == 3

@@ -36,13 +36,13 @@ def test_weights_and_configuration_come_back(student, folder):
     assert not loaded.training
     for name, tensor in student.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
-    assert model_directory.read_config(folder)["provenance"] == {"command": "test"}
+    assert model_directory.read_document(folder)["provenance"] == {"command": "test"}
 
 
 def test_a_model_that_was_trained_elsewhere_loses_that_machines_folders(student, tmp_path):
     old = {"command": "asd-train student /home/alice/data runs/mine", "data": "/srv/sets/nuscenes"}
     model_directory.save(tmp_path / "model", student, old)
-    assert model_directory.read_config(tmp_path / "model")["provenance"] == {
+    assert model_directory.read_document(tmp_path / "model")["provenance"] == {
         "command": "asd-train student data runs/mine",
         "data": "sets/nuscenes",
     }
@@ -50,7 +50,11 @@ def test_a_model_that_was_trained_elsewhere_loses_that_machines_folders(student,
 
 def test_the_cameras_of_the_training_are_named_and_restrict_nothing(student, folder, tmp_path):
     model_directory.save(tmp_path / "three", student, {}, ["left", "front", "right"])
-    assert model_directory.read_config(tmp_path / "three")["cameras"] == ["left", "front", "right"]
+    assert model_directory.read_document(tmp_path / "three")["cameras"] == [
+        "left",
+        "front",
+        "right",
+    ]
     for cameras in (["roof"], []):
         rewrite_config(folder, lambda document, names=cameras: document.update(cameras=names))
         model_directory.load(folder)

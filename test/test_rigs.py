@@ -130,7 +130,7 @@ def test_a_run_of_five_cameras_says_what_lacks_and_is_evaluated(five, tmp_path):
     assert done.stderr.count("2 of 6 keyframes lack CAM_BACK_LEFT") == 1
     assert done.stderr.count("1 of 6 keyframes lack front") == 1
     cameras = ["CAM_BACK_LEFT", "CAM_BACK_RIGHT", "front", "left", "right"]
-    assert model_directory.read_config(run / "model")["cameras"] == cameras
+    assert model_directory.read_document(run / "model")["cameras"] == cameras
     assert json.loads((run / "origin.json").read_text())["data"]["cameras"] == cameras
     for split, said in (("synthetic_train", True), ("synthetic_val", False)):
         done = asd_train("evaluate", run / "model", five, "--split", split, "--device", "cpu")

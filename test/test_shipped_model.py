@@ -16,7 +16,7 @@ UNSEEN_SEED = 4711
 
 
 def provenance():
-    return model_directory.read_config(TINY)["provenance"]
+    return model_directory.read_document(TINY)["provenance"]
 
 
 def test_it_is_small_and_loads():

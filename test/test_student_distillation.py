@@ -214,7 +214,7 @@ def test_the_command_distils_into_a_plain_student(synthetic_root, teacher, tmp_p
     assert done.returncode == 0, done.stderr
     student = model_directory.load(run / "model")
     assert set(student.state_dict()) == set(Student(SMALL).state_dict())
-    provenance = model_directory.read_config(run / "model")["provenance"]
+    provenance = model_directory.read_document(run / "model")["provenance"]
     short = f"{teacher.parent.name}/model"  # no folder of the machine that trained it
     assert provenance["method"].endswith(f"taught by {short}")
     assert provenance["training"]["distillation"]["teacher"] == short

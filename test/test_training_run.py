@@ -135,7 +135,7 @@ def test_a_run_stopped_by_a_corrupt_image_starts_once_it_is_mended(
     assert metrics["command"] == begun["command"]
     named = f"{root.parent.name}/data {run.parent.name}/run"  # without the machine's folders
     assert [at["command"] for at in metrics["resumed"]] == [f"asd-train student {named} --resume"]
-    assert metrics == model_directory.read_config(run / "model")["provenance"]
+    assert metrics == model_directory.read_document(run / "model")["provenance"]
 
     # Killed after its last checkpoint but before its model is written, it ends the same.
     weights = safetensors.torch.load_file(run / "model" / "model.safetensors")

@@ -16,7 +16,7 @@ import safetensors.torch
 import yaml
 from torch import Tensor, nn
 
-from asd_perception.configuration import from_dict, parse_yaml, to_dict
+from asd_perception.configuration import from_dict, read_yaml, to_dict
 from asd_perception.constants import ATTRIBUTES, CLASSES
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.files import atomic_directory
@@ -127,7 +127,7 @@ def load_network(
 
 def _config(path: Path, kind: str, config_class: type[Config]) -> Config:
     """A network's configuration, if it is of this kind and of this program's names."""
-    document = read_config(path)
+    document = read_document(path)
     if kind not in document:
         raise UserError(f"{path} holds no {kind}; give the model directory of a {kind}")
     for key, expected in (("classes", CLASSES), ("attributes", ATTRIBUTES)):
@@ -139,16 +139,12 @@ def _config(path: Path, kind: str, config_class: type[Config]) -> Config:
         raise UserError(f"{path / 'config.yaml'}: {error}") from error
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
     """The plain values of a model directory's config.yaml. Raises UserError."""
     file = path / "config.yaml"
-    try:
-        document = parse_yaml(file.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{path} has no config.yaml; is it a model directory?") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        line = " ".join(str(error).split())
-        raise UserError(f"{file} cannot be read: {line}") from error
+    if not file.exists():
+        raise UserError(f"{path} has no config.yaml; is it a model directory?")
+    document = read_yaml(file)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         if (path / "model" / "config.yaml").is_file():
             raise UserError(f"{path} is the folder of a run; give {path / 'model'}")

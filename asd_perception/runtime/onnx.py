@@ -87,7 +87,7 @@ def load_parts(student: Student, model: Path, threads: int) -> None:
     each other, as they come.
     Raises UserError for a graph that is missing, cannot be read, or was made of other weights.
     """
-    weights = weights_sum(model)
+    weights = weights_checksum(model)
     for name in PARTS:
         if not hasattr(student, name):  # a camera-only student fuses nothing
             continue
@@ -103,7 +103,7 @@ def load_parts(student: Student, model: Path, threads: int) -> None:
         setattr(student, name, part)
 
 
-def weights_sum(model: Path) -> str:
+def weights_checksum(model: Path) -> str:
     """The SHA-256 sum of a model directory's weights."""
     return hashlib.sha256((model / WEIGHTS).read_bytes()).hexdigest()
 

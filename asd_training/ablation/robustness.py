@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The students of an ablation, scored with corrupted simulated points.
 
-One JSON file per student in OUT/results/robustness, from which the report draws curves.
+One JSON file per student in OUTPUT/results/robustness, from which the report draws curves.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run_robustness(
     """Score what is not scored yet, then write the ablation's report; returns its file.
 
     out: folder of the ablation. keyframes: at most this many, spread over the ablation's. report:
-    default OUT/results.md. Raises UserError.
+    default OUTPUT/results.md. Raises UserError.
     """
     results = out / "results"
     ablation, runs = read_results(results)

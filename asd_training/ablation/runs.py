@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every row of an ablation, trained over several seeds; it can be interrupted.
 
-OUT/teachers/NAME and OUT/runs/ROW-SEED are ordinary run folders; OUT/results holds one JSON file
-per finished run, from which the report is written. A run that has its result there is not repeated,
-so results may come from several machines. With the same seed all rows see
+OUTPUT/teachers/NAME and OUTPUT/runs/ROW-SEED are ordinary run folders; OUTPUT/results holds one
+JSON file per finished run, from which the report is written. A run that has its result there is not
+repeated, so results may come from several machines. With the same seed all rows see
 the same keyframes in the same order, augmented alike, so that they can be compared seed by seed.
 """
 
@@ -62,7 +62,7 @@ def run_ablation(
 ) -> Path:
     """Run what is not finished yet, then write the report; returns its file.
 
-    jobs: runs side by side. rows, seeds: only these. report: default OUT/results.md. Raises
+    jobs: runs side by side. rows, seeds: only these. report: default OUTPUT/results.md. Raises
     UserError, at the end where runs failed.
     """
     ablation = read_ablation(config)
@@ -80,7 +80,7 @@ def run_ablation(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(due)} runs failed: {'; '.join(failed)}; "
-            f"mend that and start the same command again (report of the others: {report})"
+            f"fix that and start the same command again (report of the others: {report})"
         )
     return report
 
@@ -187,7 +187,7 @@ def _has_result(job: Job) -> bool:
     if made != required:
         raise UserError(
             f"{job.result} was made with another configuration "
-            f"({'; '.join(_differences(made, required))}); remove it or choose another OUT"
+            f"({'; '.join(_differences(made, required))}); remove it or choose another OUTPUT"
         )
     return True
 
@@ -228,7 +228,7 @@ def _job(
             raise UserError(
                 f"{folder} was trained with another configuration "
                 f"({'; '.join(_differences(to_dict(begun), to_dict(config)))}); "
-                "remove it or choose another OUT"
+                "remove it or choose another OUTPUT"
             )
     return Job(name, command, folder, config, base, changes, result, labels, teacher)
 
@@ -331,7 +331,7 @@ class Runner:
 
 def write_result(job: Job) -> None:
     """The result of a finished run: its labels, its size, and its model's provenance."""
-    provenance = model_directory.read_config(job.folder / "model").get("provenance")
+    provenance = model_directory.read_document(job.folder / "model").get("provenance")
     with safe_open(job.folder / "model" / "model.safetensors", framework="np") as weights:
         shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
     result = {**job.labels, "parameters": sum(map(math.prod, shapes)), **(provenance or {})}

@@ -37,17 +37,17 @@ POOLS: dict[str, Pool] = {
     "cumulative sum": splat_cumulative,
 }
 
-TINY = StudentConfig(image_size=(96, 256))
+TINY_CONFIG = StudentConfig(image_size=(96, 256))
 RESNET50 = replace(
-    TINY,
+    TINY_CONFIG,
     image_size=(256, 704),
     backbone=BACKBONES["resnet50"],
     depth=DepthConfig(bins=118),
     bev_channels=80,
 )
 CASES = {
-    "tiny student": (TINY, 1),
-    "tiny student, a training step": (TINY, 4),
+    "tiny student": (TINY_CONFIG, 1),
+    "tiny student, a training step": (TINY_CONFIG, 4),
     "ResNet-50, 256x704": (RESNET50, 1),
 }
 """Configuration and batch size."""

@@ -18,7 +18,7 @@ def main() -> None:
 def _run() -> None:
     parser = argparse.ArgumentParser(
         prog="asd-demo",
-        description="Ray trace unseen scenes, replay them to the detector node, and score what "
+        description="Ray-trace unseen scenes, replay them to the detector node, and score what "
         "it published.",
     )
     parser.add_argument(
@@ -26,11 +26,19 @@ def _run() -> None:
         type=Path,
         nargs="?",
         default=Path("demo"),
-        help="folder (default: ./demo)",
+        help="folder of data, bags and results (default: ./demo)",
     )
-    parser.add_argument("--model", type=Path, default=TINY, help="model directory")
     parser.add_argument(
-        "--scenes", type=int, default=2, help="unseen scenes to make (default: %(default)s)"
+        "--model",
+        type=Path,
+        default=TINY,
+        help="model directory (default: the tiny student of this package)",
+    )
+    parser.add_argument(
+        "--scenes",
+        type=int,
+        default=2,
+        help="how many unseen scenes to make (default: %(default)s)",
     )
     parser.add_argument(
         "--keyframes",

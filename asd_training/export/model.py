@@ -17,7 +17,7 @@ from asd_perception.network.center_head import Decoded
 from asd_perception.network.student import Student
 from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.folding import fold_batch_norms
-from asd_perception.runtime.onnx import FOLDER, ORIGIN, PARTS, origin, weights_sum
+from asd_perception.runtime.onnx import FOLDER, ORIGIN, PARTS, origin, weights_checksum
 from asd_training.export.onnx_file import trace
 from asd_training.export.parity import DecodingStudent, Frame, check, check_parity
 
@@ -66,7 +66,7 @@ def write_parts(student: Student, folder: Path, frame: Frame) -> None:
             getattr(plain, name).register_forward_pre_hook(note)
     with torch.no_grad():
         plain(*frame)
-    weights = weights_sum(folder)
+    weights = weights_checksum(folder)
     (folder / FOLDER).mkdir()
     for name, arguments in tqdm(seen.items(), desc="tracing", unit="part", leave=False):
         # Images are encoded one by one, or all of a frame at once.

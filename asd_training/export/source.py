@@ -35,7 +35,7 @@ def load_source(source: Path) -> Source:
         return load_checkpoint(source)
     for folder in (source, source / "model"):
         if (folder / model_directory.WEIGHTS).exists():
-            document = model_directory.read_config(folder)
+            document = model_directory.read_document(folder)
             provenance, cameras = document.get("provenance") or {}, document.get("cameras") or []
             return Source(model_directory.load(folder), provenance, cameras)
     if (source / LAST).exists():

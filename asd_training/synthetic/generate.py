@@ -48,7 +48,7 @@ def synthesize(
     if it cannot be written.
     """
     out = Path(out)
-    _check(scenes, keyframes, seed, scale, workers, shard)
+    check_arguments(scenes, keyframes, seed, scale, workers, shard)
     counts = {split: scenes.get(split, 0) for split in ("train", "val", "test")}
     parameters = {
         "scenes": counts,
@@ -88,18 +88,19 @@ def synthesize(
     except OSError as error:
         raise UserError(
             f"cannot write the data set: {describe_os_error(error)}; "
-            "once mended, the same command continues where it stopped"
+            "once that is fixed, the same command continues where it stopped"
         ) from error
 
 
-def _check(
+def check_arguments(
     scenes: dict[str, int],
     keyframes: int,
     seed: int,
     scale: float,
     workers: int | None,
-    shard: tuple[int, int],
+    shard: tuple[int, int] = (1, 1),
 ) -> None:
+    """Raises UserError for arguments that `synthesize` refuses, by the option's name."""
     unknown = set(scenes) - {"train", "val", "test"}
     if unknown:
         raise UserError(f"no such split: {', '.join(sorted(unknown))}; there are train, val, test")

@@ -209,7 +209,7 @@ def record(job: SceneJob, root: Path) -> Tables:
                 "first_sample_token": samples[0]["token"],
                 "last_sample_token": samples[-1]["token"],
                 "name": job.name,
-                "description": "Procedural street, ray traced",
+                "description": "Procedural street, ray-traced",
             }
         ],
         "sample": samples,

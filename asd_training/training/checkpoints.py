@@ -35,7 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise
             raise UserError(
                 f"{path} cannot be written ({reason.strerror or reason}), the one before it is "
-                "whole; mend that, then continue with --resume"
+                "whole; fix that, then continue with --resume"
             ) from error
 
     def load_checkpoint(

@@ -14,7 +14,7 @@ from asd_perception.errors import UserError, describe_os_error, is_out_of_memory
 from asd_training.training.checkpoints import RunCheckpoints
 from asd_training.training.run_folder import LAST, is_first_process
 
-RESUME_HINT = "; mend that, then continue with --resume"
+RESUME_HINT = "; fix that, then continue with --resume"
 
 
 @contextmanager

@@ -85,10 +85,10 @@ def begin(run: Path, config: TrainingConfig, index: KeyframeIndex) -> dict[str, 
         if begun := read_origin(run):
             if begun.get("data"):  # earlier versions had no other cameras, and did not name them
                 begun["data"].setdefault("cameras", found["data"]["cameras"])
-            for key, mend in (("data", "give its dataset"), ("processes", "start as many")):
+            for key, remedy in (("data", "give its dataset"), ("processes", "start as many")):
                 if found[key] != begun.get(key):
                     raise UserError(
-                        f"{run} began with {key} {begun.get(key)}, not {found[key]}; {mend}, or "
+                        f"{run} began with {key} {begun.get(key)}, not {found[key]}; {remedy}, or "
                         "begin a new run"
                     )
             changing = {key: found[key] for key in ("command", "machine", "versions", "date")}

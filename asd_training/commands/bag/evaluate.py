@@ -12,7 +12,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-bag evaluate`."""
     parser.epilog = "example:\n  asd-bag evaluate bags/detections data/nuscenes --output results"
     parser.add_argument("bag", help="folder of the bag with the detections")
-    parser.add_argument("dataroot", help="root of the dataset whose scenes were played")
+    parser.add_argument("data", help="root of the dataset whose scenes were played")
     add_version_argument(parser)
     parser.add_argument(
         "--output", help="new folder for submission.json and metrics.json (default: only print)"
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
     metrics, coverage = evaluate_bag(
         args.bag,
-        open_dataset(args.dataroot, args.version),
+        open_dataset(args.data, args.version),
         topic=args.topic,
         objects_topic=args.objects_topic,
         output=args.output,

@@ -22,8 +22,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-bench cameras`."""
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
     add_version_argument(parser)
-    parser.add_argument("--split", default="synthetic_val", help="to score (default: %(default)s)")
-    parser.add_argument("--frames", type=int, help="evenly spread keyframes (default: all)")
+    parser.add_argument(
+        "--split", default="synthetic_val", help="which split to score (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--frames", type=int, help="score this many keyframes, evenly spread (default: all)"
+    )
     add_model_argument(parser)
     add_device_argument(parser)
     add_json_argument(parser)

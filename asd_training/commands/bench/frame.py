@@ -24,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
     add_threads_argument(parser)
     add_repeats_argument(parser, 100)
-    parser.add_argument("--cameras", type=int, default=6, help="of the rig (default: %(default)s)")
+    parser.add_argument(
+        "--cameras", type=int, default=6, help="how many cameras the rig has (default: %(default)s)"
+    )
     parser.add_argument(
         "--against",
         choices=["reference"],

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=TRAINVAL_KEYFRAMES,
         metavar="N",
-        help="keyframes of the projection (default: %(default)s, nuScenes trainval)",
+        help="project the figures to this many keyframes (default: %(default)s, nuScenes trainval)",
     )
     add_json_argument(parser)
 

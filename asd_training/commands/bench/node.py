@@ -27,13 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--transport",
         choices=["raw", "compressed"],
         default="compressed",
-        help="of the images (default: %(default)s)",
+        help="how the images are sent (default: %(default)s)",
     )
     parser.add_argument(
         "--rate", type=float, default=12.0, help="sweeps per second (default: %(default)s)"
     )
     parser.add_argument(
-        "--seconds", type=float, default=30.0, help="to play (default: %(default)s)"
+        "--seconds", type=float, default=30.0, help="how long to play (default: %(default)s)"
     )
     add_json_argument(parser)
 

@@ -38,13 +38,18 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_threads_argument(parser: argparse.ArgumentParser) -> None:
     """The argument that `begin` obeys."""
-    parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
+    parser.add_argument(
+        "--threads", type=int, help="number of CPU threads (default: as torch chooses)"
+    )
 
 
 def add_repeats_argument(parser: argparse.ArgumentParser, default: int) -> None:
     """The argument that says how often each stage is timed."""
     parser.add_argument(
-        "--repeats", type=int, default=default, help="per stage (default: %(default)s)"
+        "--repeats",
+        type=int,
+        default=default,
+        help="how often each stage is timed (default: %(default)s)",
     )
 
 

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--steps",
         type=int,
         default=30,
-        help="steps that are timed, rounded up to a multiple of the loader's processes "
+        help="how many steps are timed, rounded up to a multiple of the loader's processes "
         "(default: %(default)s)",
     )
     add_json_argument(parser)

@@ -13,10 +13,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train ablate`."""
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
     parser.add_argument(
-        "out", type=Path, help="folder of runs and results; kept ones are not repeated"
+        "output", type=Path, help="folder of runs and results; kept ones are not repeated"
     )
     parser.add_argument(
-        "--config", type=Path, required=True, help="YAML, as config/training/ablation.yaml"
+        "--config", type=Path, required=True, help="YAML file, as in config/training/ablation.yaml"
     )
     add_version_argument(parser)
     parser.add_argument(
@@ -27,13 +27,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for option, kind, what in (("rows", str, "rows"), ("seeds", int, "seeds")):
         parser.add_argument(
-            f"--{option}", nargs="+", type=kind, help=f"only these {what}, to share the work out"
+            f"--{option}",
+            nargs="+",
+            type=kind,
+            help=f"run only these {what}, to share the work out",
         )
     parser.add_argument(
         "--report",
         type=Path,
         metavar="FILE",
-        help="Markdown file to write the tables into, as docs/results.md (default: OUT/results.md)",
+        help="Markdown file to write the tables into (default: OUTPUT/results.md)",
     )
 
 
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from asd_training.ablation.runs import run_ablation
 
     report = run_ablation(
-        *(args.data, args.version, args.out, args.config, args.jobs, args.rows, args.seeds),
+        *(args.data, args.version, args.output, args.config, args.jobs, args.rows, args.seeds),
         report=args.report,
     )
     print(f"report: {report}")

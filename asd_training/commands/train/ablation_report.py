@@ -9,13 +9,15 @@ from pathlib import Path
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train ablation-report`."""
-    parser.add_argument("results", type=Path, help="folder of JSON results, OUT/results of ablate")
-    parser.add_argument("file", type=Path, help="Markdown file, as docs/results.md")
+    parser.add_argument(
+        "results", type=Path, help="folder of JSON results: OUTPUT/results of ablate"
+    )
+    parser.add_argument("output", type=Path, help="Markdown file to write the tables into")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the report of results made before."""
     from asd_training.ablation.report import write_report
 
-    write_report(args.results, args.file)
-    print(f"report: {args.file}")
+    write_report(args.results, args.output)
+    print(f"report: {args.output}")

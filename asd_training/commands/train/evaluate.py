@@ -10,6 +10,7 @@ from pathlib import Path
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
 from asd_perception.provenance import command_line, without_folders
+from asd_training.commands.run_arguments import add_version_argument
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="model directory of a student or a teacher, or a submission's JSON file",
     )
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
-    parser.add_argument("--split", default="synthetic_val", help="to score (default: %(default)s)")
-    parser.add_argument("--version", help="version folder of the dataset, if it holds several")
+    parser.add_argument(
+        "--split", default="synthetic_val", help="which split to score (default: %(default)s)"
+    )
+    add_version_argument(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     for option, what in (
         ("output", "the submission JSON"),
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         evaluation = evaluate_submission(nusc, args.model, tokens)
         provenance = None
     else:
-        document = model_directory.read_config(args.model)
+        document = model_directory.read_document(args.model)
         provenance = without_folders(document.get("provenance") or {})
         if "teacher" in document:
             teacher = load_teacher(args.model)

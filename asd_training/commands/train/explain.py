@@ -17,8 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher", type=Path, metavar="MODEL", help="model directory, if the run had no teacher"
     )
-    parser.add_argument("--split", default="synthetic_val", help="(default: %(default)s)")
-    parser.add_argument("--keyframe", type=int, default=0, help="number in the split (default: 0)")
+    parser.add_argument(
+        "--split", default="synthetic_val", help="split of the keyframe (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--keyframe", type=int, default=0, help="its number in the split (default: 0)"
+    )
     add_version_argument(parser)
 
 

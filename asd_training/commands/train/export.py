@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source", type=Path, help="folder of a run, its checkpoint (*.ckpt), or a model directory"
     )
     parser.add_argument(
-        "out", type=Path, help="a name that ends in .onnx for ONNX, else a new model directory"
+        "output", type=Path, help="a name that ends in .onnx for ONNX, else a new model directory"
     )
     parser.add_argument(
         "--cameras",
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the student as `out`."""
+    """Write the student as `output`."""
     from asd_training.export.model import write_model
     from asd_training.export.onnx_file import to_onnx, write_onnx
     from asd_training.export.parity import DecodingStudent, parity_frames
@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> None:
 
     student, provenance, cameras = load_source(args.source)
     frames = parity_frames(student, args.cameras if args.cameras is not None else len(cameras) or 6)
-    if args.out.suffix == ".onnx":
+    if args.output.suffix == ".onnx":
         print("tracing ...", flush=True)  # the exporter has no progress to show
         model = DecodingStudent(student).eval()
         program = to_onnx(model, next(iter(frames.values())), provenance, cameras)
-        write_onnx(program, model, args.out, frames, args.tolerance)
-        print(f"ONNX: {args.out}, {args.out.stat().st_size / 1e6:.1f} MB")
+        write_onnx(program, model, args.output, frames, args.tolerance)
+        print(f"ONNX: {args.output}, {args.output.stat().st_size / 1e6:.1f} MB")
     else:
-        write_model(student, provenance, args.out, frames, args.tolerance, cameras)
-        print(f"model directory: {args.out}")
+        write_model(student, provenance, args.output, frames, args.tolerance, cameras)
+        print(f"model directory: {args.output}")

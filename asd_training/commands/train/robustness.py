@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train robustness`."""
     parser.add_argument("data", type=Path, help="root of the ablation's dataset")
     parser.add_argument(
-        "out", type=Path, help="folder of the ablation; kept scores are not repeated"
+        "output", type=Path, help="folder of the ablation; kept scores are not repeated"
     )
     add_version_argument(parser)
     parser.add_argument(
@@ -21,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="as for ablate (default: OUT/results.md)"
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="Markdown file to write the tables into (default: OUTPUT/results.md)",
     )
 
 
@@ -30,6 +33,6 @@ def run(args: argparse.Namespace) -> None:
     from asd_training.ablation.robustness import run_robustness
 
     report = run_robustness(
-        args.data, args.version, args.out, args.keyframes, args.device, args.report
+        args.data, args.version, args.output, args.keyframes, args.device, args.report
     )
     print(f"report: {report}")

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`asd-train synthesize`: ray traced driving scenes in nuScenes format."""
+"""`asd-train synthesize`: ray-traced driving scenes in nuScenes format."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-DESCRIPTION = "Generate ray traced driving scenes in nuScenes format."
+DESCRIPTION = "Generate ray-traced driving scenes in nuScenes format."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.description = DESCRIPTION
-    parser.add_argument("out", type=Path, help="folder of the data set")
+    parser.add_argument("output", type=Path, help="folder of the new dataset")
     for split, count in (("train", 40), ("val", 10), ("test", 0)):
         parser.add_argument(
             f"--{split}", type=int, default=count, metavar="SCENES",
@@ -28,10 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="image size as a share of 1600x900 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--sweeps", action="store_true", help="also 12 Hz images and 20 Hz LiDAR between keyframes"
+        "--sweeps",
+        action="store_true",
+        help="also record images at 12 Hz and LiDAR at 20 Hz",
     )
     parser.add_argument(
-        "--workers", type=int, default=None, help="processes (default: one per core)"
+        "--workers", type=int, default=None, help="number of processes (default: one per core)"
     )
     parser.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="K/N",
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
     scenes = {"train": args.train, "val": args.val, "test": args.test}
     synthesize(
-        *(args.out, scenes, args.keyframes, args.seed, args.scale, args.sweeps),
+        *(args.output, scenes, args.keyframes, args.seed, args.scale, args.sweeps),
         workers=args.workers,
         shard=args.shard,
     )

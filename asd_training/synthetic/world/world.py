@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scene: a street, its objects over time, its light, ready to be ray traced at any instant."""
+"""One scene: a street, its objects over time, its light, ready to be ray-traced at any instant."""
 
 from __future__ import annotations
 
