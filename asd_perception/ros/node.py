@@ -29,13 +29,11 @@ from asd_perception.requirements import check_requirements
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
-from asd_perception.ros.messages.detections import (
-    detections_to_msg,
-    objects_to_cloud,
-    simulated_points_to_cloud,
-)
+from asd_perception.ros.messages.clouds import simulated_points_to_cloud
+from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import markers_from_detections
+from asd_perception.ros.messages.objects import objects_to_cloud
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
 from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline

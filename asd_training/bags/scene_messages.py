@@ -9,7 +9,7 @@ from rosbags.typesys.stores import ros2_kilted as ros
 
 from asd_perception.cameras.image_decoding import encoded_format
 from asd_perception.geometry import Array, quaternion_of
-from asd_perception.ros.messages.objects import point_fields
+from asd_perception.ros.messages.clouds import point_fields
 
 Header = ros.std_msgs__msg__Header
 TransformStamped = ros.geometry_msgs__msg__TransformStamped

@@ -1,27 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections as the messages that the node publishes; `objects.py` reads them back."""
+"""The message `~/detections`, written and read.
+
+Messages that are read may be rclpy's or rosbags': only what writes them needs rclpy's.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-from sensor_msgs.msg import PointCloud2, PointField
-from std_msgs.msg import Header
-from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
+from typing import TYPE_CHECKING, Any
 
-from asd_perception.constants import CLASSES
-from asd_perception.ros.messages.objects import objects_to_points, point_fields
+import numpy as np
+
+from asd_perception.constants import CLASSES, NO_ATTRIBUTE
+from asd_perception.errors import UserError
 from asd_perception.runtime.detections import Detections
 
-_SIMULATED_POINT = np.dtype([(name, "<f4") for name in ("x", "y", "z", "confidence")])
+if TYPE_CHECKING:
+    from std_msgs.msg import Header
+    from vision_msgs.msg import Detection3DArray
 
 
 def detections_to_msg(detections: Detections, header: Header) -> Detection3DArray:
-    """The objects, best first; velocities and attributes travel in `objects_to_cloud`.
+    """The objects, best first; velocities and attributes travel in `~/objects`.
 
     The plain way: the node publishes the same message by `cdr.detections_to_cdr`, unless
     `cdr_check.py` finds that the two differ.
     """
+    from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
+
     message = Detection3DArray(header=header)
     yaws = detections.boxes[:, 6].astype(np.float64)
     sines, cosines = np.sin(yaws / 2).tolist(), np.cos(yaws / 2).tolist()
@@ -49,27 +54,42 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection3DArra
     return message
 
 
-def objects_to_cloud(detections: Detections, header: Header) -> PointCloud2:
-    """The objects as points: `objects_to_points`, in the order of `detections_to_msg`."""
-    return _cloud_to_msg(objects_to_points(detections), header)
+def detections_from_msg(msg: Any, objects: Detections | None = None) -> Detections:
+    """The objects of a Detection3DArray; each has its first hypothesis' class and score.
 
-
-def simulated_points_to_cloud(points: NDArray[np.float32], header: Header) -> PointCloud2:
-    """The student's simulated points (P, 4): x, y, z in m and confidence."""
-    packed = np.ascontiguousarray(points, dtype="<f4").view(_SIMULATED_POINT)
-    return _cloud_to_msg(packed.reshape(len(points)), header)
-
-
-def _cloud_to_msg(cloud: NDArray[np.void], header: Header) -> PointCloud2:
-    """A packed PointCloud2 of a structured array (P,)."""
-    message = PointCloud2(
-        header=header,
-        height=1,
-        width=len(cloud),
-        fields=[PointField(**field) for field in point_fields(cloud.dtype)],
-        point_step=cloud.dtype.itemsize,
-        row_step=cloud.nbytes,
-        is_dense=True,
+    objects: those of the `~/objects` cloud with the same stamp (`objects_from_cloud`), which hold
+    the velocities and attributes; without it velocities are NaN and attributes NO_ATTRIBUTE.
+    Raises UserError for a message that does not hold what its type promises.
+    """
+    count = len(msg.detections)
+    boxes = np.zeros((count, 7))
+    scores = np.zeros(count, np.float32)
+    labels = np.zeros(count, np.int64)
+    for i, detection in enumerate(msg.detections):
+        if not detection.results:
+            raise UserError(f"detection {i} has no hypothesis")
+        hypothesis = detection.results[0].hypothesis
+        if hypothesis.class_id not in CLASSES:
+            raise UserError(f"detection {i} has the unknown class {hypothesis.class_id!r}")
+        center, size = detection.bbox.center, detection.bbox.size
+        q = center.orientation
+        yaw = np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
+        position = center.position
+        boxes[i] = (position.x, position.y, position.z, size.x, size.y, size.z, yaw)
+        scores[i] = hypothesis.score
+        labels[i] = CLASSES.index(hypothesis.class_id)
+    if not np.isfinite(boxes).all() or not np.isfinite(scores).all():
+        raise UserError("a detection has a pose, size or score that is not finite")
+    if objects is not None and len(objects) != count:
+        raise UserError(f"{count} detections but {len(objects)} objects of the same stamp")
+    return Detections(
+        boxes=boxes.astype(np.float32),
+        scores=scores,
+        labels=labels,
+        velocities=np.full((count, 2), np.nan, np.float32)
+        if objects is None
+        else objects.velocities,
+        attributes=np.full(count, NO_ATTRIBUTE, np.int64)
+        if objects is None
+        else objects.attributes,
     )
-    message.data.frombytes(cloud.tobytes())
-    return message
