@@ -5,10 +5,11 @@
 FROM ros:jazzy-ros-base
 
 WORKDIR /ws
+# On a GPU, Triton and torch.compile need a C compiler and Python's headers.
 # The dependencies first: they change less often than the code.
 COPY package.xml pyproject.toml constraints.txt src/asd_perception/
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3-venv \
+    && apt-get install -y --no-install-recommends python3-venv build-essential python3-dev \
     && rosdep update --rosdistro jazzy \
     && rosdep install --from-paths src --ignore-src --dependency-types exec -y \
     && rm -rf /var/lib/apt/lists/*
