@@ -126,6 +126,7 @@ LENSES = {
     "barrel": ((60, 80), dict(distortion=[-0.25, 0.08, 0.001, -0.0005, 0, 0, 0, 0])),
     "fisheye": ((60, 80), dict(equidistant=True)),
     "large": ((151, 203), dict(zoom=0.9)),  # averaged; sides that divide by nothing
+    "tall pixels": ((401, 80), dict(aspect=4.0)),  # averaged along one side more than the other
     "small": ((21, 29), dict(zoom=1.4)),  # enlarged, and the lens sees the middle only
 }
 
@@ -137,6 +138,7 @@ def test_view_input_is_the_view_and_normalisation(lens, bgr):
     network = (8, 24)
     focal = 0.79 * width * camera.get("zoom", 0.85)
     matrix = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    matrix[1, 1] *= camera.get("aspect", 1.0)
     distortion = np.array(camera.get("distortion", np.zeros(8)))
     calibration = CameraCalibration(
         matrix, (width, height), distortion, camera.get("equidistant", False)

@@ -191,6 +191,55 @@ def test_a_view_is_kept_while_calibration_and_mounting_stay():
     assert view_of(again, moved, NUSCENES_CAMERAS, INPUT) is not view
 
 
+def test_a_camera_that_pans_keeps_its_view_while_the_same_trained_camera_is_most_alike():
+    calibration, _ = camera_of(zoom=0.8, distortion=[-0.3, 0.1, 0, 0, 0, 0, 0, 0])
+    views = {
+        heading: view_of(calibration, mounted(heading, -4.0, 2.0), NUSCENES_CAMERAS, INPUT)
+        for heading in range(-20, 21)
+    }
+    assert len(set(views.values())) == 1
+    for heading, view in views.items():  # which keeps the heading, pitch and roll the trained one's
+        turned = np.rad2deg(camera_angles(view.pose(mounted(heading, -4.0, 2.0))))
+        np.testing.assert_allclose(turned, [heading, FRONT.pitch, FRONT.roll], atol=0.2)
+    aside = view_of(calibration, mounted(60, -4.0, 2.0), NUSCENES_CAMERAS, INPUT)
+    np.testing.assert_array_equal(aside.intrinsics, NUSCENES_CAMERAS[0].intrinsics(INPUT))
+
+
+@pytest.mark.parametrize("lens", ["pinhole", "barrel", "fisheye"])
+def test_a_skewed_camera_is_straightened(lens):
+    """K as it is: u = fx x + s y + cx."""
+    matrix = nuscenes_like().matrix + [[0, 30.0, 0], [0, 0, 0], [0, 0, 0]]
+    bent = {"pinhole": [], "barrel": [-0.25, 0.05], "fisheye": [0.02, -0.01]}[lens]
+    distortion = np.pad(np.array(bent, float), (0, 8 - len(bent)))
+    calibration = CameraCalibration(matrix, SIZE, distortion, lens == "fisheye")
+    view = view_of(calibration, mounted(0.3, 6.0, 0), NUSCENES_CAMERAS, INPUT)
+    column, row = 180, 60
+    ray = view.view_from_camera.T @ np.linalg.inv(view.intrinsics) @ [column, row, 1]
+    straight = dataclasses.replace(calibration, matrix=np.eye(3))
+    expected = matrix @ [*seen_by(straight, np.eye(4), ray), 1]
+    u, v, (columns, rows) = view.source_map(1)
+    at = (u[row, column] + 0.5) * SIZE[0] / columns - 0.5, (v[row, column] + 0.5) * SIZE[1] / rows
+    np.testing.assert_allclose(at, expected[:2] + [0, 0.5], atol=0.01)
+
+
+def test_pixels_that_are_no_squares_are_averaged_along_each_side():
+    """fy is four times fx: a thin line across the image is seen wherever it is."""
+    tall = SIZE[0], 4 * SIZE[1]
+    matrix = nuscenes_like().matrix * [[1], [4], [1]]
+    view = view_of(
+        CameraCalibration(matrix, tall, np.zeros(8)), mounted(0.3, 5, 0), NUSCENES_CAMERAS, INPUT
+    )
+    u, v, _ = view.source_map(1)
+    assert 1 <= np.diff(v, axis=0)[40:, 100].max() < 2
+    assert 1 <= np.diff(u, axis=1)[40, 100:150].max() < 2
+    brightness = []
+    for at in range(1000, 1010):
+        lined = np.zeros((tall[1], tall[0], 3), np.uint8)
+        lined[at : at + 2] = 240
+        brightness.append(view.apply(lined)[:, 100].sum())
+    assert min(brightness) > 0.6 * max(brightness)
+
+
 def test_without_a_mounting_an_image_is_undistorted_only():
     calibration, _ = camera_of(zoom=0.8)
     assert view_of(calibration, None, NUSCENES_CAMERAS, INPUT).is_plain

@@ -36,6 +36,7 @@ from asd_perception.cameras.preprocessing import (
     reduction_of,
 )
 from asd_perception.cameras.rig import CameraRig
+from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, camera_angles, level_camera, wrap_angle
 
@@ -52,12 +53,17 @@ SAME_ANGLE = np.deg2rad(3.0)  # of pitch and roll
 
 OUTSIDE = 1e6  # pixels: beyond every image
 
+VIEWS = 2 * MAX_CAMERAS
+"""How many views are kept: those of a rig, and of its cameras that tremble between two steps. A
+look-up table of a large network's input takes some MB."""
+
 Maps = tuple[NDArray[np.int16], NDArray[np.uint16]]
 
 
 class SourceMap(NamedTuple):
     """Where the input's pixels come from: u and v (rows, columns) float32 in the image averaged
-    to `size` (columns, rows), so that about one of its pixels lies on one of the input's."""
+    to `size` (columns, rows), so that along each side about one of its pixels lies on one of the
+    input's."""
 
     u: NDArray[np.float32]
     v: NDArray[np.float32]
@@ -145,12 +151,14 @@ class View:
     def scaled_size(self) -> tuple[int, int]:
         """(rows, columns) of the whole image at the input's scale: how fine to decode it."""
         width, height = self.calibration.size
-        return round(self.scale * height), round(self.scale * width)
+        scale_x, scale_y = self.scale
+        return round(scale_y * height), round(scale_x * width)
 
     @property
-    def scale(self) -> float:
-        """Pixels of the input per pixel of the camera, about the optical axis."""
-        return self.intrinsics[0, 0] / self.calibration.matrix[0, 0]
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the input per pixel of the camera about the optical axis, along x and y."""
+        scale_x, scale_y = np.diag(self.intrinsics)[:2] / np.diag(self.calibration.matrix)[:2]
+        return float(scale_x), float(scale_y)
 
 
 def view_of(
@@ -164,32 +172,31 @@ def view_of(
     ego_from_camera (4, 4): the mounting. Where that is None or no camera was `trained`, the image
     is only undistorted. input_size: (rows, columns).
     """
-    angles = None
-    if ego_from_camera is not None:
-        heading, pitch, roll = np.round(camera_angles(ego_from_camera) / ANGLE_STEP) * ANGLE_STEP
-        angles = float(heading), float(pitch), float(roll)
-    return _view_of(calibration, angles, trained, input_size)
+    if ego_from_camera is None or not trained:
+        return _view_of(calibration, None, 0.0, 0.0, input_size)
+    heading, pitch, roll = np.round(camera_angles(ego_from_camera) / ANGLE_STEP) * ANGLE_STEP
+    width, _ = calibration.size
+    camera = most_alike(trained, float(heading), calibration.matrix[0, 0] / width)
+    return _view_of(calibration, camera, float(pitch), float(roll), input_size)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=VIEWS)
 def _view_of(
     calibration: CameraCalibration,
-    angles: tuple[float, float, float] | None,
-    trained: tuple[TrainedCamera, ...],
+    alike: TrainedCamera | None,
+    pitch: float,
+    roll: float,
     input_size: tuple[int, int],
 ) -> View:
+    """The view of a camera as a trained one `alike` sees it; the heading stays, whatever it is."""
     intrinsics = input_from_image(*calibration.size, input_size) @ calibration.matrix
     view_from_camera = np.eye(3)
     is_plain = not calibration.is_distorted
-    if angles is not None and trained:
-        heading, pitch, roll = angles
-        focal = intrinsics[0, 0] / input_size[1]
-        camera = most_alike(trained, heading, focal)
-        if not _is_like(camera, intrinsics, pitch, roll, input_size):
-            intrinsics = camera.intrinsics(input_size)
-            target = level_camera(heading, np.deg2rad(camera.pitch), np.deg2rad(camera.roll))
-            view_from_camera = target.T @ level_camera(heading, pitch, roll)
-            is_plain = False
+    if alike is not None and not _is_like(alike, intrinsics, pitch, roll, input_size):
+        intrinsics = alike.intrinsics(input_size)
+        target = level_camera(0.0, np.deg2rad(alike.pitch), np.deg2rad(alike.roll))
+        view_from_camera = target.T @ level_camera(0.0, pitch, roll)
+        is_plain = False
     seen = None
     if not is_plain:
         of_camera = calibration.matrix
@@ -280,6 +287,8 @@ def _source_pixels(
         u, v = cv2.fisheye.initUndistortRectifyMap(of_image, coefficients, *to_input)
     else:
         u, v = cv2.initUndistortRectifyMap(of_image, calibration.distortion, *to_input)
+    if skew := of_image[0, 1]:  # which OpenCV's maps leave out
+        u += skew / of_image[1, 1] * (v - of_image[1, 2])
     # OpenCV mirrors what lies behind the camera, and folds back what lies beyond the lens's limit.
     camera_from_input = np.linalg.inv(intrinsics @ view_from_camera)
     column, row = np.arange(columns), np.arange(rows)[:, None]
@@ -290,11 +299,11 @@ def _source_pixels(
     return u, v
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=VIEWS)
 def _source_map(view: View, reduction: int) -> SourceMap:
     height, width = reduced_size(view.calibration.size, reduction)
-    block = max(1, int(1 / (view.scale * reduction)))
-    columns, rows = max(1, width // block), max(1, height // block)
+    block_x, block_y = (max(1, int(1 / (scale * reduction))) for scale in view.scale)
+    columns, rows = max(1, width // block_x), max(1, height // block_y)
     step_x, step_y = width / columns, height / rows
     averaged_from_image = np.array(
         [[1 / step_x, 0, 0.5 / step_x - 0.5], [0, 1 / step_y, 0.5 / step_y - 0.5], [0, 0, 1]]
@@ -307,7 +316,7 @@ def _source_map(view: View, reduction: int) -> SourceMap:
     return SourceMap(u.clip(-1, columns), v.clip(-1, rows), (columns, rows))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=VIEWS)
 def _fixed_point(view: View, reduction: int) -> Maps:
     """The source map for `cv2.remap`."""
     u, v, _ = _source_map(view, reduction)

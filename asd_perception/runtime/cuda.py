@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from asd_perception.cameras.preprocessing import crop_height, is_bgr
 from asd_perception.cameras.rig import ABSENT_CAMERA
-from asd_perception.cameras.view import View
+from asd_perception.cameras.view import VIEWS, View
 from asd_perception.network.center_head import Decoded, decode
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
@@ -340,7 +340,7 @@ def pin(
     return Pinned(pinned, bgr, device_map)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=VIEWS)
 def _device_map(view: View, reduction: int, device: torch.device) -> DeviceMap:
     """The look-up table of images so much reduced on the GPU; it is copied once."""
     source = view.source_map(reduction)
