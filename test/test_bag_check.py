@@ -370,8 +370,33 @@ def test_a_parameter_out_of_range_is_named(good, value):
         record_bag(good, [], {"sync.tolerance": value})
 
 
+@pytest.mark.parametrize(
+    ("parameters", "line"),
+    [
+        ({"calibration": "rectifed"}, "calibration: 'rectifed' is not raw or rectified"),
+        ({"sync.min_cameras": 9}, "sync.min_cameras: 9 is not a whole number from 1 to 8"),
+        ({"cameras": ["a"], "sync.min_cameras": 2}, "sync.min_cameras is 2, but cameras has 1"),
+        ({"camera.CAM_BACK.calibration": "K"}, "camera.CAM_BACK.calibration: 'K' is not raw or"),
+        ({"cameras": "CAM_BACK"}, "cameras: 'CAM_BACK' is not a list of names"),
+    ],
+)
+def test_what_the_node_refuses_is_refused(good, parameters, line):
+    with pytest.raises(UserError, match=line):
+        record_bag(good, [], parameters)
+
+
+def test_parameters_that_the_node_does_not_know_are_named(good, capsys):
+    unknown = {"sync.tolerence": 0.1, "camera.CAM_BCK.image": "x"}
+    record_bag(good, [], {**unknown, "use_sim_time": True, "qos_overrides./tf.depth": 1})
+    told = [line for line in capsys.readouterr().err.splitlines() if "no effect" in line]
+    assert told == [
+        "unknown parameter sync.tolerence has no effect; did you mean sync.tolerance?",
+        "camera.CAM_BCK, which is not in cameras, has no effect; did you mean CAM_BACK?",
+    ]
+
+
 def test_more_cameras_than_the_detector_takes(good):
-    with pytest.raises(UserError, match="choose by --cameras from a0, a1"):
+    with pytest.raises(UserError, match="--cameras: there are 9 names; give 1 to 8"):
         record_bag(good, [f"a{i}" for i in range(9)], {})
 
 

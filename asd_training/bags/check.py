@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,17 @@ from rosbags.rosbag2 import Reader
 from rosbags.serde import SerdeError
 from tqdm import tqdm
 
+from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
 from asd_perception.configuration import read_yaml
 from asd_perception.errors import UserError
 from asd_perception.ros.check.recording import RigRecording
-from asd_perception.ros.parameters.table import PARAMETERS
+from asd_perception.ros.parameters.table import (
+    PARAMETERS,
+    QOS,
+    ParameterEntry,
+    camera_parameters,
+    unknown_names,
+)
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.discovery import CAMERA_INFO, TRANSPORT_OF, Parameters, camera_topics
 from asd_training.bags.message_types import deserialize
@@ -23,15 +31,17 @@ from asd_training.bags.message_types import deserialize
 CLOUD = "sensor_msgs/msg/PointCloud2"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
+_OF_ROS = ("use_sim_time", "start_type_description_service")  # parameters that every node has
+
 
 def record_bag(path: str | Path, cameras: Sequence[str], parameters: Parameters) -> RigRecording:
     """What a bag holds for the detector with these parameters of the node.
 
     cameras: names or image topics, in place of the parameter; none in either: those that the bag
-    has. A damaged message is refused and counted. Raises UserError for a bag that cannot be read,
-    and where it has no camera.
+    has. A damaged message is refused and counted. Raises UserError for parameters that the node
+    refuses, for a bag that cannot be read, and where it has no camera.
     """
-    _check(parameters)
+    _check(cameras, parameters)
     values = {entry.name: entry.default for entry in PARAMETERS} | dict(parameters)
     with open_bag(path) as reader:
         topics, left_out = camera_topics(reader, cameras, parameters)
@@ -80,11 +90,25 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def _check(parameters: Parameters) -> None:
-    """Raise UserError for a value that the node would refuse."""
+def _check(cameras: Sequence[str], parameters: Parameters) -> None:
+    """Say on stderr which parameters the node does not know, and raise UserError for a value that
+    it would refuse."""
     for entry in PARAMETERS:
-        if entry.name in parameters and (reason := entry.refusal(parameters[entry.name])):
-            raise UserError(f"{entry.name}: {reason}")
+        if entry.name == "cameras" and cameras and (reason := entry.refusal(list(cameras))):
+            raise UserError(f"--cameras: {reason}")
+        _check_value(entry, parameters)
+    names = cameras or parameters.get("cameras", NUSCENES_CAMERA_NAMES)
+    for camera in names:
+        for entry in camera_parameters(camera):
+            _check_value(entry, parameters)
+    given = [name for name in parameters if name not in _OF_ROS and not name.startswith(QOS)]
+    for line in unknown_names(given, names):
+        print(line, file=sys.stderr)
+
+
+def _check_value(entry: ParameterEntry, parameters: Parameters) -> None:
+    if entry.name in parameters and (reason := entry.refusal(parameters[entry.name])):
+        raise UserError(f"{entry.name}: {reason}")
 
 
 # -- the messages ----------------------------------------------------------------------------------

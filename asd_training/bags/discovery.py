@@ -15,7 +15,7 @@ from rosbags.serde import SerdeError
 from asd_perception.cameras.image_decoding import is_depth
 from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
-from asd_perception.ros.check.topics import CameraTopics, check_separate
+from asd_perception.ros.check.topics import CameraTopics, check_together
 from asd_perception.ros.messages.images import TRANSPORTS
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
 from asd_training.bags.bag_files import read_messages
@@ -81,7 +81,7 @@ def camera_topics(
             f"{reader.path} has {len(topics)} cameras, the detector takes up to {MAX_CAMERAS}: "
             f"choose by --cameras from {', '.join(topics)}"
         )
-    check_separate(topics)
+    check_together(topics, 1 if cameras else parameters.get("sync.min_cameras", 1))
     looked_at = {camera.image for camera in topics.values()}
     if not any(item.topic in looked_at for item in available):
         known = ", ".join(sorted({item.base for item in available})) or "none"

@@ -18,8 +18,12 @@ class CameraTopics:
     rectified: bool = False
 
 
-def check_separate(cameras: Mapping[str, CameraTopics]) -> None:
-    """Raise UserError if two cameras, by their names, have one topic."""
+def check_together(cameras: Mapping[str, CameraTopics], min_cameras: int) -> None:
+    """Raise UserError if two cameras, by their names, have one topic, or fewer are needed."""
+    if min_cameras > len(cameras):
+        raise UserError(
+            f"sync.min_cameras is {min_cameras}, but cameras has {len(cameras)}; lower it"
+        )
     for key, what in (("image", "image"), ("camera_info", "camera_info")):
         first: dict[str, str] = {}
         for camera, topics in cameras.items():

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -16,9 +15,14 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from asd_perception.ros.parameters.table import PARAMETERS, ParameterEntry, camera_parameters
-
-_QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
+from asd_perception.ros.parameters.table import (
+    PARAMETERS,
+    QOS,
+    ParameterEntry,
+    advice,
+    camera_parameters,
+    unknown_names,
+)
 
 
 def declare_parameters(node: Node) -> None:
@@ -79,26 +83,9 @@ def unknown_parameters(node: Node, of_qos: bool) -> list[str]:
     given = [
         name
         for name in node._parameter_overrides  # rclpy offers no public way to them
-        if name.startswith(_QOS) == of_qos and not node.has_parameter(name)
+        if name.startswith(QOS) == of_qos and not node.has_parameter(name)
     ]
     if of_qos:
-        known = [_QOS + name for name in node.get_parameters_by_prefix(_QOS.rstrip("."))]
-        return [f"unknown parameter {name} {_advice(name, known)}" for name in given]
-    cameras = node.get_parameter("cameras").value
-    known = [entry.name for entry in PARAMETERS]
-    known += [entry.name for camera in cameras for entry in camera_parameters(camera)]
-    lines = {}
-    for name in given:
-        table = name.rpartition(".")[0]
-        camera = table.removeprefix("camera.")
-        if camera != table and camera not in cameras:
-            lines[table] = f"{table}, which is not in cameras, {_advice(camera, cameras)}"
-        else:
-            lines[name] = f"unknown parameter {name} {_advice(name, known)}"
-    return list(lines.values())
-
-
-def _advice(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return f"has no effect; {advice}"
+        known = [QOS + name for name in node.get_parameters_by_prefix(QOS.rstrip("."))]
+        return [f"unknown parameter {name} {advice(name, known)}" for name in given]
+    return unknown_names(given, node.get_parameter("cameras").value)

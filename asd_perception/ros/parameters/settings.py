@@ -9,8 +9,7 @@ from typing import Any
 
 from rclpy.node import Node
 
-from asd_perception.errors import UserError
-from asd_perception.ros.check.topics import CameraTopics, check_separate
+from asd_perception.ros.check.topics import CameraTopics, check_together
 from asd_perception.ros.messages.images import TRANSPORTS
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
 
@@ -75,7 +74,8 @@ class Settings:
             return node.get_parameter(name).value
 
         cameras = {camera: CameraInput.read(node, camera) for camera in value("cameras")}
-        _check_together(cameras, value("sync.min_cameras"))
+        topics = {camera: source.topics for camera, source in cameras.items()}
+        check_together(topics, value("sync.min_cameras"))
         return cls(
             model=value("model"),
             device=value("device"),
@@ -88,11 +88,3 @@ class Settings:
             use_odometry=value("use_odometry"),
             use_sim_time=value("use_sim_time"),
         )
-
-
-def _check_together(cameras: Mapping[str, CameraInput], min_cameras: int) -> None:
-    if min_cameras > len(cameras):
-        raise UserError(
-            f"sync.min_cameras is {min_cameras}, but cameras has {len(cameras)}; lower it"
-        )
-    check_separate({camera: source.topics for camera, source in cameras.items()})

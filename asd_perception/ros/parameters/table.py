@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -15,6 +16,7 @@ from asd_perception.constants import MAX_CAMERAS
 from asd_perception.ros.messages.images import TRANSPORTS
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
+QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -216,6 +218,28 @@ def camera_parameters(camera: str) -> list[ParameterEntry]:
         )
         for entry in CAMERA_PARAMETERS
     ]
+
+
+def unknown_names(given: Iterable[str], cameras: Sequence[str]) -> list[str]:
+    """A line for each given name that is no parameter of a node with these cameras."""
+    known = [entry.name for entry in PARAMETERS]
+    known += [entry.name for camera in cameras for entry in camera_parameters(camera)]
+    lines = {}
+    for name in given:
+        table = name.rpartition(".")[0]
+        camera = table.removeprefix("camera.")
+        if camera != table and camera not in cameras:
+            lines[table] = f"{table}, which is not in cameras, {advice(camera, cameras)}"
+        elif name not in known:
+            lines[name] = f"unknown parameter {name} {advice(name, known)}"
+    return list(lines.values())
+
+
+def advice(name: str, known: Sequence[str]) -> str:
+    """What is to be said of a name that has no effect: the known one that it is near, or all."""
+    near = difflib.get_close_matches(name, known, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"has no effect; {remedy}"
 
 
 def default_image(camera: str) -> str:

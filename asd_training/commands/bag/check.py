@@ -28,8 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="names of the cameras' topics: NAME/image_raw (default: the node's parameter, or "
-        "else all cameras of the bag)",
+        help="names of the cameras (NAME/image_raw, or as they are discovered) or their image "
+        "topics (default: the node's parameter, or else all cameras of the bag)",
     )
     parser.add_argument("--base-frame", help="frame of the detections (default: base_link)")
     parser.add_argument("--model", help="model directory (default: the model of the package)")
