@@ -140,6 +140,12 @@ def test_two_cameras_with_one_topic_are_refused_as_by_the_node(bag):
         checked(path, **{"cameras": ["a", "b"], **parameters})
 
 
+@pytest.mark.parametrize("items", [[], camera("/front/image_raw")[::2]], ids=["empty", "no image"])
+def test_a_bag_without_any_camera_is_told_so(bag, items):
+    with pytest.raises(UserError, match=r"has no camera; its image topics are: none \(choose by"):
+        checked(bag(items))
+
+
 NINE = [f"camera_{i}" for i in range(9)]
 
 

@@ -81,7 +81,6 @@ def camera_topics(
             f"{reader.path} has {len(topics)} cameras, the detector takes up to {MAX_CAMERAS}: "
             f"choose by --cameras from {', '.join(topics)}"
         )
-    check_together(topics, 1 if cameras else parameters.get("sync.min_cameras", 1))
     looked_at = {camera.image for camera in topics.values()}
     if not any(item.topic in looked_at for item in available):
         known = ", ".join(sorted({item.base for item in available})) or "none"
@@ -89,6 +88,7 @@ def camera_topics(
         raise UserError(
             f"{reader.path} has {what}; its image topics are: {known} (choose by --cameras)"
         )
+    check_together(topics, 1 if cameras else parameters.get("sync.min_cameras", 1))
     taken = {item.base: item.topic for item in available if item.topic in looked_at}
     left_out = {
         item.topic: _reason(item, taken) for item in available if item.topic not in looked_at
