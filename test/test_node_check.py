@@ -14,10 +14,13 @@ import pytest
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import MOUNTINGS, PATIENCE, TRIGGERS, camera_info, fill_pose, jpeg, scene
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
+from asd_perception.ros.check.recording import RigRecording
+from asd_perception.ros.check.report import report
+from asd_perception.ros.check.topics import CameraTopics
 
 ROOT = Path(__file__).resolve().parents[1]
 PERIOD = 0.1  # s
@@ -111,6 +114,29 @@ def test_a_body_frame_a_silent_camera_a_volatile_tf_static_and_an_unknown_parame
     assert section(output, "CAM_FRONT_LEFT").startswith("CAM_FRONT_LEFT: ok"), output
     assert "robot publishes /tf_static volatile" in section(output, "rig")
     assert "sync.tolerence" in errors
+
+
+def test_a_misspelt_topic_is_told_with_those_that_are_there(check, robot):
+    robot.calibrate()
+    code, output, errors = check("-p", "camera.CAM_FRONT.image:=/CAM_FRNT/image_raw")
+    assert code == 1, output + errors
+    assert "no image on /CAM_FRNT/image_raw/compressed" in section(output, "CAM_FRONT")
+    rig = section(output, "rig")
+    assert "/CAM_FRONT/image_raw/compressed is not looked at" in rig
+    assert "5 of 6 send images" in rig and "synchronise" not in rig
+
+
+def test_what_is_too_little_to_judge_is_said():
+    topics = {name: CameraTopics(f"/{name}/image_raw", f"/{name}/camera_info") for name in "ab"}
+    recording = RigRecording(topics, "base_link", 60_000_000, 0.1)
+    found = report(recording, (), (96, 256), live=True)
+    assert "rig: error" in found.text and "no camera sends images" in found.text
+    image = Image(width=2, height=2, encoding="mono8", step=2, data=bytes(4))
+    for stamp in (1, 2):
+        image.header.stamp.sec = stamp
+        recording.add_image("a", image, stamp * 10**9)
+    found = report(recording, (), (96, 256), live=True)
+    assert "2 images of a camera are too few to judge sweeps" in found.text
 
 
 @pytest.mark.parametrize(

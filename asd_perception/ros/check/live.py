@@ -17,7 +17,13 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.ros.check.recording import RigRecording
 
 STATIC = "/tf_static"
-DISCOVERY = 10.0  # s that the cameras have to be found
+IMAGE_TYPES = {
+    "sensor_msgs/msg/Image",
+    "sensor_msgs/msg/CompressedImage",
+    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
+}
+DISCOVERY = 10.0  # s that the cameras have to be found ...
+NO_PUBLISHER = 2.0  # ... and of them until a topic that nobody publishes is not waited for
 
 
 class LiveRig:
@@ -48,16 +54,17 @@ class LiveRig:
         self._recording.add_transforms(msg, static=False)
 
     def listen(self, seconds: float, every_second: Callable[[], None]) -> None:
-        """Record images for so long, from when all cameras have sent one or DISCOVERY has passed.
+        """Record images for so long, from when all cameras have sent one.
 
         DDS finds one publisher after the other: before, sweeps would lack images that were sent.
+        A camera that does not send is waited for until DISCOVERY has passed.
         """
         executor = SingleThreadedExecutor(context=self._node.context)
         executor.add_node(self._node)
         self._node.create_timer(1.0, every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
         try:
-            end = time.monotonic() + DISCOVERY
-            while len(self._heard) < len(self._recording.cameras) and time.monotonic() < end:
+            begin = time.monotonic()
+            while self._waits(time.monotonic() - begin):
                 executor.spin_once(timeout_sec=0.1)
             self._records = True
             end = time.monotonic() + seconds
@@ -71,4 +78,27 @@ class LiveRig:
                     f"{publisher.node_name} publishes {STATIC} volatile, so the detector does not "
                     "hear it; publish it latched (transient local)"
                 ] += 1
+        self._recording.left_out = self._other_topics()
         self._recording.finish()
+
+    def _waits(self, elapsed: float) -> bool:
+        """Whether a camera may still be found."""
+        topics = [
+            record.topics.image
+            for name, record in self._recording.cameras.items()
+            if name not in self._heard
+        ]
+        if elapsed > NO_PUBLISHER:
+            topics = [topic for topic in topics if self._node.count_publishers(topic)]
+        return bool(topics) and elapsed < DISCOVERY
+
+    def _other_topics(self) -> dict[str, str]:
+        """The topics of images that nobody asked for, where a camera asked for lacks one."""
+        if len(self._heard) == len(self._recording.cameras):
+            return {}
+        known = {record.topics.image for record in self._recording.cameras.values()}
+        return {
+            topic: "no camera's topic"
+            for topic, types in sorted(self._node.get_topic_names_and_types())
+            if topic not in known and not IMAGE_TYPES.isdisjoint(types)
+        }

@@ -26,6 +26,7 @@ from asd_perception.cameras.rig_check import (
     shown,
 )
 from asd_perception.errors import UserError
+from asd_perception.frames.synchronizer import QUEUE_SIZE
 from asd_perception.ros.check.faults import (
     OLD,
     contradicting_frames,
@@ -38,6 +39,7 @@ from asd_perception.ros.messages.camera_info import rectified_twice
 GAP = 1.5  # periods between two images: one was lost
 MANY = 0.01  # share of a camera's images
 INCOMPLETE = 0.1  # share of the sweeps
+ENOUGH_IMAGES = QUEUE_SIZE + 1  # of a camera; the synchronizer learns phases from QUEUE_SIZE
 SLOW = 0.7  # of the other cameras' rate
 
 WIDTH = 100  # characters of a line for a terminal
@@ -344,7 +346,13 @@ def _rig_section(recording: RigRecording, of_network: Mapping[str, ShownCamera])
     for topic, reason in recording.left_out.items():
         facts.append(("left out", f"{topic} is not looked at: {reason}"))
     findings = []
-    if sending and not frames:
+    fewest = min((len(r.stamps) for r in recording.cameras.values() if r.stamps), default=0)
+    if not sending:
+        findings.append(Finding(Level.ERROR, "no camera sends images; see their own lines"))
+    elif not frames and fewest < ENOUGH_IMAGES:
+        text = f"{_number(fewest, 'image')} of a camera are too few to judge sweeps; listen longer"
+        findings.append(Finding(Level.WARNING, text))
+    elif not frames:
         findings.append(
             Finding(
                 Level.ERROR,
