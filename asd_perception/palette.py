@@ -46,7 +46,16 @@ DARK_PAGE: dict[str, Colour] = {
 # Charts on white paper
 INK: Colour = (51, 51, 51)
 GRID: Colour = (228, 228, 228)
-SERIES: tuple[Colour, ...] = ((31, 111, 139), (209, 96, 61), (106, 153, 78), (123, 94, 167))
+SERIES: tuple[Colour, ...] = (
+    (31, 111, 139),
+    (209, 96, 61),
+    (106, 153, 78),
+    (123, 94, 167),
+    (196, 154, 45),
+    (176, 71, 108),
+    (74, 111, 196),
+    (120, 120, 120),
+)
 PALE_SERIES: Colour = (159, 184, 196)
 """The first of SERIES, for single values behind their mean."""
 

@@ -125,6 +125,8 @@ def test_a_dead_camera_costs_no_frame_and_comes_back(node, robot, sweep, expecte
         _, online = robot.detect(sweep("CAM_BACK"))
         assert_same(online, expected(rig_without("CAM_BACK")))
     robot.diagnosis("CAM_BACK", "no image on /CAM_BACK/image_raw/compressed")
+    lines = node.log.read_text().splitlines()
+    assert sum("CAM_BACK: no image on" in line for line in lines) == 1  # not each second
 
 
 def test_a_camera_at_half_rate_is_in_every_second_frame(node, robot, sweep, expected):

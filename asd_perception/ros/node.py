@@ -60,6 +60,7 @@ class DetectorNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._running: dict[str, str] = {}  # the model and what runs it, in words
         self._fault = ""  # why the last transition failed
+        self._in_error: set[str] = set()  # names of statuses, when last published
         self._warned: dict[str, tuple[float, int]] = {}  # kind: time of the last, hidden since
         self._topics: list[Any] = []  # subscriptions
         self._latched: dict[str, Any] = {}  # those to latched camera_info, by camera
@@ -311,11 +312,20 @@ class DetectorNode(LifecycleNode):
             state = "active" if pipeline.active else "not active"
             message.status = [status("state", DiagnosticStatus.OK, state, values)]
             if pipeline.active:
-                message.status += pipeline_statuses(pipeline)
+                statuses = pipeline_statuses(pipeline)
+                self._log_new_errors(statuses)
+                message.status += statuses
         name = self.get_fully_qualified_name().lstrip("/")
         for line in message.status:  # as diagnostic_updater names them
             line.name = f"{name}: {line.name}"
         self._diagnostics.publish(message)
+
+    def _log_new_errors(self, statuses: list[DiagnosticStatus]) -> None:
+        """Not everybody can look at /diagnostics: an error goes into the log when it begins."""
+        errors = {s.name: s.message for s in statuses if s.level == DiagnosticStatus.ERROR}
+        for name in errors.keys() - self._in_error:
+            self.get_logger().error(f"{name}: {errors[name]}")
+        self._in_error = set(errors)
 
     def _threshold(self) -> float:
         return self.get_parameter("score_threshold").value

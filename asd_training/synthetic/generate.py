@@ -85,6 +85,7 @@ def synthesize(
             splits[job.split].append(job.name)
         write_tables(out, scale, [json.loads(_part(out, job).read_text()) for job in jobs], splits)
         shutil.rmtree(out / PARTS_FOLDER, ignore_errors=True)
+        print(f"{out}: {len(jobs)} scenes of {keyframes} keyframes")
     except OSError as error:
         raise UserError(
             f"cannot write the data set: {describe_os_error(error)}; "
