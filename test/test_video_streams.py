@@ -11,7 +11,7 @@ from video import Packet, encode, moving_street
 
 from asd_perception.cameras.video_decoding import KeyFrameNeededError
 from asd_perception.errors import UserError
-from asd_perception.frames.video import LATEST, VideoStreams
+from asd_perception.frames.video import MAX_WAIT, VideoStreams
 
 CAMERAS = ("left", "right")
 GOP = 4
@@ -102,10 +102,10 @@ def test_where_packets_come_too_fast_a_camera_begins_again_with_a_key_frame(rece
     assert receiver.delivers.wait(30)
     receiver.put("left", 3, at=0.0)
     for number in range(4, 9):
-        receiver.put("left", number, at=0.9 * LATEST)
+        receiver.put("left", number, at=0.9 * MAX_WAIT)
     assert receiver.streams.oldest().number == 2
     for number in range(9, 15):
-        receiver.put("left", number, at=1.1 * LATEST)
+        receiver.put("left", number, at=1.1 * MAX_WAIT)
     receiver.go_on.set()
     receiver.wait()
     assert [number for number, _ in receiver.images["left"]] == [0, 1, 2, 12, 13, 14]

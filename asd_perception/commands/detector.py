@@ -106,8 +106,8 @@ def _parse_arguments() -> argparse.Namespace:
         type=float,
         const=5.0,
         metavar="S",
-        help="listen to the cameras for S seconds (default 5) from when all have sent an image, or "
-        "10 s have passed; say of each topic, calibration and mounting whether the detector can "
+        help="listen to the cameras for S seconds (default 5), from when all are heard or 10 s "
+        "later at most; say of each topic, calibration and mounting whether the detector can "
         "use it, and exit: with 1 where it cannot",
     )
     try:

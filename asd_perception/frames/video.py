@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from asd_perception.cameras.video_decoding import VideoDecoder, VideoImage, VideoPacket
 from asd_perception.frames.threads import join_all
 
-LATEST = 0.4  # s that a packet may wait to be decoded
+MAX_WAIT = 0.4  # s that a packet may wait to be decoded
 
 
 class PacketArrival(Protocol):
@@ -32,8 +32,8 @@ class VideoStreams(Generic[T]):
     """Decodes packets in one thread per camera.
 
     Unlike images, packets cannot be left out here and there, since the next ones need them. Where
-    one has waited for LATEST, all of its camera that wait are left out, and it begins again with a
-    key frame: latency does not grow.
+    one has waited for MAX_WAIT, all of its camera that wait are left out, and that begins again
+    with a key frame: latency does not grow.
 
     In a camera's thread, deliver(arrival, image) is called with each image and the arrival of the
     packet that it came in; failed(arrival, error), while the error is handled, with a packet that
@@ -63,7 +63,7 @@ class VideoStreams(Generic[T]):
     def put(self, arrival: T) -> None:
         with self._changed:
             queue = self._queues[arrival.camera]
-            if queue and arrival.at - queue[0].at > LATEST:
+            if queue and arrival.at - queue[0].at > MAX_WAIT:
                 queue.clear()
                 self._overrun.add(arrival.camera)
             queue.append(arrival)
