@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -26,12 +26,13 @@ from asd_perception.ros.subscriptions import subscribe_to_latched, subscribe_to_
 def check_live_rig(seconds: float) -> None:
     """Listen to the rig as the node would, and print what was found; exit with 1 for an error.
 
-    Raises UserError for parameters that the node would refuse, KeyboardInterrupt after Ctrl-C;
-    SIGTERM exits as that does.
+    Raises UserError for parameters that the node would refuse, KeyboardInterrupt after SIGINT,
+    SystemExit after SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    received: list[int] = []  # signals: noted, for an exception may come amid anything of rclpy
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: received.append(number))
     try:
-        # rclpy's own handlers would shut it down under the executor's feet.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # rcl cannot read an argument or the parameter file
         raise UserError(" ".join(str(error).split())) from error
@@ -58,7 +59,9 @@ def check_live_rig(seconds: float) -> None:
             known = {name for name, record in recording.cameras.items() if record.camera_infos}
             latched.update(subscribe_to_latched(node, settings, rig, known | latched.keys()))
 
-        rig.listen(seconds, listen_to_latched)
+        rig.listen(seconds, listen_to_latched, stopped=lambda: bool(received))
+        if received:
+            _end_after(received[0])
         found = report(recording, config.trained_cameras, config.image_size, live=True)
         print(found.text)
     finally:
@@ -67,7 +70,9 @@ def check_live_rig(seconds: float) -> None:
         raise SystemExit(1)
 
 
-def _terminate(*_: object) -> None:
+def _end_after(number: int) -> NoReturn:
     """End after SIGTERM as after Ctrl-C: one line, and the exit status that a shell knows."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     print("detector: terminated", file=sys.stderr)
-    raise SystemExit(128 + signal.SIGTERM)
+    raise SystemExit(128 + number)

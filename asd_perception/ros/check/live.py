@@ -53,22 +53,28 @@ class LiveRig:
     def _on_transforms(self, msg: TFMessage) -> None:
         self._recording.add_transforms(msg, static=False)
 
-    def listen(self, seconds: float, every_second: Callable[[], None]) -> None:
+    def listen(
+        self,
+        seconds: float,
+        every_second: Callable[[], None],
+        stopped: Callable[[], bool],
+    ) -> None:
         """Record images for so long, from when all cameras have sent one.
 
         DDS finds one publisher after the other: before, sweeps would lack images that were sent.
         A camera that does not send is waited for until DISCOVERY has passed.
+        It ends early once stopped() holds.
         """
         executor = SingleThreadedExecutor(context=self._node.context)
         executor.add_node(self._node)
         self._node.create_timer(1.0, every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
         try:
             begin = time.monotonic()
-            while self._waits(time.monotonic() - begin):
+            while not stopped() and self._waits(time.monotonic() - begin):
                 executor.spin_once(timeout_sec=0.1)
             self._records = True
             end = time.monotonic() + seconds
-            while time.monotonic() < end:
+            while not stopped() and time.monotonic() < end:
                 executor.spin_once(timeout_sec=0.1)
         finally:
             executor.shutdown()
