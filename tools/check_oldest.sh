@@ -2,7 +2,7 @@
 # Install the oldest supported set (constraints/oldest.txt) over the pinned one, and run the quick tests of what a
 # robot runs: the network, the detector and the node.
 #
-#   tools/check_oldest.sh [PYTHON]     takes some 20 minutes, and 10 GB of disk: PyPI's torch 2.6 brings CUDA along
+#   tools/check_oldest.sh [PYTHON]     takes half an hour, and 10 GB of disk: PyPI's torch 2.6 brings CUDA along
 set -euo pipefail
 python=${1:-python3}
 root=$(cd "$(dirname "$0")/.." && pwd)
