@@ -92,7 +92,11 @@ def test_the_rectified_calibration_is_that_of_the_rectified_images_own_camera_in
         ("equidistant", [0.1] * 4, True),
         ("fisheye", [0.0] * 4, True),
         ("equidistant", [0.1] * 4 + [0.0] * 10, True),
+        ("plumb_bob", [-0.1, 0.1, 0.0, 0.0, 0.0, 0.0], False),
+        ("plumb_bob", [-0.1, 0.1, 0.0, 0.0, 0.01, 0.0], False),
         ("", [], False),
+        ("none", [], False),
+        ("pinhole", [0.0] * 5, False),
     ],
 )
 def test_every_lens_of_ros_is_taken(model, coefficients, equidistant):
@@ -122,6 +126,7 @@ def test_a_region_of_interest_and_binning_are_those_of_the_published_image(windo
     bin_x, bin_y = max(1, bins[0]), max(1, bins[1])
     size = width // bin_x, height // bin_y
     assert model.calibration.size == size
+    assert model.whole == full.calibration and model.rectified == rectified
     point = np.array([0.4, -0.5, 9.0])
     rows, columns = np.indices((900, 1600))
     u, v = pixel_of(full, point)
@@ -138,7 +143,9 @@ def test_a_region_of_interest_and_binning_are_those_of_the_published_image(windo
     [
         ({"k": [math.nan] * 9}, "value in K that is not finite"),
         ({"k": [0.0] * 9}, "no focal length in K"),
+        ({"k": [-1266.0, 0.0, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "of a mirrored image"),
         ({"width": 0}, "zero image size"),
+        ({"distortion_model": "pinhole"}, "'pinhole', which is none"),
         ({"d": [math.inf] * 5}, "value in D that is not finite"),
         ({"k": [1266.0, 0.0, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 0.0]}, "0 0 1"),
         ({"k": [1266.0, 0.0, 1e9, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "far outside"),

@@ -185,7 +185,7 @@ def test_a_rotation_that_is_applied_twice(name):
     camera = rig()[name]
     pose = camera.ego_from_camera @ LINK_FROM_OPTICAL
     finding = the_finding({**rig(), name: changed(camera, ego_from_camera=pose)}, name)
-    assert finding.level == Level.ERROR
+    assert finding.level == Level.WARNING  # a camera on its side has the same axes
     assert "is rolled by -" in finding.text and "turned to optical axes twice" in finding.text
 
 
@@ -214,6 +214,20 @@ def test_a_base_frame_that_is_not_on_the_ground(by, words):
     assert len({the_finding(cameras, name).text for name in CAMERAS}) == 1
 
 
+@pytest.mark.parametrize("tilt", [dict(roll=90), dict(roll=-90), dict(pitch=-65)])
+def test_a_camera_on_its_side_or_one_that_looks_at_the_ground_may_be_right(tilt):
+    cameras = rig()
+    finding = the_finding({**cameras, "CAM_FRONT": tilted(cameras["CAM_FRONT"], **tilt)})
+    assert finding.level == Level.WARNING
+    assert finding.text.index("where it is mounted like that") < finding.text.index("otherwise")
+
+
+def test_the_base_frame_of_a_small_robot_may_be_right():
+    camera = rig()["CAM_FRONT"]
+    finding = the_finding({"CAM_FRONT": moved(camera, [0, 0, 0.12 - camera.height])})
+    assert finding.level == Level.WARNING and "it is 0.12 m above base_link" in finding.text
+
+
 def test_a_copied_transform():
     cameras = rig()
     pose = cameras["CAM_FRONT"].ego_from_camera
@@ -238,6 +252,26 @@ def test_pixels_that_are_not_square():
     assert "fx 633 and fy 665 differ by 5 %" in finding.text
 
 
+def test_a_rectified_image_may_have_other_pixels():
+    camera = rig()["CAM_FRONT"]
+    matrix = camera.calibration.matrix * [[1], [1.05], [1]]
+    matrix[1, 2] = camera.calibration.matrix[1, 2]
+    assert findings({"CAM_FRONT": changed(camera, matrix, rectified=True)}) == []
+
+
+def test_a_region_of_interest_and_binning_are_no_matrix_of_another_image_size():
+    camera = rig()["CAM_FRONT"]  # 800x450
+    window = camera.calibration.matrix - [[0, 0, 200], [0, 0, 150], [0, 0, 0]]
+    upper_left = changed(camera, window, size=(600, 300), whole=camera.calibration)
+    binned = np.diag([1, 0.5, 1]) @ camera.calibration.matrix
+    flat = changed(camera, binned, size=(800, 225), whole=camera.calibration)
+    for part in (upper_left, flat):
+        texts = [finding.text for finding in findings({"CAM_FRONT": part})]
+        assert not any("principal point" in text or "differ by" in text for text in texts)
+        judged_alone = findings({"CAM_FRONT": changed(part, whole=None)})
+        assert len(judged_alone) > len(texts)
+
+
 def test_the_matrix_of_another_image_size():
     camera = changed(rig(0.25)["CAM_FRONT"], size=(800, 450))
     (finding, *_) = findings({"CAM_FRONT": camera})
@@ -255,7 +289,9 @@ def test_images_of_another_size():
     assert "1600x900" in scaled.text and "800x450" in scaled.text and "scaled by 2)" in scaled.text
     (cropped,) = check_image_size((640, 480), lens)
     assert "cropped or stretched" in cropped.text
-    assert scaled.level == cropped.level == Level.ERROR
+    (rotated,) = check_image_size((450, 800), lens)
+    assert "it is rotated" in rotated.text
+    assert scaled.level == cropped.level == rotated.level == Level.ERROR
 
 
 # -- what the network was not trained for ----------------------------------------------------------

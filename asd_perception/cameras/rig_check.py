@@ -22,10 +22,10 @@ from asd_perception.cameras.view import View, most_alike, view_of
 from asd_perception.geometry import Array, camera_angles, level_camera
 
 # What cannot be right
-FALLEN_OVER = 60.0  # degrees of pitch or roll beyond which a frame's axes are mixed up ...
+FALLEN_OVER = 60.0  # degrees of pitch or roll beyond which a frame's axes may be mixed up ...
 UPSIDE_DOWN = 150.0  # ... but for cameras that hang: roll beyond this
 UPRIGHT = 45.0  # degrees of pitch and roll up to which other axes explain such a frame
-BASE_HEIGHT = (0.2, 4.0)  # m above ground between which some camera of a vehicle or robot is
+BASE_HEIGHT = (0.05, 4.0)  # m above ground between which some camera of a vehicle or robot is
 SAME_PLACE, SAME_WAY = 0.02, 2.0  # m and degrees between the mountings of one camera, given twice
 
 # What a calibration of the whole image does not have
@@ -60,12 +60,15 @@ class Finding:
 class MountedCamera:
     """A camera on a robot: its calibration, and its pose in the frame that boxes are given in.
 
-    frame_id: of its optical frame, ego_from_camera (4, 4).
+    frame_id: of its optical frame, ego_from_camera (4, 4). whole: of the image before a part was
+    cut out of it; None: it is whole. rectified: whether its image is.
     """
 
     frame_id: str
     calibration: CameraCalibration
     ego_from_camera: Array
+    whole: CameraCalibration | None = None
+    rectified: bool = False
 
     @cached_property
     def angles(self) -> tuple[float, float, float]:
@@ -134,7 +137,7 @@ def check_rig(
     return {
         name: sorted(
             [
-                *_check_calibration(camera.calibration),
+                *_check_calibration(camera),
                 *(
                     _check_axes(camera, base_frame)
                     or _check_base(cameras, base_frame)
@@ -154,11 +157,13 @@ def check_image_size(size: tuple[int, int], calibration: CameraCalibration) -> l
     if size == calibration.size:
         return []
     same_shape = abs(width * known_height - height * known_width) <= max(width, known_width)
-    remedy = (
-        f"let the driver publish camera_info of this size (K scaled by {width / known_width:.3g})"
-        if same_shape
-        else "it is cropped or stretched: calibrate at the size that is published"
-    )
+    if same_shape:
+        scale = width / known_width
+        remedy = f"let the driver publish camera_info of this size (K scaled by {scale:.3g})"
+    elif size == calibration.size[::-1]:
+        remedy = "it is rotated: publish it as the sensor has it, or calibrate it as published"
+    else:
+        remedy = "it is cropped or stretched: calibrate at the size that is published"
     text = f"its images are {width}x{height}, its camera_info says {known_width}x{known_height}"
     return [Finding(Level.ERROR, f"{text}; {remedy}")]
 
@@ -180,13 +185,15 @@ def _check_axes(camera: MountedCamera, base_frame: str) -> list[Finding]:
             f"frame {camera.frame_id!r} has the axes of a camera_link (x forward, z up); "
             f"{_remedy_for_body_axes(camera.frame_id)}"
         )
-    else:
-        cause = (
-            f"frame {camera.frame_id!r} is no optical frame (x right, y down, z forward) in "
-            f"{base_frame}; its rotation may be inverted, or turned to optical axes twice: "
-            "correct its transform"
-        )
-    return [Finding(Level.ERROR, f"{where}: {cause}")]
+        return [Finding(Level.ERROR, f"{where}: {cause}")]
+    # A camera may be mounted like this: its axes alone do not tell it from a wrong transform.
+    cause = (
+        "where it is mounted like that (on its side, or to look at the ground), expect a lower "
+        f"accuracy; otherwise frame {camera.frame_id!r} is no optical frame (x right, y down, "
+        f"z forward) in {base_frame}: its rotation may be inverted, or turned to optical axes "
+        "twice; correct its transform"
+    )
+    return [Finding(Level.WARNING, f"{where}: {cause}")]
 
 
 def _remedy_for_body_axes(frame_id: str) -> str:
@@ -243,12 +250,14 @@ def _check_duplicates(
     return []
 
 
-def _check_calibration(calibration: CameraCalibration) -> list[Finding]:
-    """Whether K can be that of the whole image."""
+def _check_calibration(camera: MountedCamera) -> list[Finding]:
+    """Whether K, or a rectified image's P, can be that of the whole image."""
+    calibration = camera.whole or camera.calibration
     width, height = calibration.size
     fx, fy = calibration.matrix[0, 0], calibration.matrix[1, 1]
     findings = []
-    if abs(fx / fy - 1) > PIXEL_ASPECT:
+    # Where an image is rectified to, the calibrator scales each axis by itself.
+    if not camera.rectified and abs(fx / fy - 1) > PIXEL_ASPECT:
         findings.append(
             f"fx {fx:.0f} and fy {fy:.0f} differ by {abs(fx / fy - 1) * 100:.0f} %: K was scaled "
             "by hand, or the image is stretched; calibrate at the size that is published"

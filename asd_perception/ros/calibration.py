@@ -102,7 +102,9 @@ class Calibration:
         for camera, model in self.models.items():
             if model is not None and not self.moves(model) and self.fault(camera) is None:
                 mounting = self.mounting(model)
-                found[camera] = MountedCamera(model.frame_id, model.calibration, mounting)
+                found[camera] = MountedCamera(
+                    *(model.frame_id, model.calibration, mounting, model.whole, model.rectified)
+                )
         return found
 
     def fault(self, camera: str, stamp_ns: int | None = None) -> str | None:

@@ -135,7 +135,9 @@ def _mounted(recording: RigRecording) -> tuple[dict[str, MountedCamera], dict[st
             )
             faults[name] = Finding(Level.ERROR, f"{error}; {heard}")
         else:
-            mounted[name] = MountedCamera(model.frame_id, model.calibration, pose)
+            mounted[name] = MountedCamera(
+                *(model.frame_id, model.calibration, pose, model.whole, model.rectified)
+            )
     return mounted, faults
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
 
 FISHEYE_MODELS = ("equidistant", "fisheye")
-# image_geometry, too, tells these two apart by the number of their coefficients only. A camera
-# without distortion may leave the name empty.
-PINHOLE_MODELS = ("plumb_bob", "rational_polynomial", "")
+# image_geometry, too, tells these two apart by the number of their coefficients only.
+PINHOLE_MODELS = ("plumb_bob", "rational_polynomial")
+UNDISTORTED_MODELS = ("", "none", "pinhole")  # names that drivers give where D is zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,15 @@ class CameraModel:
 
     frame_id: the optical frame. calibration: of the image as it is published. frame_from_image
     (3, 3): rotation from the image's axes to the optical frame; no identity in a rectified stereo
-    image.
+    image. whole: of the image before a region of interest is cut out of it and binned. rectified:
+    whether both are of the rectified image.
     """
 
     frame_id: str
     calibration: CameraCalibration
     frame_from_image: Array
+    whole: CameraCalibration
+    rectified: bool
 
 
 def camera_model_from_msg(msg: CameraInfo, rectified: bool = False) -> CameraModel:
@@ -61,7 +64,8 @@ def camera_model_from_msg(msg: CameraInfo, rectified: bool = False) -> CameraMod
         distortion, equidistant = _lens(msg)
     published_from_full, size = _window(msg)
     calibration = CameraCalibration(published_from_full @ full, size, distortion, equidistant)
-    return CameraModel(frame_id, calibration, frame_from_image)
+    whole = CameraCalibration(full, full_size, distortion, equidistant)
+    return CameraModel(frame_id, calibration, frame_from_image, whole, rectified)
 
 
 def rectified_twice(camera: str, image: str, model: CameraModel, rectified: bool) -> str | None:
@@ -86,7 +90,12 @@ def _pinhole_matrix(name: str, values: Array, size: tuple[int, int]) -> Array:
         raise UserError(f"camera_info has a value in {name} that is not finite; {advice}")
     matrix = np.array(values[:, :3], dtype=np.float64)
     focal = matrix[0, 0], matrix[1, 1]
-    if min(focal) <= 0:
+    if min(focal) < 0:
+        raise UserError(
+            f"camera_info has a negative focal length in {name}, as of a mirrored image; publish "
+            "the image as the lens shows it, with its own calibration"
+        )
+    if min(focal) == 0:
         raise UserError(f"camera_info has no focal length in {name}; {advice}")
     shares = focal[0] / size[0], focal[1] / size[1]
     if min(shares) < 0.05 or max(shares) > 50:  # 169 degrees, and 1 degree
@@ -129,23 +138,24 @@ def _lens(msg: CameraInfo) -> tuple[Array, bool]:
     if np.abs(coefficients).max(initial=0.0) > 1e4:
         raise UserError("camera_info has a value in D beyond any lens; calibrate again")
     equidistant = model in FISHEYE_MODELS
-    if not equidistant and (model not in PINHOLE_MODELS or (coefficients.any() and not model)):
+    undistorted = model in UNDISTORTED_MODELS and not coefficients.any()
+    if not (equidistant or undistorted or model in PINHOLE_MODELS):
         raise UserError(
             f"camera_info has the distortion model {model!r}, which is none of plumb_bob, "
             "rational_polynomial and equidistant; publish the rectified image and set the "
             "parameter calibration to rectified"
         )
     lengths = (4,) if equidistant else DISTORTION_LENGTHS
-    used = coefficients if coefficients.any() else coefficients[:0]
-    if not used[lengths[-1] :].any():  # some drivers fill an array of one length for every model
-        used = used[: lengths[-1]]
-    if len(used) not in (0, *lengths):
+    # Some drivers fill an array of one length for every model: zeros at its end are none of it.
+    needed = len(np.trim_zeros(coefficients, "b"))
+    known = [n for n in (0, *lengths) if needed <= n <= len(coefficients)]
+    if not known:
         raise UserError(
             f"camera_info has {len(coefficients)} values in D; {model} has "
             f"{', '.join(map(str, lengths))}: calibrate again"
         )
     distortion = np.zeros(DISTORTION_LENGTHS[-1])
-    distortion[: len(used)] = used
+    distortion[: known[0]] = coefficients[: known[0]]
     return distortion, equidistant
 
 
