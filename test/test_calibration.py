@@ -15,6 +15,8 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
+from asd_perception.cameras.calibration import NUSCENES_CAMERAS
+from asd_perception.cameras.rig_check import check_rig
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
 from asd_perception.ros.calibration import Calibration
@@ -159,6 +161,20 @@ def test_a_rectified_camera_is_mounted_as_r_turns_it():
         mounting[:3, :3] @ random_transform(3)[:3, :3], random_transform(4)[:3, :3], atol=1e-12
     )
     np.testing.assert_array_equal(mounting[:3, 3], random_transform(4)[:3, 3])
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_the_rigs_check_is_told_of_windows_and_rectification(rectified):
+    """Half the rows of the image, and a P as the calibrator gives it."""
+    calibration = distorted_camera("/front/image", rectified)
+    info = camera_info("front", binning_y=2, r=np.eye(3).ravel())
+    info.p = np.hstack([INTRINSICS * [[1.0], [1.04], [1.0]], np.zeros((3, 1))]).ravel()
+    calibration.take_camera_info("front", info)
+    mounting = transform_from([0.5, -0.5, 0.5, -0.5], [1.7, 0.0, 1.5])
+    message = transform_stamped("base_link", "front", mounting)
+    calibration.take_static_transforms(TFMessage(transforms=[message]))
+    assert calibration.mounted()["front"].calibration.size == (400, 112)
+    assert check_rig(calibration.mounted(), NUSCENES_CAMERAS, (96, 256)) == {"front": []}
 
 
 SECOND = 10**9

@@ -151,14 +151,17 @@ class RigWatch:
         self._calibration = calibration
         self._config = config
         self._warn = warn
-        self._seen: dict[str, Any] = {}  # by camera: frame, calibration and pose
+        self._seen: dict[str, Any] = {}  # by camera: frame, calibrations and pose
         self._findings: dict[str, list[Finding]] = {}
 
     def findings(self) -> dict[str, list[Finding]]:
         """What is wrong with the calibrated cameras that do not move, by camera."""
         cameras = self._calibration.mounted()
         rig = {
-            name: (camera.frame_id, camera.calibration, camera.ego_from_camera.tolist())
+            name: (
+                *(camera.frame_id, camera.calibration, camera.whole, camera.rectified),
+                camera.ego_from_camera.tolist(),
+            )
             for name, camera in cameras.items()
         }
         if rig == self._seen:
