@@ -39,7 +39,7 @@ from asd_training.training.run import train
 from asd_training.training.run_folder import begin
 from asd_training.training.student import StudentTraining
 
-RUN = StudentRun(steps=10, batch_size=1, loader_workers=0, student=SMALL)
+RUN = StudentRun(steps=10, batch_size=1, loader_workers=0, student=SMALL, precision="32-true")
 
 
 @pytest.fixture(scope="module")
