@@ -91,6 +91,7 @@ def test_points_are_due_at_each_doubling(tmp_path, batch, accumulate, processes,
     assert recorder.has_points_on_the_way == bool(due)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_and_resumed_has_the_curve_of_one_that_was_not(
     synthetic_root, tmp_path, asd_train, monkeypatch
 ):

@@ -86,6 +86,7 @@ def test_a_right_rig(check, robot):
     assert output.encode().isascii()
 
 
+@pytest.mark.slow
 def test_a_calibration_that_was_published_once(check, robot):
     robot.calibrate()
     qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -116,6 +117,7 @@ def test_a_body_frame_a_silent_camera_a_volatile_tf_static_and_an_unknown_parame
     assert "sync.tolerence" in errors
 
 
+@pytest.mark.slow
 def test_a_misspelt_topic_is_told_with_those_that_are_there(check, robot):
     robot.calibrate()
     code, output, errors = check("-p", "camera.CAM_FRONT.image:=/CAM_FRNT/image_raw")

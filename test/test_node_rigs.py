@@ -260,7 +260,10 @@ def configure(node, robot, tmp_path):
         rig.close()
 
 
-@pytest.mark.parametrize("count", [8, 5, 3, 1])
+@pytest.mark.parametrize(
+    "count",
+    [8, pytest.param(5, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow), 1],
+)
 def test_a_rig_of_any_cameras_is_detected_in_as_offline(configure, robot, detector, count):
     """camera_info came once, without a stamp, and /tf is not even listened to."""
     rig = configure(CAMERAS[:count])
@@ -308,6 +311,7 @@ def test_rectified_images_beside_raw_camera_info_are_warned_of_and_found_once_it
     assert robot.set_parameter("camera.stereo_right.calibration", "rectified").successful
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_named_later_has_its_parameters_too(node, robot):
     name = "camera.late.image"
     assert not robot.set_parameter(name, "/drv/late").successful, "there is no such camera"

@@ -112,6 +112,7 @@ def share_found(expected, found):
     return np.mean(hits)
 
 
+@pytest.mark.slow
 def test_video_is_detected_and_faults_cost_up_to_the_next_key_frame(start, robot, drive):
     images, rig = drive
     process = start(model=TINY, device="cpu", image_transport="ffmpeg")

@@ -121,6 +121,7 @@ def test_students_and_teachers_learn_from_any_rig_and_detect_as_on_the_robot(
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_five_cameras_says_what_lacks_and_is_evaluated(five, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(to_dict(RUN)))

@@ -173,7 +173,10 @@ def test_a_learning_rate_that_makes_nan_is_one_line(
             *("student", "precision=bf16-mixed", "balance_classes=true"),
             "student.encoder_channels=[16, 16, 16]",
         ),
-        ("teacher", "teacher.modality=lidar", "teacher.sweeps=1", "accumulate=2"),
+        pytest.param(
+            ("teacher", "teacher.modality=lidar", "teacher.sweeps=1", "accumulate=2"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda changes: "-".join(changes),
 )
