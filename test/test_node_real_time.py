@@ -13,6 +13,8 @@ from robot import MS, START, TRIGGERS, jpeg, scene
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.ros.messages.geometry import stamp_ns
 
+pytestmark = pytest.mark.slow  # each fault is played for five seconds
+
 RATE = 12
 SWEEPS = 5 * RATE
 SECOND = 10**9
