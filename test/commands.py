@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package's commands as processes of their own, for the tests of what a user sees of them."""
+"""The package's commands as a user calls them, mostly as processes of their own."""
 
 import subprocess
 import sys
+
+import pytest
 
 FAST_DDS_PROFILE = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 """Which of them names Fast DDS's settings depends on the ROS distribution: Kilted, Jazzy."""
@@ -24,3 +26,17 @@ def asd_train(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def asd_bench(*arguments: object) -> subprocess.CompletedProcess[str]:
     return run_module("asd_training.commands.asd_bench", *arguments)
+
+
+def asd_train_here(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[object, str, str]:
+    """`asd-train arguments` in this process: its exit status, and what it said on both streams."""
+    from asd_training.commands import asd_train
+
+    monkeypatch.setattr(sys, "argv", ["asd-train", *map(str, arguments)])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        asd_train.main()
+    said = capfd.readouterr()
+    return stop.value.code, said.out, said.err

@@ -21,11 +21,11 @@ from asd_perception.errors import UserError
 from asd_perception.geometry import inverse, level_camera
 from asd_perception.ros.check.report import report
 from asd_perception.ros.messages.geometry import matrix_from_transform, stamp_ns, time_from_ns
+from asd_perception.ros.messages.images import VIDEO
 from asd_training.bags.bag_files import create_bag, open_bag, read_messages
 from asd_training.bags.check import parameters_from_file, record_bag
 from asd_training.bags.check_pictures import cloud_points, lidar_points, write_pictures
 from asd_training.bags.convert import convert_scene
-from asd_training.bags.discovery import VIDEO
 from asd_training.bags.message_types import deserialize, serialize
 from asd_training.bags.scene_messages import header, transforms
 from asd_training.data.nuscenes import open_dataset

@@ -12,10 +12,11 @@ from asd_perception.cameras.calibration import NUSCENES_CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.geometry import level_camera
 from asd_perception.ros.check.report import report
+from asd_perception.ros.messages.images import COMPRESSED, IMAGE
 from asd_training.bags.bag_files import create_bag
 from asd_training.bags.check import record_bag
 from asd_training.bags.check_pictures import write_pictures
-from asd_training.bags.discovery import CAMERA_INFO, COMPRESSED, IMAGE
+from asd_training.bags.discovery import CAMERA_INFO
 from asd_training.bags.message_types import serialize
 from asd_training.bags.scene_messages import camera_info, header, lidar_cloud, transforms
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import multiprocessing
 import shutil
-import sys
 import time
 
 import cv2
@@ -14,11 +13,11 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from commands import asd_train_here
 from small import SMALL
 
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
-from asd_training.commands import asd_train as cli
 from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate
@@ -53,12 +52,8 @@ def asd_train(monkeypatch, capfd):
     """Runs the command; its exit status and what it said."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["asd-train", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        said = capfd.readouterr()
-        return stop.value.code, said.out + said.err
+        status, out, err = asd_train_here(monkeypatch, capfd, *arguments)
+        return status, out + err
 
     return call
 

@@ -18,12 +18,12 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from commands import asd_train_here
 from small import SMALL
 
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.network import model_directory
-from asd_training.commands import asd_train as cli
 from asd_training.config.run import StudentRun, TeacherRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate
@@ -47,11 +47,8 @@ def asd_train(monkeypatch, capfd):
     """Runs the command in this process; its exit status and what it said on stderr."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["asd-train", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code, capfd.readouterr().err
+        status, _, err = asd_train_here(monkeypatch, capfd, *arguments)
+        return status, err
 
     return call
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from asd_perception.cameras.calibration import CameraCalibration, TrainedCamera
 from asd_perception.cameras.field_of_view import FieldOfView, field_of_view, shown_sector
-from asd_perception.cameras.preprocessing import crop_height, input_from_image
-from asd_perception.cameras.view import View, most_alike, view_of
+from asd_perception.cameras.preprocessing import crop_height
+from asd_perception.cameras.view import View, view_of
 from asd_perception.geometry import Array, camera_angles, level_camera
 
 # What cannot be right
@@ -111,16 +111,14 @@ def shown(
     calibration = camera.calibration
     view = view_of(calibration, camera.ego_from_camera, trained, input_size)
     width, height = calibration.size
-    focal = float((input_from_image(width, height, input_size) @ calibration.matrix)[0, 0])
-    focal /= input_size[1]
-    alike = most_alike(trained, np.deg2rad(camera.angles[0]), focal) if trained else None
-    zoom = focal / alike.focal if alike is not None else 1.0
+    focal = float(calibration.matrix[0, 0]) / width
+    zoom = focal / view.alike.focal if view.alike is not None else 1.0
     if view.seen is None:  # a plain crop, which may lack the sky
         seen = min(1.0, height / crop_height(width, input_size))
     else:
         seen = float(view.seen.mean())
     sector = shown_sector(view, camera.ego_from_camera)
-    return ShownCamera(view, alike, zoom, seen, sector)
+    return ShownCamera(view, view.alike, zoom, seen, sector)
 
 
 def check_rig(

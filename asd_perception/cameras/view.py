@@ -76,7 +76,8 @@ class View:
 
     intrinsics (3, 3): of the input. view_from_camera (3, 3): rotation from the camera's optical
     frame to that of the input. is_plain: whether `preprocess` does it alone. seen (rows, columns)
-    bool: which pixels of the input the lens sees; None: all of them.
+    bool: which pixels of the input the lens sees; None: all of them. alike: the trained camera that
+    it is shown as; None: the network knows none.
     """
 
     calibration: CameraCalibration
@@ -85,6 +86,7 @@ class View:
     view_from_camera: Array
     is_plain: bool
     seen: NDArray[np.bool_] | None
+    alike: TrainedCamera | None
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The input (rows, columns, 3) uint8 RGB from an image (height, width, 3) uint8 RGB.
@@ -203,7 +205,7 @@ def _view_of(
         u, v = _source_pixels(calibration, of_camera, view_from_camera, intrinsics, input_size)
         width, height = calibration.size
         seen = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
-    return View(calibration, input_size, intrinsics, view_from_camera, is_plain, seen)
+    return View(calibration, input_size, intrinsics, view_from_camera, is_plain, seen, alike)
 
 
 def views_of(
@@ -218,13 +220,13 @@ def views_of(
 
 
 def mostly_seen(seen: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
-    """Which feature pixels (h, w), `stride` pixels wide, have half of their pixels or more seen.
+    """Which feature pixels (..., h, w), `stride` pixels wide, have half of their pixels seen.
 
-    seen (rows, columns): of the network's input.
+    seen (..., rows, columns): of the network's input.
     """
-    rows, columns = seen.shape
-    blocks = seen.reshape(rows // stride, stride, columns // stride, stride)
-    return blocks.mean(axis=(1, 3)) >= 0.5
+    *cameras, rows, columns = seen.shape
+    blocks = seen.reshape(*cameras, rows // stride, stride, columns // stride, stride)
+    return blocks.mean(axis=(-3, -1)) >= 0.5
 
 
 def most_alike(trained: tuple[TrainedCamera, ...], heading: float, focal: float) -> TrainedCamera:

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.signals import SignalHandlerOptions
 
 from asd_perception.cameras.rig_check import Level
+from asd_perception.commands.ros import ros_running
 from asd_perception.errors import UserError
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
@@ -32,11 +32,7 @@ def check_live_rig(seconds: float) -> None:
     received: list[int] = []  # signals: noted, for an exception may come amid anything of rclpy
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: received.append(number))
-    try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
-        raise UserError(" ".join(str(error).split())) from error
-    try:
+    with ros_running():
         node = rclpy.create_node("detector")
         try:
             declare_parameters(node)
@@ -64,8 +60,6 @@ def check_live_rig(seconds: float) -> None:
             _end_after(received[0])
         found = report(recording, config.trained_cameras, config.image_size, live=True)
         print(found.text)
-    finally:
-        rclpy.shutdown()
     if found.count(Level.ERROR):
         raise SystemExit(1)
 

@@ -11,11 +11,10 @@ import textwrap
 import threading
 
 import cv2
-import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from asd_perception.commands.ros import ros_running
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
 from asd_perception.ros.node import DetectorNode
@@ -125,11 +124,7 @@ def _run_node() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # rcl cannot read an argument or the parameter file
-        raise UserError(" ".join(str(error).split())) from error
-    try:
+    with ros_running():
         try:
             node = DetectorNode()
         except ParameterException as error:
@@ -144,8 +139,6 @@ def _run_node() -> None:
             node.trigger_shutdown()
         executor.shutdown()
         node.destroy_node()
-    finally:
-        rclpy.shutdown()
 
 
 if __name__ == "__main__":

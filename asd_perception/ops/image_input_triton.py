@@ -86,6 +86,13 @@ def _channels_last(
     return result
 
 
+@triton.jit
+def _store_level(out, level, mean, std, mask):
+    """Round to a whole level, as 8 bit images have it, and write it normalised."""
+    normalised = (tl.floor(level + 0.5) - mean) / std
+    tl.store(out, normalised.to(out.dtype.element_ty), mask=mask)
+
+
 # Compiled once for all sizes of images, before the first camera's are known.
 @triton.jit(
     do_not_specialize=["height", "width", "rows", "columns", "top", "taps_x", "taps_y"],
@@ -142,13 +149,10 @@ def _resize_normalise(
             g += weight * tl.load(pixel + 1, mask=mask, other=0).to(tl.float32)
             b += weight * tl.load(pixel + (0 if BGR else 2), mask=mask, other=0).to(tl.float32)
     area = scale_x * scale_y
-    r = (tl.floor(r / area + 0.5) - mean_r) / std_r
-    g = (tl.floor(g / area + 0.5) - mean_g) / std_g
-    b = (tl.floor(b / area + 0.5) - mean_b) / std_b
     out = result + ((image * rows + y) * columns + x) * 3
-    tl.store(out, r.to(result.dtype.element_ty), mask=x < columns)
-    tl.store(out + 1, g.to(result.dtype.element_ty), mask=x < columns)
-    tl.store(out + 2, b.to(result.dtype.element_ty), mask=x < columns)
+    _store_level(out, r / area, mean_r, std_r, x < columns)
+    _store_level(out + 1, g / area, mean_g, std_g, x < columns)
+    _store_level(out + 2, b / area, mean_b, std_b, x < columns)
 
 
 def view_input(
@@ -273,10 +277,7 @@ def _view_normalise(
                     level = tl.load(pixel + (0 if BGR else 2), mask=mask, other=0)
                     b += weight * level.to(tl.float32)
     area = step_x * step_y
-    r = (tl.floor(r / area + 0.5) - mean_r) / std_r
-    g = (tl.floor(g / area + 0.5) - mean_g) / std_g
-    b = (tl.floor(b / area + 0.5) - mean_b) / std_b
     out = result + (y * columns + x) * 3
-    tl.store(out, r.to(result.dtype.element_ty), mask=inside)
-    tl.store(out + 1, g.to(result.dtype.element_ty), mask=inside)
-    tl.store(out + 2, b.to(result.dtype.element_ty), mask=inside)
+    _store_level(out, r / area, mean_r, std_r, inside)
+    _store_level(out + 1, g / area, mean_g, std_g, inside)
+    _store_level(out + 2, b / area, mean_b, std_b, inside)

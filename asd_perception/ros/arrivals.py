@@ -20,6 +20,7 @@ from asd_perception.cameras.preprocessing import wrong_size
 from asd_perception.cameras.video_decoding import VideoImage
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.frames.intake import Intake
+from asd_perception.frames.threads import close_all
 from asd_perception.frames.video import VideoStreams
 from asd_perception.geometry import Array
 from asd_perception.ros.calibration import Calibration
@@ -119,10 +120,7 @@ class Arrivals:
 
     def close(self, timeout: float) -> bool:
         """Take no more images; False if those at work took longer than `timeout` s."""
-        parts = [self._streams, self._intake]
-        end = time.monotonic() + timeout
-        closed = [part is None or part.close(max(0.0, end - time.monotonic())) for part in parts]
-        return all(closed)
+        return close_all([self._streams, self._intake], timeout)
 
     # -- in the executor's thread ----------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.cameras.video_decoding import KeyFrameNeededError
 from asd_perception.errors import OutOfMemoryError, UserError
 from asd_perception.frames.synchronizer import FrameSynchronizer, SyncedFrame
+from asd_perception.frames.threads import close_all
 from asd_perception.frames.worker import LatestWorker
 from asd_perception.geometry import Array
 from asd_perception.ros.arrivals import (
@@ -148,11 +149,9 @@ class Pipeline:
 
     def stop(self) -> bool:
         """Take no more images, and wait for the frame at work; False if it did not end."""
-        parts = [self._arrivals, self._worker]
+        arrivals, worker = self._arrivals, self._worker
         self._arrivals = self._worker = None
-        end = time.monotonic() + CLOSE_WAIT
-        closed = [part is None or part.close(max(0.0, end - time.monotonic())) for part in parts]
-        return all(closed)
+        return close_all([arrivals, worker], CLOSE_WAIT)
 
     # -- in the executor's thread ----------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
 from asd_perception.configuration import read_yaml
 from asd_perception.errors import UserError
 from asd_perception.ros.check.recording import RigRecording
+from asd_perception.ros.messages.images import TRANSPORT_OF
 from asd_perception.ros.parameters.table import (
     PARAMETERS,
     QOS,
@@ -25,7 +26,7 @@ from asd_perception.ros.parameters.table import (
     unknown_names,
 )
 from asd_training.bags.bag_files import open_bag, read_messages
-from asd_training.bags.discovery import CAMERA_INFO, TRANSPORT_OF, Parameters, camera_topics
+from asd_training.bags.discovery import CAMERA_INFO, Parameters, camera_topics
 from asd_training.bags.message_types import deserialize
 
 CLOUD = "sensor_msgs/msg/PointCloud2"

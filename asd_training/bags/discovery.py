@@ -16,17 +16,13 @@ from asd_perception.cameras.image_decoding import is_depth
 from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
 from asd_perception.ros.check.topics import CameraTopics, check_together
-from asd_perception.ros.messages.images import TRANSPORTS
+from asd_perception.ros.messages.images import COMPRESSED, TRANSPORT_OF, TRANSPORTS, VIDEO
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
 from asd_training.bags.bag_files import read_messages
 from asd_training.bags.message_types import deserialize
 
-IMAGE = "sensor_msgs/msg/Image"
-COMPRESSED = "sensor_msgs/msg/CompressedImage"
-VIDEO = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
-TRANSPORT_OF = {IMAGE: "raw", COMPRESSED: "compressed", VIDEO: "ffmpeg"}
 # Of several image topics of one camera, the one that a detector would be given
 _NAMES = ("image_raw", "image_color", "image_rect_color", "image_rect", "image")
 _LIKELIEST = ("compressed", "raw", "ffmpeg")

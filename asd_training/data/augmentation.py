@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import TrainedCamera
+from asd_perception.cameras.field_of_view import covered
 from asd_perception.cameras.preprocessing import input_from_image, preprocess
 from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.cameras.view import views_of
@@ -364,12 +365,10 @@ def _look_all_round(cameras: CameraImages, columns: int) -> bool:
 
     columns: of the network's input.
     """
-    around = np.deg2rad(np.arange(360))
-    covered = np.zeros(len(around), bool)
-    for matrix, pose in zip(cameras.intrinsics, cameras.ego_from_camera, strict=True):
-        half = np.arctan(columns / (2 * matrix[0, 0]))
-        covered |= np.abs(wrap_angle(around - camera_angles(pose)[0])) <= half
-    return bool(covered.all())
+    headings = [camera_angles(pose)[0] for pose in cameras.ego_from_camera]
+    halves = np.arctan(columns / (2 * cameras.intrinsics[:, 0, 0]))
+    sectors = [(at - half, at + half) for at, half in zip(headings, halves, strict=True)]
+    return covered(sectors) == 2 * np.pi
 
 
 def _select(objects: Annotations, keep: NDArray[np.bool_]) -> Annotations:

@@ -228,8 +228,7 @@ def reference_from_sensor(
 
 
 def _has_camera(nusc: NuScenes, sample: dict[str, Any]) -> bool:
-    records = (nusc.get("sample_data", token) for token in sample["data"].values())
-    return any(record["sensor_modality"] == "camera" for record in records)
+    return bool(camera_records(nusc, sample))
 
 
 def camera_records(nusc: NuScenes, sample: dict[str, Any]) -> list[dict[str, Any]]:

@@ -179,11 +179,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
         cloud = np.zeros((0, 5))
         if contents.sweeps:
             cloud = np.concatenate([inputs.points, points[:, 3:]], axis=1)
-        stride = self.config.backbone.stride
-        masks = np.ones((len(inputs.seen), *self.config.feature_size), bool)
-        for mask, whole in zip(masks, inputs.seen, strict=True):
-            mask[:] = mostly_seen(whole, stride)
-        seen = torch.from_numpy(masks)
+        seen = torch.from_numpy(mostly_seen(inputs.seen, self.config.backbone.stride))
         pixels = PixelTargets(torch.zeros(0), torch.zeros(0))
         if contents.pixel_targets and contents.images:
             present = inputs.points[points[:, 4] == points[:1, 4]]

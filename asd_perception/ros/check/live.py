@@ -15,13 +15,9 @@ from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.ros.check.recording import RigRecording
+from asd_perception.ros.messages.images import TRANSPORT_OF
 
 STATIC = "/tf_static"
-IMAGE_TYPES = {
-    "sensor_msgs/msg/Image",
-    "sensor_msgs/msg/CompressedImage",
-    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
-}
 DISCOVERY = 10.0  # s that the cameras have to be found ...
 NO_PUBLISHER = 2.0  # ... and of them until a topic that nobody publishes is not waited for
 
@@ -106,5 +102,5 @@ class LiveRig:
         return {
             topic: "no camera's topic"
             for topic, types in sorted(self._node.get_topic_names_and_types())
-            if topic not in known and not IMAGE_TYPES.isdisjoint(types)
+            if topic not in known and not TRANSPORT_OF.keys().isdisjoint(types)
         }

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
     from sensor_msgs.msg import CompressedImage, Image
 
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+VIDEO = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
+TRANSPORT_OF = {IMAGE: "raw", COMPRESSED: "compressed", VIDEO: "ffmpeg"}
+"""image_transport's name of each type of message that brings images."""
+
 TRANSPORTS = {"raw": "", "compressed": "/compressed", "ffmpeg": "/ffmpeg"}
 """How images may come, by image_transport's names, and how their topics' names end."""
 

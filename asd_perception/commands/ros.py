@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rclpy, from its start to its end, for a command that ends by signals of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rclpy
+from rclpy.signals import SignalHandlerOptions
+
+from asd_perception.errors import UserError
+
+
+@contextmanager
+def ros_running() -> Iterator[None]:
+    """Within the body rclpy runs; it leaves signals to the caller.
+
+    Raises UserError for an argument or a parameter file that rcl cannot read.
+    """
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:
+        raise UserError(" ".join(str(error).split())) from error
+    try:
+        yield
+    finally:
+        rclpy.shutdown()
