@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -156,13 +159,28 @@ def save_video(images: Iterable[Image], path: Path, rate: float) -> None:
                 if writer is None:
                     size = (image.shape[1], image.shape[0])
                     fourcc = cv2.VideoWriter.fourcc(*"VP80")
-                    writer = cv2.VideoWriter(str(temporary), fourcc, rate, size)
+                    with _without_stderr():  # OpenCV's remark that WebM has no such tags
+                        writer = cv2.VideoWriter(str(temporary), fourcc, rate, size)
                     if not writer.isOpened():
                         raise UserError(f"{path}: this OpenCV build cannot write WebM videos")
                 writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         finally:
             if writer is not None:
                 writer.release()
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what C code writes to stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _draw_boxes(
