@@ -401,6 +401,33 @@ def test_a_killed_run_goes_on_and_ends_byte_for_byte_as_any_other(root, tmp_path
     assert "complete already" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "stop", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
+def test_a_stopped_run_leaves_no_worker_process_behind(tmp_path, stop):
+    out = tmp_path / "data"
+    arguments = ("--train", "2", "--val", "0", "--keyframes", "100", "--workers", "2")
+    with subprocess.Popen(
+        command(out, *arguments), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 120.0
+        while not list(out.glob("samples/*/*")):  # the workers are at work
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(stop)
+        said = process.communicate(timeout=60)[1]
+    if stop == signal.SIGTERM:
+        assert process.returncode == 130
+        assert said.endswith("\nasd-train synthesize: interrupted\n")
+        assert "Traceback" not in said
+    deadline = time.monotonic() + 60.0
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.02)
+    assert not (out / VERSION).exists()
+
+
 def test_shards_together_are_the_whole(root, tmp_path, capsys):
     """Recorded on two machines, copied together, and finished there."""
     parameters = json.loads((root / "synthesis.json").read_text())

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -160,13 +163,16 @@ def _record_part(out: Path, job: SceneJob) -> None:
 
 
 def _record_all(out: Path, jobs: list[SceneJob], workers: int) -> Iterator[None]:
-    """Record the scenes, yielding as each is done."""
+    """Record the scenes, yielding as each is done. An interruption drops those under way."""
     record_part = partial(_record_part, out)
     if workers == 1 or len(jobs) <= 1:
         yield from map(record_part, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=context, initializer=_end_with_parent
+    ) as pool:
+        former = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as at Ctrl-C
         futures = [pool.submit(record_part, job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -176,5 +182,23 @@ def _record_all(out: Path, jobs: list[SceneJob], workers: int) -> Iterator[None]
                 "a worker process was killed, perhaps for want of memory; "
                 "run the same command again with fewer --workers"
             ) from error
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            signal.signal(signal.SIGTERM, former)
+
+
+def _end_with_parent() -> None:
+    """Let this worker process end with its parent, even one that was killed: it would wait for its
+    next scene for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
