@@ -33,6 +33,7 @@ from asd_training.data.augmentation import (
     Augmentation,
     camera_images,
     jitter_colour,
+    moved_returns,
     pinhole_and_turn,
 )
 from asd_training.data.example import example_rig
@@ -48,7 +49,7 @@ from asd_training.data.nuscenes import (
     split_scenes,
 )
 from asd_training.data.samples import KeyframeDataset, SampleContents
-from asd_training.data.targets import UNKNOWN, pixel_targets
+from asd_training.data.targets import UNKNOWN, nearest_returns, pixel_targets
 
 INPUT = (96, 256)
 NOTHING = AugmentationConfig(bev_flip=False, bev_rotation=0, colour_gain=0, colour_offset=0)
@@ -107,6 +108,13 @@ def some_objects(seed, count=4):
 
 def black(rig):
     return [np.zeros((height, width, 3), np.uint8) for width, height in rig.image_sizes]
+
+
+def returns_of(frame, config):
+    """The nearest of a frame's points in its images."""
+    return nearest_returns(
+        frame.points, frame.objects, frame.intrinsics, frame.ego_from_camera, config
+    )
 
 
 def pixel_map(augmentation, camera, image_size, input_size):
@@ -270,6 +278,28 @@ def test_a_mirrored_world_has_proper_cameras_and_an_image_mirrored_alone_has_not
         np.testing.assert_allclose(np.linalg.det(rotations), determinant)
 
 
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_returns_move_with_the_images_as_if_found_anew(seed):
+    """Where no image is warped, which leaves each return in its pixel, or in the mirrored one."""
+    config, rig, objects = StudentConfig(image_size=INPUT), a_rig(), some_objects(seed, 20)
+    changes = dataclasses.replace(STRONG, resize=(1.0, 1.0), rotation=0.0, camera_dropout=0.3)
+    augmentation = draw(changes, seed, 2)
+    random = np.random.default_rng(seed)
+    points = random.uniform([4, -30, -2], [70, 40, 5], (4000, 3))
+    plain, moved = (
+        apply(change, black(rig), rig, objects, points, INPUT, sees_lidar=True)
+        for change in (Augmentation.none(2), augmentation)
+    )
+    prepared = moved_returns(augmentation, returns_of(plain, config))
+    anew = returns_of(moved, config)
+    # All but those on the edge of a pixel or of a box
+    same = np.isclose(prepared.depths, anew.depths)
+    same &= np.isinf(anew.depths) | (prepared.classes == anew.classes)
+    assert same.mean() > 0.998
+    assert np.isfinite(anew.depths).mean() > 0.1
+
+
 # Images
 
 
@@ -366,16 +396,11 @@ def test_a_dropped_camera_sees_nothing_and_takes_what_only_it_saw_with_it():
     by_lidar = apply(dropped, black(rig), rig, objects, points, INPUT, sees_lidar=True)
     assert by_lidar.objects.tokens == ("0", "1", "2")
     config = StudentConfig(image_size=INPUT)
-
-    def targets(frame):
-        return pixel_targets(
-            frame.points, frame.objects, frame.intrinsics, frame.ego_from_camera, config
-        )
-
     whole = apply(Augmentation.none(2), black(rig), rig, objects, points, INPUT)
-    assert torch.all(targets(result).depth_bins[1] == UNKNOWN)
-    assert torch.any(targets(whole).depth_bins[1] != UNKNOWN)
-    assert torch.equal(targets(result).depth_bins[0], targets(whole).depth_bins[0])
+    of_whole, of_rest = (returns_of(frame, config).depths for frame in (whole, result))
+    assert np.isinf(of_rest[1]).all()
+    assert np.isfinite(of_whole[1]).any()
+    np.testing.assert_array_equal(of_rest[0], of_whole[0])
 
 
 def test_a_rig_that_does_not_look_all_round_is_asked_for_what_it_sees():
@@ -538,9 +563,7 @@ def test_the_real_keyframe_keeps_its_depth(keyframe, seed):
     config = StudentConfig(image_size=INPUT)
     augmentation = draw(STRONG, seed)
     result = apply(augmentation, images, rig, objects, points, INPUT)
-    targets = pixel_targets(
-        result.points, result.objects, result.intrinsics, result.ego_from_camera, config
-    )
+    targets = pixel_targets(returns_of(result, config), config.depth)
     shape = targets.depth_bins.shape  # (6, 12, 32)
     for camera in range(6):
         # By way of the original camera and the map of its pixels.

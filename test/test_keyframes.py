@@ -18,6 +18,7 @@ from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import KeyframeDataset, SampleContents, begin_loader_process, collate
+from asd_training.data.targets import UNKNOWN
 
 assert_same = partial(torch.testing.assert_close, rtol=0, atol=0, equal_nan=True)
 ALL_CHANGES = AugmentationConfig(
@@ -65,7 +66,7 @@ def test_files_that_a_run_does_not_need_may_be_missing(root, index, whole, loads
     else:
         assert_same(sample[:3], whole[:3])
         assert not len(sample.points)
-        assert all(tensor.numel() == 0 for tensor in sample.pixels)
+        assert all((tensor == UNKNOWN).all() for tensor in sample.pixels)
         assert_same(sample.objects, whole.objects)
 
 
@@ -81,7 +82,8 @@ def test_every_choice_makes_batches_augmented_or_not(index, sweeps, cameras, pix
     assert len(batch.intrinsics) == len(batch.ego_from_camera) == 2
     assert bool(len(batch.points)) == bool(sweeps)
     assert batch.objects.valid.any()
-    assert bool(batch.pixels.depth_bins.numel()) == (cameras and pixels)
+    known = (batch.pixels.depth_bins != UNKNOWN).any() and (batch.pixels.classes != UNKNOWN).any()
+    assert known == (cameras and pixels)
     assert batch.keyframe.tolist() == [0, 1]
 
 

@@ -19,7 +19,7 @@ from small import SMALL
 
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
-from asd_perception.network.config import StudentConfig
+from asd_perception.network.config import DepthConfig, StudentConfig
 from asd_training.commands import asd_train as cli
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.config.run import StudentRun
@@ -37,7 +37,9 @@ ALL_KINDS = {
     "distilled": SampleContents(sweeps=1),
     "lidar": SampleContents(images=False, sweeps=1, network_sees_lidar=True),
 }
+WORLD = AugmentationConfig(flip=True, bev_scale=(0.9, 1.1), camera_dropout=0.3)
 WARPED = AugmentationConfig(resize=(0.8, 1.0), rotation=5.4, colour_gain=0, colour_offset=0)
+FILES = ["images.bin", "seen.bin", "depths.bin", "classes.bin", "points.bin"]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,10 @@ def keyframes(index):
 
 @pytest.fixture
 def open_store(tmp_path, index, keyframes):
-    def open_store(contents=STUDENT, margin=0, config=CONFIG):
-        return SampleStore.open(tmp_path / "cache", index, keyframes, config, contents, margin)
+    def open_store(contents=STUDENT, augmentation=None, config=CONFIG):
+        return SampleStore.open(
+            tmp_path / "cache", index, keyframes, config, contents, augmentation
+        )
 
     return open_store
 
@@ -76,25 +80,35 @@ def assert_same(sample, other):
         )
 
 
-@pytest.mark.parametrize("margin", [0, 7])
+@pytest.mark.parametrize("augmentation", [WORLD, WARPED], ids=["world", "warped"])
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_a_prepared_sample_is_bit_for_bit_the_same(index, keyframes, open_store, kind, margin):
+def test_a_prepared_sample_is_bit_for_bit_the_same(
+    index, keyframes, open_store, kind, augmentation
+):
     contents = ALL_KINDS[kind]
-    world = AugmentationConfig(flip=True, bev_scale=(0.9, 1.1), camera_dropout=0.3)
-    files = KeyframeDataset(index, CONFIG, contents, world)
-    store = KeyframeDataset(index, CONFIG, contents, world, open_store(contents, margin))
+    files = KeyframeDataset(index, CONFIG, contents, augmentation)
+    store = KeyframeDataset(
+        index, CONFIG, contents, augmentation, open_store(contents, augmentation)
+    )
     for i in map(int, keyframes):
         assert_same(files[i], store[i])
-        for seed in range(3):
+        for seed in range(3) if augmentation is WORLD else ():  # a warp interpolates once more
             draws = (np.random.default_rng(seed) for _ in range(2))
             assert_same(files.sample(i, next(draws)), store.sample(i, next(draws)))
+
+
+def test_points_are_stored_only_where_samples_are_made_with_them(open_store):
+    assert not len(open_store(STUDENT, WORLD).points)
+    assert np.isfinite(open_store(STUDENT, WORLD).depths).any()
+    for contents, augmentation in ((STUDENT, WARPED), (ALL_KINDS["distilled"], WORLD)):
+        assert len(open_store(contents, augmentation).points)
 
 
 def test_keyframes_that_lack_cameras_are_prepared_too(synthetic_root, tmp_path):
     lacking = {"front": 1, "CAM_BACK_LEFT": 2}
     index = KeyframeIndex.open(with_cameras(synthetic_root, tmp_path / "five", FIVE, lacking))
     everything = np.arange(len(index))
-    store = SampleStore.open(tmp_path / "cache", index, everything, CONFIG, STUDENT, 2)
+    store = SampleStore.open(tmp_path / "cache", index, everything, CONFIG, STUDENT, None)
     files = KeyframeDataset(index, CONFIG, STUDENT)
     for i in map(int, everything):
         assert_same(files[i], KeyframeDataset(index, CONFIG, STUDENT, None, store)[i])
@@ -102,7 +116,6 @@ def test_keyframes_that_lack_cameras_are_prepared_too(synthetic_root, tmp_path):
 
 def test_a_warped_image_shows_what_it_would_without_a_store(index, keyframes, open_store):
     files = KeyframeDataset(index, CONFIG, STUDENT, WARPED)
-    margin = rows_above(WARPED, CONFIG.image_size)
     i = int(keyframes[0])
 
     def difference(recorded):
@@ -115,7 +128,15 @@ def test_a_warped_image_shows_what_it_would_without_a_store(index, keyframes, op
             torch.testing.assert_close(one.ego_from_camera, other.ego_from_camera)
         return torch.stack(apart)
 
-    with_margin, without = difference(open_store(margin=margin)), difference(open_store())
+    store = open_store(augmentation=WARPED)
+    margin = rows_above(WARPED, CONFIG.image_size)
+
+    def bare(keyframe):
+        recorded = store(keyframe)
+        images = [image[margin:] for image in recorded.cameras.images]
+        return recorded._replace(cameras=recorded.cameras._replace(images=images))
+
+    with_margin, without = difference(store), difference(bare)
     assert with_margin.mean() < 3  # interpolated twice
     assert without[..., :10, :].mean() > 10 * with_margin[..., :10, :].mean()
 
@@ -139,17 +160,20 @@ def test_a_store_is_shared_and_belongs_to_its_data_and_configuration(
     first = open_store()
     stamp = (first.folder / "images.bin").stat().st_mtime_ns
     assert open_store().folder == first.folder
-    other_grid = StudentConfig(bev_channels=8, encoder_blocks=2)
+    other_grid = StudentConfig(bev_channels=8, encoder_blocks=2, depth=DepthConfig(far=80.0))
     assert open_store(config=other_grid).folder == first.folder
+    assert open_store(augmentation=WORLD).folder == first.folder
     assert (first.folder / "images.bin").stat().st_mtime_ns == stamp
     others = [
-        open_store(margin=3),
+        open_store(augmentation=WARPED),
+        open_store(augmentation=AugmentationConfig(resize=(1.0, 1.2))),
+        open_store(config=StudentConfig(depth=DepthConfig(near=2.0))),
         open_store(contents=SampleContents(sweeps=2)),
         open_store(config=StudentConfig(image_size=(64, 128))),
         open_store(config=StudentConfig(trained_cameras=())),
-        SampleStore.open(tmp_path / "cache", index, keyframes[:1], CONFIG, STUDENT, 0),
+        SampleStore.open(tmp_path / "cache", index, keyframes[:1], CONFIG, STUDENT, None),
     ]
-    assert len({first.folder, *(store.folder for store in others)}) == 6
+    assert len({first.folder, *(store.folder for store in others)}) == 8
 
 
 def test_images_that_were_made_anew_are_not_mistaken(synthetic_root, tmp_path):
@@ -158,38 +182,39 @@ def test_images_that_were_made_anew_are_not_mistaken(synthetic_root, tmp_path):
     keyframes = index.split("synthetic_train")
     opened = []
     for _ in range(2):
-        opened.append(SampleStore.open(tmp_path / "c", index, keyframes, CONFIG, STUDENT, 0))
+        opened.append(SampleStore.open(tmp_path / "c", index, keyframes, CONFIG, STUDENT, None))
         image = index.frame(int(keyframes[0])).image_paths[0]
         image.write_bytes(image.read_bytes() + b"\0")
     assert opened[0].folder != opened[1].folder
 
 
-@pytest.mark.parametrize("file", ["images.bin", "points.bin", "seen.bin", "records.npz"])
+@pytest.mark.parametrize("file", [*FILES, "records.npz"])
 def test_a_torn_store_is_built_anew(open_store, index, keyframes, capfd, file):
-    path = open_store().folder / file
+    contents = ALL_KINDS["distilled"]
+    path = open_store(contents).folder / file
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    store = open_store()
+    store = open_store(contents)
     assert re.search(
         f"{store.folder} is damaged and is built anew \\(.+\\)\n", capfd.readouterr().err
     )
     assert path.stat().st_size == len(whole)
     i = int(keyframes[0])
-    files = KeyframeDataset(index, CONFIG, STUDENT)
-    assert_same(files[i], KeyframeDataset(index, CONFIG, STUDENT, None, store)[i])
+    files = KeyframeDataset(index, CONFIG, contents)
+    assert_same(files[i], KeyframeDataset(index, CONFIG, contents, None, store)[i])
 
 
 def test_a_store_of_other_samples_is_built_anew(open_store, capfd):
-    foreign, folder = open_store(margin=3).folder, open_store().folder
+    foreign, folder = open_store(augmentation=WARPED).folder, open_store().folder
     shutil.rmtree(folder)
     shutil.copytree(foreign, folder)
     open_store()
     assert "is damaged and is built anew (it holds other samples)" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("file", ["images.bin", "points.bin", "seen.bin"])
+@pytest.mark.parametrize("file", FILES)
 def test_a_changed_byte_is_refused(open_store, keyframes, file):
-    store = open_store()
+    store = open_store(ALL_KINDS["distilled"])
     with (store.folder / file).open("r+b") as changed:
         changed.seek(100)
         byte = changed.read(1)
@@ -215,7 +240,7 @@ def _open(barrier, results, *arguments):
 def test_of_two_runs_that_start_at_once_one_builds(tmp_path, index, keyframes, capfd):
     fork = multiprocessing.get_context("fork")
     barrier, results = fork.Barrier(2), fork.Queue()
-    arguments = (barrier, results, tmp_path / "cache", index, keyframes, CONFIG, STUDENT, 0)
+    arguments = (barrier, results, tmp_path / "cache", index, keyframes, CONFIG, STUDENT, None)
     processes = [fork.Process(target=_open, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()

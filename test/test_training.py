@@ -33,7 +33,7 @@ from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import Annotations
 from asd_training.data.sampler import StepBatches, TrainingStream
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate
-from asd_training.data.targets import BACKGROUND, UNKNOWN, pixel_targets
+from asd_training.data.targets import BACKGROUND, UNKNOWN, nearest_returns, pixel_targets
 from asd_training.models.teacher import Teacher
 from asd_training.training.ema import MovingAverage
 from asd_training.training.student import StudentTraining
@@ -264,9 +264,9 @@ def test_a_lidar_point_becomes_the_depth_and_the_class_of_its_pixel():
         num_lidar_points=np.array([1]),
         num_radar_points=np.array([0]),
     )
-    targets = pixel_targets(
-        np.array([near, far, behind, aside]), bus, intrinsics[None], ego_from_camera[None], config
-    )
+    rig = intrinsics[None], ego_from_camera[None]
+    points = np.array([near, far, behind, aside])
+    targets = pixel_targets(nearest_returns(points, bus, *rig, config), config.depth)
     assert targets.depth_bins.shape == targets.classes.shape == (1, 16, 44)
     # (u, v) = (176 - 280 * 0.3 / 20.5, 40 + 280 * 0.5 / 20.5) = (171.9, 46.8): feature (21, 5).
     assert targets.depth_bins[0, 5, 21] == 19  # 20.5 m: the bin from 20 to 21 m, twentieth from 1 m
@@ -275,7 +275,7 @@ def test_a_lidar_point_becomes_the_depth_and_the_class_of_its_pixel():
     assert (targets.depth_bins != UNKNOWN).sum() == 2  # the far point lies behind the near one
     assert torch.equal(targets.depth_bins == UNKNOWN, targets.classes == UNKNOWN)
 
-    nothing = pixel_targets(np.zeros((0, 3)), bus, intrinsics[None], ego_from_camera[None], config)
+    nothing = pixel_targets(nearest_returns(np.zeros((0, 3)), bus, *rig, config), config.depth)
     assert (nothing.classes == UNKNOWN).all()
 
 

@@ -225,6 +225,8 @@ def mostly_seen(seen: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
     seen (..., rows, columns): of the network's input.
     """
     *cameras, rows, columns = seen.shape
+    if seen.all():  # of most cameras, and a hundred times as fast
+        return np.ones((*cameras, rows // stride, columns // stride), bool)
     blocks = seen.reshape(*cameras, rows // stride, stride, columns // stride, stride)
     return blocks.mean(axis=(-3, -1)) >= 0.5
 

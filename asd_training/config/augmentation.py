@@ -46,6 +46,11 @@ class AugmentationConfig:
     camera_dropout: Share = 0.0
     """Probability that a camera is dropped; at least one always stays."""
 
+    @property
+    def warps_images(self) -> bool:
+        """Whether images may be resized, cropped or rotated."""
+        return self.resize != (1.0, 1.0) or self.rotation > 0
+
     def __post_init__(self) -> None:
         for name, (low, high) in (("resize", self.resize), ("bev_scale", self.bev_scale)):
             if not 0.1 <= low <= high <= 10:

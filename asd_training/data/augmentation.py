@@ -36,15 +36,14 @@ from asd_perception.errors import UserError
 from asd_perception.geometry import (
     Array,
     box_corners,
-    camera_angles,
     inverse,
-    project,
     transform_from,
     transform_points,
     wrap_angle,
 )
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.nuscenes import Annotations
+from asd_training.data.targets import NearestReturns
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,16 @@ class Augmentation:
     colour_gain: Array
     colour_offset: float
     dropped: NDArray[np.bool_]
+
+    @property
+    def warped(self) -> NDArray[np.bool_]:
+        """Which images are resized, cropped or rotated. (N,)."""
+        return (self.image_warps != np.eye(3)).any(axis=(1, 2))
+
+    @property
+    def mirrored(self) -> NDArray[np.bool_]:
+        """Which images are mirrored, in the end. (N,)."""
+        return self.image_flips ^ self.bev_flip
 
     @classmethod
     def none(cls, cameras: int) -> Augmentation:
@@ -90,9 +99,13 @@ class Augmentation:
         offset = random.uniform(-config.colour_offset, config.colour_offset)
         bev_scale = random.uniform(*config.bev_scale)
 
+        lowest = config.resize[0], 0.0, -config.rotation
+        highest = config.resize[1], 1.0, config.rotation
         warps = np.tile(np.eye(3), (cameras, 1, 1))
-        for warp in warps:
-            warp[:] = _draw_warp(config, input_size, random)
+        drawn = random.uniform(lowest, highest, (cameras, 3))
+        if config.warps_images:
+            for warp, (scale, shift, degrees) in zip(warps, drawn, strict=True):
+                warp[:] = _warp(scale, shift, degrees, input_size)
         flips = random.random(cameras) < 0.5 if config.flip else np.zeros(cameras, dtype=bool)
         dropped = random.random(cameras) < config.camera_dropout
         if cameras and dropped.all():
@@ -159,40 +172,41 @@ class NetworkFrame(NamedTuple):
     intrinsics: Array
     ego_from_camera: Array
     objects: Annotations
-    points: Array
+    points: NDArray[np.floating]
 
 
 def apply(
     augmentation: Augmentation,
     cameras: CameraImages,
     objects: Annotations,
-    points: Array,
+    points: NDArray[np.floating],
     input_size: tuple[int, int],
     sees_lidar: bool = False,
 ) -> NetworkFrame:
     """The network's input from a keyframe, augmented.
 
-    points (P, 3) and objects in base_link; input_size: (rows, columns). A dropped camera keeps its
-    image, so that batch statistics stay those of real images, but gets a pose from which it sees
-    nothing of the world (ABSENT_CAMERA). Objects that no other camera sees are removed, unless the
-    network sees the points on them (sees_lidar). Those that no camera saw in the first place are
-    removed as well, unless the cameras look all round: there they are few, and close to the robot.
+    points (P, 3), float32 or float64, and objects in base_link; input_size: (rows, columns). A
+    dropped camera keeps its image, so that batch statistics stay those of real images, but gets a
+    pose from which it sees nothing of the world (ABSENT_CAMERA). Objects that no other camera sees
+    are removed, unless the network sees the points on them (sees_lidar). Those that no camera saw
+    in the first place are removed as well, unless the cameras look all round: there they are few,
+    and close to the robot.
     """
-    flips = augmentation.image_flips ^ augmentation.bev_flip
-    pixels = np.empty((len(flips), *input_size, 3), np.uint8)
+    warped, mirrored = augmentation.warped, augmentation.mirrored
+    pixels = np.empty((len(warped), *input_size, 3), np.uint8)
     seen, matrices = cameras.seen.copy(), augmentation.image_warps @ cameras.intrinsics
     for i, (image, warp) in enumerate(zip(cameras.images, augmentation.image_warps, strict=True)):
-        if np.array_equal(warp, np.eye(3)):
-            pixels[i] = preprocess(image, input_size)
-        else:
+        if warped[i]:
             height, width = image.shape[:2]
             to_input = warp @ input_from_image(width, height, input_size)
-            pixels[i] = warp_image(image, to_input, input_size)
+            image = warp_image(image, to_input, input_size)
             seen[i] = _warped_mask(seen[i], warp)
-        if flips[i]:
-            pixels[i], seen[i] = pixels[i, :, ::-1].copy(), seen[i, :, ::-1].copy()
-            mirrored = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]])
-            matrices[i] = mirrored @ matrices[i]
+        else:
+            image = preprocess(image, input_size)
+        pixels[i] = cv2.flip(image, 1) if mirrored[i] else image
+    seen[mirrored] = seen[mirrored, :, ::-1]
+    mirror_x = np.array([[-1.0, 0, input_size[1] - 1], [0, 1, 0], [0, 0, 1]])
+    matrices[mirrored] = mirror_x @ matrices[mirrored]
 
     intrinsics, turns = pinhole_and_turn(matrices)
     mirror = np.diag([1.0, -1.0 if augmentation.bev_flip else 1.0, 1.0, 1.0])
@@ -217,8 +231,21 @@ def apply(
         intrinsics,
         ego_from_camera,
         objects,
-        transform_points(similarity, points),
+        points @ similarity[:3, :3].T.astype(points.dtype),
     )
+
+
+def moved_returns(augmentation: Augmentation, returns: NearestReturns) -> NearestReturns:
+    """A keyframe's nearest returns in the images of an augmented frame, none of them warped.
+
+    The world's scale may bring one nearer than the first depth bin; what lies behind it stays
+    unknown.
+    """
+    mirrored = augmentation.mirrored
+    depths, classes = returns.depths * np.float32(augmentation.bev_scale), returns.classes.copy()
+    depths[mirrored], classes[mirrored] = depths[mirrored, :, ::-1], classes[mirrored, :, ::-1]
+    depths[augmentation.dropped] = np.inf
+    return NearestReturns(depths, classes)
 
 
 def _warped_mask(seen: NDArray[np.bool_], warp: Array) -> NDArray[np.bool_]:
@@ -301,16 +328,6 @@ def rows_above(config: AugmentationConfig | None, input_size: tuple[int, int]) -
     return int(np.ceil(-highest)) + 1  # one more, for the interpolation
 
 
-def _draw_warp(
-    config: AugmentationConfig, input_size: tuple[int, int], random: np.random.Generator
-) -> Array:
-    """Resize, crop and rotation of one image, as a map (3, 3) of the network's input pixels."""
-    scale = random.uniform(*config.resize)
-    shift = random.uniform(0, 1)
-    degrees = random.uniform(-config.rotation, config.rotation)
-    return _warp(scale, shift, degrees, input_size)
-
-
 def _warp(scale: float, shift: float, degrees: float, input_size: tuple[int, int]) -> Array:
     """A resize by `scale`, a crop from left (shift 0) to right (1), and a rotation, as such a map.
 
@@ -352,12 +369,13 @@ def _in_view(
 ) -> NDArray[np.bool_]:
     """Which cameras have a box's centre or one of its corners in their image. Shape (N, M)."""
     spots = np.concatenate([box_corners(boxes), boxes[:, None, :3]], axis=1)  # (M, 9, 3)
-    seen = []
-    for matrix, pose in zip(intrinsics, ego_from_camera, strict=True):
-        pixel, depth = project(transform_points(inverse(pose), spots), matrix)
-        inside = np.all((pixel >= -0.5) & (pixel < np.array(input_size[::-1]) - 0.5), axis=-1)
-        seen.append(np.any(inside & (depth > 0), axis=1))
-    return np.stack(seen)
+    image_from_ego = intrinsics @ inverse(ego_from_camera)[:, :3]  # (N, 3, 4)
+    places = np.einsum("nij,msj->inms", image_from_ego[..., :3], spots)
+    x, y, depth = places + image_from_ego[..., 3].T[..., None, None]  # each (N, M, 9)
+    # Pixels times depths, so that nothing is divided by a depth of 0
+    inside = (depth > 0) & (x >= -0.5 * depth) & (x < (input_size[1] - 0.5) * depth)
+    inside &= (y >= -0.5 * depth) & (y < (input_size[0] - 0.5) * depth)
+    return inside.any(axis=-1)
 
 
 def _look_all_round(cameras: CameraImages, columns: int) -> bool:
@@ -365,7 +383,8 @@ def _look_all_round(cameras: CameraImages, columns: int) -> bool:
 
     columns: of the network's input.
     """
-    headings = [camera_angles(pose)[0] for pose in cameras.ego_from_camera]
+    axes = cameras.ego_from_camera[:, :2, 2]
+    headings = np.arctan2(axes[:, 1], axes[:, 0])
     halves = np.arctan(columns / (2 * cameras.intrinsics[:, 0, 0]))
     sectors = [(at - half, at + half) for at, half in zip(headings, halves, strict=True)]
     return covered(sectors) == 2 * np.pi

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,14 +29,17 @@ from asd_training.data.augmentation import (
     NetworkFrame,
     apply,
     camera_images,
+    moved_returns,
 )
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
 from asd_training.data.targets import (
-    UNKNOWN,
+    BACKGROUND,
     DetectionTargets,
+    NearestReturns,
     PixelTargets,
     detection_targets,
+    nearest_returns,
     pixel_targets,
 )
 
@@ -44,15 +47,16 @@ from asd_training.data.targets import (
 class TrainingSample(NamedTuple):
     """One keyframe, or a batch with a leading axis B.
 
-    images (N, 3, H, W) uint8; intrinsics (N, 3, 3) of the network's input; ego_from_camera
-    (N, 4, 4); seen (N, h, w) bool, the feature pixels that a lens sees. N are the dataset's
-    cameras; one that the keyframe lacks is black, and sees nothing (ABSENT_CAMERA). points (P, 5)
-    float32: x, y, z in base_link, intensity, age in s, of all samples of a batch one after the
-    other; point_sample (P,) int64: the sample that each belongs to. The targets are in
-    asd_training.data.targets. keyframe: int64, its number in the index.
+    images (N, 3, H, W) uint8, channels last in memory, as the network wants them; intrinsics
+    (N, 3, 3) of the network's input; ego_from_camera (N, 4, 4); seen (N, h, w) bool, the feature
+    pixels that a lens sees. N are the dataset's cameras; one that the keyframe lacks is black, and
+    sees nothing (ABSENT_CAMERA). points (P, 5) float32: x, y, z in base_link, intensity, age in s,
+    of all samples of a batch one after the other; point_sample (P,) int64: the sample that each
+    belongs to. The targets are in asd_training.data.targets. keyframe: int64, its number in the
+    index.
 
     What the dataset does not load is empty: N is 0 without cameras, P without LiDAR, and the
-    tensors of the pixels' targets have the size 0.
+    pixels' targets are UNKNOWN.
     """
 
     images: Tensor
@@ -69,9 +73,15 @@ class TrainingSample(NamedTuple):
 def collate(samples: list[TrainingSample]) -> TrainingSample:
     """A batch; every field is stacked but the points, whose number differs."""
     empty = torch.zeros(0)
-    stacked = default_collate([s._replace(points=empty, point_sample=empty) for s in samples])
+    stacked = default_collate(
+        [
+            s._replace(points=empty, point_sample=empty, images=s.images.movedim(1, -1))
+            for s in samples
+        ]
+    )
     counts = torch.tensor([len(sample.points) for sample in samples])
     return stacked._replace(
+        images=stacked.images.movedim(-1, 2),
         points=torch.cat([sample.points for sample in samples]),
         point_sample=torch.arange(len(samples)).repeat_interleave(counts),
     )
@@ -92,10 +102,23 @@ class SampleContents:
     network_sees_lidar: bool = False
 
     @property
+    def needs_returns(self) -> bool:
+        """Whether the nearest LiDAR returns in the images are needed, for the pixels' targets."""
+        return self.images and self.pixel_targets
+
+    @property
     def sweeps_read(self) -> int:
-        """Sweeps that are read. The pixels' targets need the present one: older ones see other
-        parts of the scene."""
-        return max(self.sweeps, 1 if self.pixel_targets and self.images else 0)
+        """Sweeps that are read. The nearest returns are those of the present one: older ones see
+        other parts of the scene."""
+        return max(self.sweeps, int(self.needs_returns))
+
+    def projects_points(self, augmentation: AugmentationConfig | None) -> bool:
+        """Whether each sample's nearest returns are found anew, because its images are warped."""
+        return self.needs_returns and augmentation is not None and augmentation.warps_images
+
+    def needs_points(self, augmentation: AugmentationConfig | None) -> bool:
+        """Whether a sample is made with the points themselves."""
+        return self.sweeps > 0 or self.projects_points(augmentation)
 
     def for_validation(self) -> SampleContents:
         """What the network itself needs, without what only its objective needs: LiDAR."""
@@ -104,16 +127,25 @@ class SampleContents:
 
 
 class RecordedKeyframe(NamedTuple):
-    """What the sensors recorded of a keyframe. points (P, 5) float32, as in TrainingSample."""
+    """What the sensors recorded of a keyframe.
+
+    returns: in the images' feature pixels; none where they are found in each sample anew
+    (`projects_points`), or not needed. points (P, 5) float32: as in TrainingSample, where needed.
+    """
 
     cameras: CameraImages
+    returns: NearestReturns
     points: NDArray[np.float32]
 
 
 def read_keyframe(
-    index: KeyframeIndex, config: StudentConfig, contents: SampleContents, keyframe: int
+    index: KeyframeIndex,
+    config: StudentConfig,
+    contents: SampleContents,
+    augmentation: AugmentationConfig | None,
+    keyframe: int,
 ) -> RecordedKeyframe:
-    """A keyframe from the dataset's files.
+    """A keyframe from the dataset's files, with what this augmentation needs of it.
 
     Raises UserError that names a file which is missing or damaged.
     """
@@ -122,10 +154,23 @@ def read_keyframe(
         frame = dataclasses.replace(frame, rig=_NO_CAMERAS, image_paths=())
     size, sweeps = config.image_size, contents.sweeps_read
     images = read_images(frame, views_of(frame.rig, config.trained_cameras, size))
-    return RecordedKeyframe(
-        camera_images(images, frame.rig, size, config.trained_cameras),
-        index.lidar(keyframe, sweeps) if sweeps else np.zeros((0, 5), np.float32),
+    cameras = camera_images(images, frame.rig, size, config.trained_cameras)
+    points = index.lidar(keyframe, sweeps) if sweeps else _NO_POINTS
+    prepared = contents.needs_returns and not contents.projects_points(augmentation)
+    returns = nearest_returns(
+        _present(points if prepared else _NO_POINTS),
+        index.objects(keyframe),
+        cameras.intrinsics,
+        cameras.ego_from_camera,
+        config,
     )
+    needed = contents.needs_points(augmentation)
+    return RecordedKeyframe(cameras, returns, points if needed else _NO_POINTS)
+
+
+def _present(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The places (P, 3) of the points of the present sweep, which is the first one."""
+    return points[points[:, 4] == points[:1, 4], :3].astype(np.float64)
 
 
 class KeyframeDataset(Dataset[TrainingSample]):
@@ -148,7 +193,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
         self.config = config
         self.contents = contents
         self.augmentation = augmentation
-        self.recorded = recorded or partial(read_keyframe, index, config, contents)
+        self.recorded = recorded or partial(read_keyframe, index, config, contents, augmentation)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -159,59 +204,66 @@ class KeyframeDataset(Dataset[TrainingSample]):
 
     def sample(self, keyframe: int, random: np.random.Generator | None) -> TrainingSample:
         """A keyframe, augmented by `random` if it is given."""
-        contents = self.contents
-        cameras, points = self.recorded(keyframe)
-        size = self.config.image_size
+        contents, config = self.contents, self.config
+        cameras, returns, points = self.recorded(keyframe)
         augmentation = Augmentation.none(len(cameras.images))
         if self.augmentation is not None and random is not None:
-            augmentation = Augmentation.draw(self.augmentation, len(cameras.images), size, random)
-        inputs = apply(
+            augmentation = Augmentation.draw(
+                self.augmentation, len(cameras.images), config.image_size, random
+            )
+        frame = apply(
             augmentation,
             cameras,
             self.index.objects(keyframe),
-            points[:, :3].astype(np.float64),
-            size,
+            points[:, :3],
+            config.image_size,
             contents.network_sees_lidar,
         )
-        if contents.images:
-            inputs = _with_absent_cameras(inputs, self.index.has_camera[keyframe])
-
-        cloud = np.zeros((0, 5))
-        if contents.sweeps:
-            cloud = np.concatenate([inputs.points, points[:, 3:]], axis=1)
-        seen = torch.from_numpy(mostly_seen(inputs.seen, self.config.backbone.stride))
-        pixels = PixelTargets(torch.zeros(0), torch.zeros(0))
-        if contents.pixel_targets and contents.images:
-            present = inputs.points[points[:, 4] == points[:1, 4]]
-            pixels = pixel_targets(
-                present, inputs.objects, inputs.intrinsics, inputs.ego_from_camera, self.config
+        points = np.concatenate([frame.points, points[:, 3:]], axis=1)
+        if contents.projects_points(self.augmentation):
+            returns = nearest_returns(
+                _present(points), frame.objects, frame.intrinsics, frame.ego_from_camera, config
             )
-            pixels = PixelTargets(*(torch.where(seen, target, UNKNOWN) for target in pixels))
+        else:
+            returns = moved_returns(augmentation, returns)
+        if contents.images:
+            there = self.index.has_camera[keyframe]
+            frame, returns = _with_absent_cameras(frame, returns, there)
+        seen = mostly_seen(frame.seen, config.backbone.stride)
+        returns.depths[~seen] = np.inf
+        if not contents.sweeps:
+            points = _NO_POINTS
         return TrainingSample(
-            images=torch.from_numpy(inputs.images).permute(0, 3, 1, 2).contiguous(),
-            intrinsics=torch.from_numpy(inputs.intrinsics).float(),
-            ego_from_camera=torch.from_numpy(inputs.ego_from_camera).float(),
-            seen=seen,
-            points=torch.from_numpy(cloud).float(),
-            point_sample=torch.zeros(len(cloud), dtype=torch.int64),
-            pixels=pixels,
-            objects=detection_targets(inputs.objects, self.config.bev),
+            images=torch.from_numpy(frame.images).movedim(-1, 1),
+            intrinsics=torch.from_numpy(frame.intrinsics).float(),
+            ego_from_camera=torch.from_numpy(frame.ego_from_camera).float(),
+            seen=torch.from_numpy(seen),
+            points=torch.from_numpy(points),
+            point_sample=torch.zeros(len(points), dtype=torch.int64),
+            pixels=pixel_targets(returns, config.depth),
+            objects=detection_targets(frame.objects, config.bev),
             keyframe=torch.tensor(keyframe),
         )
 
 
-def _with_absent_cameras(frame: NetworkFrame, there: NDArray[np.bool_]) -> NetworkFrame:
-    """A frame of the cameras that are `there` (N,) as one of all N."""
+def _with_absent_cameras(
+    frame: NetworkFrame, returns: NearestReturns, there: NDArray[np.bool_]
+) -> tuple[NetworkFrame, NearestReturns]:
+    """A frame of the cameras that are `there` (N,), and its returns, as those of all N."""
     if there.all():
-        return frame
-    n = len(there)
-    images = np.zeros((n, *frame.images.shape[1:]), np.uint8)
-    seen = np.ones((n, *frame.seen.shape[1:]), bool)
-    intrinsics = np.repeat(frame.intrinsics[:1], n, axis=0)
-    poses = np.repeat(ABSENT_CAMERA[None], n, axis=0)
-    images[there], seen[there] = frame.images, frame.seen
-    intrinsics[there], poses[there] = frame.intrinsics, frame.ego_from_camera
-    return frame._replace(images=images, seen=seen, intrinsics=intrinsics, ego_from_camera=poses)
+        return frame, returns
+
+    def of_all(values: NDArray[Any], absent: Any) -> NDArray[Any]:
+        result = np.empty((len(there), *values.shape[1:]), values.dtype)
+        result[there], result[~there] = values, absent
+        return result
+
+    return frame._replace(
+        images=of_all(frame.images, 0),
+        seen=of_all(frame.seen, True),
+        intrinsics=of_all(frame.intrinsics, frame.intrinsics[0]),
+        ego_from_camera=of_all(frame.ego_from_camera, ABSENT_CAMERA),
+    ), NearestReturns(of_all(returns.depths, np.inf), of_all(returns.classes, BACKGROUND))
 
 
 def begin_loader_process(_: int) -> None:
@@ -233,6 +285,7 @@ def _all_but_lost_connections(
         sys.__excepthook__(kind, error, traceback)
 
 
+_NO_POINTS = np.zeros((0, 5), np.float32)
 _NO_CAMERAS = CameraRig(
     names=(),
     intrinsics=np.zeros((0, 3, 3)),

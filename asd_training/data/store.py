@@ -7,14 +7,17 @@ CACHE/<key>/ holds, keyframe after keyframe and without gaps,
     images.bin   (C, margin + rows, columns, 3) uint8: the network's input below `margin` rows of
                  what lies above it, which a smaller or turned image brings into view
     seen.bin     (C, rows, columns / 8) uint8: the pixels that the lenses see, eight to a byte
-    points.bin   (P, 5) float32
+    depths.bin   (C, h, w) float32 and
+    classes.bin  (C, h, w) int8: the nearest LiDAR return in each feature pixel
+    points.bin   (P, 5) float32, of sweeps whose points themselves are needed
     records.npz  identity (text), keyframes (K,), cameras (K + 1,) and clouds (K + 1,): keyframe i
                  has the images cameras[i] to cameras[i + 1] and the points clouds[i] to
                  clouds[i + 1]; intrinsics (C, 3, 3), ego_from_camera (C, 4, 4), checksums (K,) of
-                 what the other three files hold of a keyframe
+                 what the other files hold of a keyframe
 
-The key is the beginning of the identity, a digest of all that these depend on (`_identity`): not
-BEV grid, depth bins, targets and augmentation, but for the margin.
+The key is the beginning of the identity, a digest of all that these depend on (`_identity`). That
+is not the BEV grid, and of depth bins and augmentation only the first bin's beginning, whether
+images are warped, and the margin for it.
 """
 
 from __future__ import annotations
@@ -25,9 +28,8 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,8 @@ from asd_perception.cores import available_cores
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory, locked
 from asd_perception.network.config import StudentConfig
-from asd_training.data.augmentation import CameraImages, warp_image
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.data.augmentation import CameraImages, rows_above, warp_image
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import (
     RecordedKeyframe,
@@ -50,8 +53,9 @@ from asd_training.data.samples import (
     begin_loader_process,
     read_keyframe,
 )
+from asd_training.data.targets import NearestReturns
 
-FORMAT = 2
+FORMAT = 3
 """Increment it when what `read_keyframe` gives changes its meaning, or the layout of the files."""
 
 
@@ -66,6 +70,8 @@ class SampleStore:
     folder: Path
     images: NDArray[np.uint8]
     seen: NDArray[np.uint8]
+    depths: NDArray[np.float32]
+    classes: NDArray[np.int8]
     points: NDArray[np.float32]
     records: dict[str, NDArray[Any]]
     places: dict[int, int]
@@ -78,23 +84,21 @@ class SampleStore:
         keyframes: NDArray[np.int64],
         config: StudentConfig,
         contents: SampleContents,
-        margin: int,
+        augmentation: AugmentationConfig | None,
     ) -> SampleStore:
         """The store of these keyframes in the folder `cache`, built if it is not there yet.
 
-        margin: rows kept above the network's input. If several processes find no store, one builds
-        it while the others wait; a damaged one is built anew. Raises UserError, or OSError where
-        there is no room for it.
+        If several processes find no store, one builds it while the others wait; a damaged one is
+        built anew. Raises UserError, or OSError where there is no room for it.
         """
-        margin = margin if contents.images else 0
-        identity = _identity(index, keyframes, config, contents, margin)
+        readings = _Readings(index, keyframes, config, contents, augmentation)
+        identity, layout = readings.identity(), _layout(config, readings.margin)
         folder = Path(cache) / identity[:16]
-        rows, columns = config.image_size
-        store = cls._read(folder, identity, (margin, rows, columns))
+        store = cls._read(folder, identity, layout)
         if isinstance(store, cls):
             return store
         with locked(folder.with_suffix(".lock")) as alone:
-            store = cls._read(folder, identity, (margin, rows, columns))
+            store = cls._read(folder, identity, layout)
             if isinstance(store, cls):  # built by another process
                 return store
             if folder.exists():
@@ -104,33 +108,32 @@ class SampleStore:
                 for leftover in folder.parent.glob(f".{folder.name}.*"):
                     shutil.rmtree(leftover, ignore_errors=True)
             try:
-                _build(folder, identity, _Readings(index, keyframes, config, contents, margin))
+                _build(folder, identity, layout, readings)
             except (OSError, UserError):
                 if not folder.exists():  # else a process that did not wait was faster
                     raise
-            store = cls._read(folder, identity, (margin, rows, columns))
+            store = cls._read(folder, identity, layout)
         if not isinstance(store, cls):
             raise UserError(f"{folder} cannot be read ({store})")
         return store
 
     @classmethod
-    def _read(cls, folder: Path, identity: str, size: tuple[int, int, int]) -> SampleStore | str:
-        """The store in a folder, or why there is none. size: margin, rows and columns."""
-        margin, rows, columns = size
+    def _read(cls, folder: Path, identity: str, layout: _Layout) -> SampleStore | str:
+        """The store in a folder, or why there is none."""
         try:
             with np.load(folder / "records.npz", allow_pickle=False) as file:
                 records = dict(file)
             if records["identity"].item() != identity:
                 return "it holds other samples"
             cameras, points = int(records["cameras"][-1]), int(records["clouds"][-1])
-            return cls(
-                folder,
-                _mapped(folder / "images.bin", np.uint8, (cameras, margin + rows, columns, 3)),
-                _mapped(folder / "seen.bin", np.uint8, (cameras, rows, columns // 8)),
-                _mapped(folder / "points.bin", np.float32, (points, 5)),
-                records,
-                {int(keyframe): place for place, keyframe in enumerate(records["keyframes"])},
-            )
+            arrays = {
+                name: _mapped(
+                    folder / f"{name}.bin", dtype, (points if name == "points" else cameras, *shape)
+                )
+                for name, (dtype, shape) in layout.items()
+            }
+            places = {int(keyframe): place for place, keyframe in enumerate(records["keyframes"])}
+            return cls(folder, **arrays, records=records, places=places)
         except Exception as error:  # a damaged archive fails in too many ways to list
             return " ".join(str(error).split()) or type(error).__name__
 
@@ -139,8 +142,9 @@ class SampleStore:
         place, records = self.places[keyframe], self.records
         cameras = slice(*records["cameras"][place : place + 2])
         images, seen = self.images[cameras], self.seen[cameras]
+        returns = NearestReturns(self.depths[cameras], self.classes[cameras])
         points = self.points[slice(*records["clouds"][place : place + 2])]
-        if _checksum(images, seen, points) != records["checksums"][place]:
+        if _checksum(images, seen, *returns, points) != records["checksums"][place]:
             raise UserError(f"{self.folder} is damaged (keyframe {keyframe}); remove it")
         return RecordedKeyframe(
             CameraImages(
@@ -149,6 +153,7 @@ class SampleStore:
                 records["intrinsics"][cameras],
                 records["ego_from_camera"][cameras],
             ),
+            returns,
             points,
         )
 
@@ -162,21 +167,50 @@ class _Readings(Dataset[RecordedKeyframe]):
         keyframes: NDArray[np.int64],
         config: StudentConfig,
         contents: SampleContents,
-        margin: int,
+        augmentation: AugmentationConfig | None,
     ) -> None:
-        self.keyframes = keyframes
-        self.read: Callable[[int], RecordedKeyframe] = partial(
-            read_keyframe, index, config, contents
-        )
-        self.size, self.margin = config.image_size, margin
+        self.index, self.keyframes, self.config, self.contents = index, keyframes, config, contents
+        self.augmentation = augmentation
+        self.margin = rows_above(augmentation, config.image_size) if contents.images else 0
 
     def __len__(self) -> int:
         return len(self.keyframes)
 
     def __getitem__(self, place: int) -> RecordedKeyframe:
-        recorded = self.read(int(self.keyframes[place]))
-        images = [with_margin(image, self.size, self.margin) for image in recorded.cameras.images]
+        recorded = read_keyframe(
+            self.index, self.config, self.contents, self.augmentation, int(self.keyframes[place])
+        )
+        images = [
+            with_margin(image, self.config.image_size, self.margin)
+            for image in recorded.cameras.images
+        ]
         return recorded._replace(cameras=recorded.cameras._replace(images=images))
+
+    def identity(self) -> str:
+        """A digest of all that they depend on. The dataset's files count with their sizes."""
+        index, config, contents = self.index, self.config, self.contents
+        paths = [
+            path
+            for keyframe in self.keyframes
+            if contents.images
+            for path in index.frame(keyframe).image_paths
+        ]
+        sweeps = contents.sweeps_read
+        paths += [
+            sweep.path
+            for keyframe in self.keyframes
+            for sweep in index.lidar_sweeps(keyframe)[:sweeps]
+        ]
+        sizes = [path.stat().st_size if path.is_file() else None for path in paths]
+        of_images = of_returns = None
+        if contents.images:
+            of_images = config.image_size, to_dict(config)["trained_cameras"], self.margin
+        if contents.needs_returns:
+            of_returns = config.feature_size, config.depth.near
+        of_lidar = sweeps, contents.needs_points(self.augmentation), of_returns
+        keyframes = self.keyframes.tolist()
+        meaning = FORMAT, index.digest(), keyframes, of_images, of_lidar, sizes
+        return hashlib.blake2b(json.dumps(meaning).encode(), digest_size=32).hexdigest()
 
 
 def with_margin(image: NDArray[np.uint8], size: tuple[int, int], margin: int) -> NDArray[np.uint8]:
@@ -192,7 +226,7 @@ def with_margin(image: NDArray[np.uint8], size: tuple[int, int], margin: int) ->
     return np.concatenate([warp_image(image, to_margin, (margin, size[1])), of_input])
 
 
-def _build(folder: Path, identity: str, readings: _Readings) -> None:
+def _build(folder: Path, identity: str, layout: _Layout, readings: _Readings) -> None:
     """Write a store, read by as many processes as there are cores; on failure, nothing stays."""
     cores = available_cores()
     loader: DataLoader[RecordedKeyframe] = DataLoader(
@@ -204,24 +238,20 @@ def _build(folder: Path, identity: str, readings: _Readings) -> None:
     )
     cameras, clouds = [0], [0]
     checksums, intrinsics, poses = [], [], []
-    with (
-        atomic_directory(folder) as temporary,
-        (temporary / "images.bin").open("wb") as image_file,
-        (temporary / "seen.bin").open("wb") as seen_file,
-        (temporary / "points.bin").open("wb") as point_file,
-    ):
+    with atomic_directory(folder) as temporary, ExitStack() as opened:
+        files = [opened.enter_context((temporary / f"{name}.bin").open("wb")) for name in layout]
         for recorded in tqdm(loader, desc=f"samples into {folder.parent}", unit="keyframe"):
             images = np.array(recorded.cameras.images, np.uint8)
             seen = np.packbits(recorded.cameras.seen, axis=-1)
-            image_file.write(images.tobytes())
-            seen_file.write(seen.tobytes())
-            point_file.write(recorded.points.tobytes())
-            checksums.append(_checksum(images, seen, recorded.points))
+            parts = images, seen, *recorded.returns, recorded.points
+            for file, part in zip(files, parts, strict=True):
+                file.write(part.tobytes())
+            checksums.append(_checksum(*parts))
             cameras.append(cameras[-1] + len(images))
             clouds.append(clouds[-1] + len(recorded.points))
             intrinsics.append(recorded.cameras.intrinsics)
             poses.append(recorded.cameras.ego_from_camera)
-        for file in (image_file, seen_file, point_file):
+        for file in files:
             file.flush()
             os.fsync(file.fileno())
         np.savez(
@@ -240,23 +270,19 @@ def _as_it_is(recorded: RecordedKeyframe) -> RecordedKeyframe:
     return recorded
 
 
-def _identity(
-    index: KeyframeIndex,
-    keyframes: NDArray[np.int64],
-    config: StudentConfig,
-    contents: SampleContents,
-    margin: int,
-) -> str:
-    """A digest of all that the content depends on. The dataset's files count with their sizes."""
-    paths = [path for i in keyframes if contents.images for path in index.frame(i).image_paths]
-    sweeps = contents.sweeps_read
-    paths += [sweep.path for i in keyframes for sweep in index.lidar_sweeps(i)[:sweeps]]
-    sizes = [path.stat().st_size if path.is_file() else None for path in paths]
-    of_images = None
-    if contents.images:
-        of_images = config.image_size, to_dict(config)["trained_cameras"], margin
-    meaning = FORMAT, index.digest(), keyframes.tolist(), sweeps, of_images, sizes
-    return hashlib.blake2b(json.dumps(meaning).encode(), digest_size=32).hexdigest()
+_Layout = dict[str, tuple[Any, tuple[int, ...]]]
+
+
+def _layout(config: StudentConfig, margin: int) -> _Layout:
+    """Each file's type and the shape of one item: of a camera, in points.bin of a point."""
+    rows, columns = config.image_size
+    return {
+        "images": (np.uint8, (margin + rows, columns, 3)),
+        "seen": (np.uint8, (rows, columns // 8)),
+        "depths": (np.float32, config.feature_size),
+        "classes": (np.int8, config.feature_size),
+        "points": (np.float32, (5,)),
+    }
 
 
 def _mapped(file: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:

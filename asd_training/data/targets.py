@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import CLASSES
 from asd_perception.geometry import Array, inverse, points_in_box, project, transform_points
 from asd_perception.network.center_head import encode_boxes
-from asd_perception.network.config import StudentConfig
+from asd_perception.network.config import DepthConfig, StudentConfig
 from asd_perception.network.view_transform import depth_bin_index
 from asd_training.data.nuscenes import Annotations
 
@@ -65,22 +66,34 @@ class PixelTargets(NamedTuple):
     classes: Tensor
 
 
-def pixel_targets(
+class NearestReturns(NamedTuple):
+    """The nearest LiDAR return in each feature pixel of N cameras.
+
+    depths (N, h, w) float32: in m, infinite where there is no return. classes (N, h, w) int8: of
+    the annotated object it lies on, or BACKGROUND.
+    """
+
+    depths: NDArray[np.float32]
+    classes: NDArray[np.int8]
+
+
+def nearest_returns(
     points: Array,
     objects: Annotations,
     intrinsics: Array,
     ego_from_camera: Array,
     config: StudentConfig,
-) -> PixelTargets:
+) -> NearestReturns:
     """LiDAR points (P, 3) and objects in base_link as seen in the image features of N cameras.
 
-    intrinsics (N, 3, 3) of the network's input; ego_from_camera (N, 4, 4).
+    intrinsics (N, 3, 3) of the network's input; ego_from_camera (N, 4, 4). Returns nearer than the
+    first depth bin are passed over.
     """
     stride = config.backbone.stride
     height, width = config.feature_size
     shape = (len(intrinsics), height, width)
-    nearest = np.full((shape[0], height * width), np.inf)
-    source = np.full(nearest.shape, -1)  # index of that return, -1 for none
+    depths = np.full((shape[0], height * width), np.inf, np.float32)
+    source = np.full(depths.shape, -1)  # index of that return, -1 for none
     for camera, (matrix, pose) in enumerate(zip(intrinsics, ego_from_camera, strict=True)):
         camera_from_ego = inverse(pose)
         depth = points @ camera_from_ego[2, :3] + camera_from_ego[2, 3]
@@ -91,11 +104,10 @@ def pixel_targets(
         seen = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
         seen = seen[np.argsort(-depth[seen], kind="stable")]  # the nearest is written last
         flat = row[seen] * width + column[seen]
-        nearest[camera, flat] = depth[seen]
+        depths[camera, flat] = depth[seen]
         source[camera, flat] = in_front[seen]
 
-    bins, inside = depth_bin_index(torch.from_numpy(nearest), config.depth)
-    classes = np.full(nearest.shape, BACKGROUND)
+    classes = np.full(depths.shape, BACKGROUND, np.int8)
     hit = np.flatnonzero(source >= 0)
     places = points[source.flat[hit]]
     x, y = places[:, 0].copy(), places[:, 1].copy()  # side by side in memory, and quickly compared
@@ -103,10 +115,14 @@ def pixel_targets(
         reach = np.linalg.norm(box[3:5]) / 2  # most returns are out of it, and quickly told
         near = np.flatnonzero((np.abs(x - box[0]) <= reach) & (np.abs(y - box[1]) <= reach))
         classes.flat[hit[near[points_in_box(places[near], box)]]] = label
-    return PixelTargets(
-        depth_bins=torch.where(inside, bins, UNKNOWN).reshape(shape),
-        classes=torch.where(inside, torch.from_numpy(classes), UNKNOWN).reshape(shape),
-    )
+    return NearestReturns(depths.reshape(shape), classes.reshape(shape))
+
+
+def pixel_targets(returns: NearestReturns, depth: DepthConfig) -> PixelTargets:
+    """The targets of the pixels that these returns fall into."""
+    bins, inside = depth_bin_index(torch.from_numpy(returns.depths), depth)
+    classes = torch.from_numpy(returns.classes).long()
+    return PixelTargets(torch.where(inside, bins, UNKNOWN), torch.where(inside, classes, UNKNOWN))
 
 
 def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:

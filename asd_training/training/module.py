@@ -26,7 +26,6 @@ from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.config import StudentConfig
 from asd_training.config.run import TrainingConfig
-from asd_training.data.augmentation import rows_above
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import open_dataset
 from asd_training.data.sampler import StepBatches, TrainingStream, class_balanced_weights
@@ -193,9 +192,13 @@ class DetectorTraining(LightningModule):
             weights = class_balanced_weights(self.index.class_counts()[keyframes])
         store = None
         if config.cache is not None:
-            margin = rows_above(config.augmentation, self.network_config.image_size)
             store = SampleStore.open(
-                config.cache, self.index, keyframes, self.network_config, self.contents, margin
+                config.cache,
+                self.index,
+                keyframes,
+                self.network_config,
+                self.contents,
+                config.augmentation,
             )
         dataset = KeyframeDataset(
             self.index, self.network_config, self.contents, config.augmentation, store
