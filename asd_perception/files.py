@@ -6,12 +6,16 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from asd_perception.errors import UserError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -69,6 +73,47 @@ def locked(file: Path) -> Iterator[bool]:
         except OSError:
             held = False
         yield held
+
+
+def built_once(
+    lock: Path,
+    folders: Sequence[Path],
+    read: Callable[[Path], T | str],
+    build: Callable[[list[Path]], None],
+) -> list[T]:
+    """What `folders` hold; those without use are first made by `build`, with `atomic_directory`.
+
+    read: what a folder holds, or why that is of no use, in words. If several processes come at
+    once, one builds while the others wait at the file `lock`. What is damaged is named and removed
+    before, and so is what a killed process left. Raises UserError, and what `build` does.
+    """
+
+    def useless() -> dict[Path, str]:
+        return {folder: what for folder in folders if isinstance(what := read(folder), str)}
+
+    if useless():
+        with locked(lock) as alone:
+            missing = useless()  # less what another process has built
+            for folder, reason in missing.items():
+                if folder.exists():
+                    print(f"{folder} is damaged and is built anew ({reason})", file=sys.stderr)
+                    shutil.rmtree(folder)
+                if alone:  # then what is here, a killed process left
+                    for leftover in folder.parent.glob(f".{folder.name}.*"):
+                        shutil.rmtree(leftover, ignore_errors=True)
+            try:
+                if missing:
+                    build(list(missing))
+            except (OSError, UserError):
+                if not all(folder.exists() for folder in missing):
+                    raise  # else a process that did not wait was faster
+    found = []
+    for folder in folders:
+        what = read(folder)
+        if isinstance(what, str):
+            raise UserError(f"{folder} cannot be read ({what})")
+        found.append(what)
+    return found
 
 
 @contextmanager

@@ -15,9 +15,9 @@ CACHE/<key>/ holds, keyframe after keyframe and without gaps,
                  clouds[i + 1]; intrinsics (C, 3, 3), ego_from_camera (C, 4, 4), checksums (K,) of
                  what the other files hold of a keyframe
 
-The key is the beginning of the identity, a digest of all that these depend on (`_identity`). That
-is not the BEV grid, and of depth bins and augmentation only the first bin's beginning, whether
-images are warped, and the margin for it.
+The key is the beginning of the identity, a digest of all that these depend on
+(`Readings.identity`). That is not the BEV grid, and of depth bins and augmentation only the first
+bin's beginning, whether images are warped, and the margin for it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import sys
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -42,7 +40,7 @@ from asd_perception.cameras.preprocessing import input_from_image, preprocess
 from asd_perception.configuration import to_dict
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError
-from asd_perception.files import atomic_directory, locked
+from asd_perception.files import atomic_directory, built_once
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import CameraImages, rows_above, warp_image
@@ -91,30 +89,15 @@ class SampleStore:
         If several processes find no store, one builds it while the others wait; a damaged one is
         built anew. Raises UserError, or OSError where there is no room for it.
         """
-        readings = _Readings(index, keyframes, config, contents, augmentation)
+        readings = Readings(index, keyframes, config, contents, augmentation)
         identity, layout = readings.identity(), _layout(config, readings.margin)
         folder = Path(cache) / identity[:16]
-        store = cls._read(folder, identity, layout)
-        if isinstance(store, cls):
-            return store
-        with locked(folder.with_suffix(".lock")) as alone:
-            store = cls._read(folder, identity, layout)
-            if isinstance(store, cls):  # built by another process
-                return store
-            if folder.exists():
-                print(f"{folder} is damaged and is built anew ({store})", file=sys.stderr)
-                shutil.rmtree(folder)
-            if alone:  # then what is here, a killed process left
-                for leftover in folder.parent.glob(f".{folder.name}.*"):
-                    shutil.rmtree(leftover, ignore_errors=True)
-            try:
-                _build(folder, identity, layout, readings)
-            except (OSError, UserError):
-                if not folder.exists():  # else a process that did not wait was faster
-                    raise
-            store = cls._read(folder, identity, layout)
-        if not isinstance(store, cls):
-            raise UserError(f"{folder} cannot be read ({store})")
+        (store,) = built_once(
+            folder.with_suffix(".lock"),
+            [folder],
+            read=lambda _: cls._read(folder, identity, layout),
+            build=lambda _: _build(folder, identity, layout, readings),
+        )
         return store
 
     @classmethod
@@ -144,7 +127,7 @@ class SampleStore:
         images, seen = self.images[cameras], self.seen[cameras]
         returns = NearestReturns(self.depths[cameras], self.classes[cameras])
         points = self.points[slice(*records["clouds"][place : place + 2])]
-        if _checksum(images, seen, *returns, points) != records["checksums"][place]:
+        if checksum(images, seen, *returns, points) != records["checksums"][place]:
             raise UserError(f"{self.folder} is damaged (keyframe {keyframe}); remove it")
         return RecordedKeyframe(
             CameraImages(
@@ -158,7 +141,7 @@ class SampleStore:
         )
 
 
-class _Readings(Dataset[RecordedKeyframe]):
+class Readings(Dataset[RecordedKeyframe]):
     """Keyframes from the dataset's files, with their images as they are stored."""
 
     def __init__(
@@ -226,7 +209,7 @@ def with_margin(image: NDArray[np.uint8], size: tuple[int, int], margin: int) ->
     return np.concatenate([warp_image(image, to_margin, (margin, size[1])), of_input])
 
 
-def _build(folder: Path, identity: str, layout: _Layout, readings: _Readings) -> None:
+def _build(folder: Path, identity: str, layout: _Layout, readings: Readings) -> None:
     """Write a store, read by as many processes as there are cores; on failure, nothing stays."""
     cores = available_cores()
     loader: DataLoader[RecordedKeyframe] = DataLoader(
@@ -246,7 +229,7 @@ def _build(folder: Path, identity: str, layout: _Layout, readings: _Readings) ->
             parts = images, seen, *recorded.returns, recorded.points
             for file, part in zip(files, parts, strict=True):
                 file.write(part.tobytes())
-            checksums.append(_checksum(*parts))
+            checksums.append(checksum(*parts))
             cameras.append(cameras[-1] + len(images))
             clouds.append(clouds[-1] + len(recorded.points))
             intrinsics.append(recorded.cameras.intrinsics)
@@ -295,8 +278,9 @@ def _mapped(file: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.asarray(np.memmap(file, dtype, "r", shape=shape))
 
 
-def _checksum(*parts: Any) -> int:
-    checksum = 0
+def checksum(*parts: Any) -> int:
+    """The CRC-32 of some arrays, one after the other."""
+    total = 0
     for part in parts:
-        checksum = zlib.crc32(part, checksum)
-    return checksum
+        total = zlib.crc32(part, total)
+    return total
