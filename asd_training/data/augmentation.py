@@ -37,7 +37,6 @@ from asd_perception.geometry import (
     Array,
     box_corners,
     inverse,
-    transform_from,
     transform_points,
     wrap_angle,
 )
@@ -209,9 +208,11 @@ def apply(
     matrices[mirrored] = mirror_x @ matrices[mirrored]
 
     intrinsics, turns = pinhole_and_turn(matrices)
-    mirror = np.diag([1.0, -1.0 if augmentation.bev_flip else 1.0, 1.0, 1.0])
-    half = augmentation.bev_angle / 2
-    orthogonal = transform_from([np.cos(half), 0, 0, np.sin(half)], [0, 0, 0]) @ mirror
+    orthogonal = np.eye(4)
+    cos, sin = np.cos(augmentation.bev_angle), np.sin(augmentation.bev_angle)
+    orthogonal[:2, :2] = [[cos, -sin], [sin, cos]]
+    if augmentation.bev_flip:
+        orthogonal[:2, 1] *= -1
     ego_from_camera = orthogonal @ cameras.ego_from_camera @ inverse(turns)
     ego_from_camera[:, :3, 3] *= augmentation.bev_scale
     similarity = orthogonal @ np.diag([*[augmentation.bev_scale] * 3, 1.0])

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,7 +156,7 @@ class KeyframeIndex:
         """The names of the dataset's N cameras, in rig order."""
         return tuple(name.decode() for name in self.camera_names)
 
-    @property
+    @cached_property
     def has_camera(self) -> NDArray[np.bool_]:
         """Which keyframes have which camera. Shape (K, N)."""
         return self.image_paths != b""

@@ -132,27 +132,29 @@ def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:
     that neither LiDAR nor radar saw: the evaluator ignores them, and most are hidden from the
     cameras, too.
     """
-    rows, columns, _ = encode_boxes(torch.from_numpy(objects.boxes).float(), grid)
+    boxes = torch.from_numpy(objects.boxes).float()
+    rows, columns, encoded = encode_boxes(boxes, grid)
     inside = ((rows >= 0) & (rows < grid.size) & (columns >= 0) & (columns < grid.size)).numpy()
     index = np.flatnonzero(inside & objects.observed)
     distance = np.linalg.norm(objects.boxes[index, :2], axis=1)
     index = index[np.argsort(distance, kind="stable")]
 
-    boxes = torch.from_numpy(objects.boxes[index]).float()
-    labels = torch.from_numpy(objects.labels[index])
-    rows, columns, encoded = encode_boxes(boxes, grid)
-    cells = rows * grid.size + columns
-    covered, discs = gaussian_discs(cells, boxes[:, 3:5], grid)
+    kept = torch.from_numpy(index)
+    labels = torch.from_numpy(objects.labels)[kept]
+    cells = (rows * grid.size + columns)[kept]
+    covered, discs = gaussian_discs(cells, boxes[kept, 3:5], grid)
     covered = covered + labels[:, None] * grid.size**2  # each class has a map of its own
     discs[MAX_OBJECTS:] = discs[MAX_OBJECTS:].clamp(max=IGNORED)
     heatmap = torch.zeros(len(CLASSES) * grid.size**2)
-    heatmap = heatmap.scatter_reduce(0, covered.flatten(), discs.flatten(), "amax")
+    within = discs.flatten().nonzero()[:, 0]  # the few cells of the square that the discs fill
+    covered, discs = covered.flatten()[within], discs.flatten()[within]
+    heatmap = heatmap.scatter_reduce_(0, covered, discs, "amax")
 
     return DetectionTargets(
         heatmap=heatmap.view(len(CLASSES), grid.size, grid.size),
         cells=_padded(cells),
         valid=_padded(torch.ones(min(len(index), MAX_OBJECTS), dtype=torch.bool)),
-        boxes=_padded(encoded),
+        boxes=_padded(encoded[kept]),
         velocities=_padded(torch.from_numpy(objects.velocities[index]).float()),
         attributes=_padded(torch.from_numpy(objects.attributes[index])),
         labels=_padded(labels),
@@ -173,14 +175,16 @@ def gaussian_discs(cells: Tensor, sizes: Tensor, grid: BevGrid) -> tuple[Tensor,
     cells around each object, 0 outside the disc and outside the grid.
     """
     radius = _radius(sizes / grid.cell)[..., None]  # (..., M, 1)
-    axis = torch.arange(-MAX_RADIUS, MAX_RADIUS + 1, device=cells.device)
-    down, right = (offset.flatten() for offset in torch.meshgrid(axis, axis, indexing="ij"))
-    row, column = cells[..., None] // grid.size + down, cells[..., None] % grid.size + right
-    inside = (row >= 0) & (row < grid.size) & (column >= 0) & (column < grid.size)
-    inside = inside & (down.abs() <= radius) & (right.abs() <= radius)
+    offset = torch.arange(-MAX_RADIUS, MAX_RADIUS + 1, device=cells.device)
     sigma = (2 * radius + 1) / 6
-    values = torch.exp(-(down**2 + right**2) / (2 * sigma**2))
-    return torch.where(inside, row * grid.size + column, 0), torch.where(inside, values, 0.0)
+    # exp(-(x^2 + y^2)) is exp(-x^2) exp(-y^2): of each object's rows, and of its columns
+    bell = torch.where(offset.abs() <= radius, torch.exp(-(offset**2) / (2 * sigma**2)), 0.0)
+    places = torch.stack([cells // grid.size, cells % grid.size])[..., None] + offset
+    bells = torch.where((places >= 0) & (places < grid.size), bell, 0.0)  # (2, ..., M, side)
+    row, column = places.clamp(0, grid.size - 1)
+    covered = row[..., :, None] * grid.size + column[..., None, :]  # (..., M, side, side)
+    values = bells[0][..., :, None] * bells[1][..., None, :]
+    return covered.flatten(-2), values.flatten(-2)
 
 
 def _radius(sizes: Tensor) -> Tensor:
