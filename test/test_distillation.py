@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
-from asd_perception.network.center_head import HeadOutput
+from asd_perception.network.center_head import BOX_VALUES, HeadOutput
 from asd_training.config.distillation import DistillConfig
 from asd_training.data.nuscenes import Annotations
 from asd_training.data.targets import DetectionTargets, detection_targets
@@ -299,18 +299,18 @@ def a_frame(seed: int, count: int) -> DetectionTargets:
 
 def random_head(seed: int) -> HeadOutput:
     return HeadOutput(
-        *(noise(seed + i, 1, n, GRID.size, GRID.size) for i, n in enumerate((10, 8, 2, 8)))
+        *(noise(seed + i, 1, n, GRID.size, GRID.size) for i, n in enumerate((10, BOX_VALUES, 2, 8)))
     )
 
 
 def perfect_teacher(targets: DetectionTargets, seed: int = 0) -> HeadOutput:
     """A teacher that puts every object right and is sure of it, and finds the rest empty."""
-    boxes = noise(seed, 1, 8, GRID.size**2)
+    boxes = noise(seed, 1, BOX_VALUES, GRID.size**2)
     index = targets.cells[0, targets.valid[0]]
     boxes[0, :, index] = targets.boxes[0, targets.valid[0]].T
     return HeadOutput(
         heatmap=torch.logit(targets.heatmap, eps=1e-3),
-        boxes=boxes.view(1, 8, GRID.size, GRID.size),
+        boxes=boxes.view(1, BOX_VALUES, GRID.size, GRID.size),
         velocity=noise(seed, 1, 2, GRID.size, GRID.size),
         attribute=noise(seed, 1, 8, GRID.size, GRID.size),
     )
@@ -365,10 +365,11 @@ def test_an_answer_that_faces_backwards_teaches_no_box(seed, turn):
     """A barrier has no front, and a cone no heading at all; and each still teaches its place."""
     targets = a_frame(seed, 12)
     teacher = perfect_teacher(targets, seed)
-    sine, cosine = teacher.boxes[:, 6], teacher.boxes[:, 7]
     boxes = teacher.boxes.clone()
-    boxes[:, 6] = sine * np.cos(turn) + cosine * np.sin(turn)
-    boxes[:, 7] = cosine * np.cos(turn) - sine * np.sin(turn)
+    for sine, cosine, angle in ((6, 7, turn), (8, 9, 2 * turn)):  # heading and axis
+        was = teacher.boxes[:, sine], teacher.boxes[:, cosine]
+        boxes[:, sine] = was[0] * np.cos(angle) + was[1] * np.sin(angle)
+        boxes[:, cosine] = was[1] * np.cos(angle) - was[0] * np.sin(angle)
     teacher = teacher._replace(boxes=boxes)
     quality, agreement = response_quality(teacher, targets, GRID, 0.0)
     cars = (1 + np.cos(turn)) / 2

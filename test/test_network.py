@@ -18,9 +18,11 @@ from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import (
+    BOX_VALUES,
     HeadOutput,
     decode,
     decode_boxes,
+    decode_yaw,
     encode_boxes,
 )
 from asd_perception.network.config import BackboneConfig, DepthConfig, StudentConfig
@@ -242,6 +244,27 @@ def test_boxes_decode_as_encoded(x, y, z, size, yaw):
     assert abs(math.remainder(decoded[6] - yaw, 2 * math.pi)) < 1e-4
 
 
+@given(
+    yaw=st.floats(-math.pi, math.pi),
+    doubt=st.floats(-1.5, 1.5),
+    length=st.floats(0.01, 1),
+    axis_length=st.floats(0, 1),
+)
+def test_the_heading_only_says_which_end_of_the_axis_is_in_front(yaw, doubt, length, axis_length):
+    heading = length * torch.tensor([math.sin(yaw + doubt), math.cos(yaw + doubt)])
+    axis = axis_length * torch.tensor([math.sin(2 * yaw), math.cos(2 * yaw)])
+    expected = yaw if axis.any() else yaw + doubt
+    assert abs(math.remainder(decode_yaw(heading, axis) - expected, 2 * math.pi)) < 1e-3
+
+
+@given(yaw=st.floats(-math.pi, math.pi))
+def test_both_ways_round_have_the_same_axis(yaw):
+    boxes = torch.tensor([[3.0, 1, 0, 4, 2, 1, yaw], [3.0, 1, 0, 4, 2, 1, yaw + math.pi]])
+    _, _, (one, other) = encode_boxes(boxes, BevGrid())
+    torch.testing.assert_close(one[8:], other[8:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(one[6:8], -other[6:8], rtol=0, atol=1e-5)
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31), count=st.integers(0, 8))
 def test_objects_drawn_into_the_maps_come_out_best_first(seed, count):
@@ -249,10 +272,10 @@ def test_objects_drawn_into_the_maps_come_out_best_first(seed, count):
     places = rng.choice(16 * 16, count, replace=False)  # every other cell: peaks do not touch
     rows, columns = torch.tensor(places // 16 * 2), torch.tensor(places % 16 * 2)
     labels = torch.tensor(rng.integers(0, 10, count))
-    encoded, velocity = torch.randn(count, 8), torch.randn(count, 2)
+    encoded, velocity = torch.randn(count, BOX_VALUES), torch.randn(count, 2)
     maps = HeadOutput(
         torch.full((1, 10, 32, 32), -20.0),
-        torch.zeros(1, 8, 32, 32),
+        torch.zeros(1, BOX_VALUES, 32, 32),
         torch.zeros(1, 2, 32, 32),
         torch.randn(1, 8, 32, 32),
     )
@@ -284,7 +307,7 @@ def test_objects_drawn_into_the_maps_come_out_best_first(seed, count):
 def test_only_the_peak_of_a_hill_is_an_object():
     heatmap = torch.full((1, 10, 32, 32), -20.0)
     heatmap[0, 3, 10:13, 20:23] = torch.tensor([[0.0, 1, 0], [1, 2, 1], [0, 1, 0]])
-    found = decode(HeadOutput(heatmap, *(torch.zeros(1, n, 32, 32) for n in (8, 2, 8))), GRID, 5)
+    found = decode(HeadOutput(heatmap, *(torch.zeros(1, n, 32, 32) for n in (BOX_VALUES, 2, 8))), GRID, 5)
     assert (found.scores[0] > 0.1).tolist() == [True, False, False, False, False]
     assert torch.isfinite(found.boxes).all()
 
@@ -294,7 +317,7 @@ def test_of_equal_neighbours_one_is_an_object():
     heatmap = torch.full((1, 10, 32, 32), -20.0)
     for row, column in ((3, 4), (3, 5), (9, 9), (10, 8), (20, 20), (20, 21), (21, 20), (21, 21)):
         heatmap[0, 3, row, column] = 2.0
-    found = decode(HeadOutput(heatmap, *(torch.zeros(1, n, 32, 32) for n in (8, 2, 8))), GRID, 9)
+    found = decode(HeadOutput(heatmap, *(torch.zeros(1, n, 32, 32) for n in (BOX_VALUES, 2, 8))), GRID, 9)
     assert (found.scores[0] > 0.1).sum() == 3
 
 
@@ -304,7 +327,7 @@ def test_of_equal_neighbours_one_is_an_object():
 def test_shapes_are_as_promised(student):
     with torch.no_grad():
         output = student(*frame(SMALL))
-    assert [tuple(maps.shape) for maps in output.head] == [(1, n, 32, 32) for n in (10, 8, 2, 8)]
+    assert [tuple(maps.shape) for maps in output.head] == [(1, n, 32, 32) for n in (10, BOX_VALUES, 2, 8)]
     assert output.camera_depth.shape == output.point_depth.shape == (1, 6, 20, 8, 12)
     assert output.simulated_points.shape == (1, 6 * 8 * 12, 4)
     assert output.camera_bev.shape == output.point_bev.shape == output.fused_bev.shape

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import ATTRIBUTES, CLASS_ATTRIBUTES, CLASSES, NO_ATTRIBUTE
 from asd_perception.geometry import wrap_angle
-from asd_perception.network.center_head import HeadOutput, decode
+from asd_perception.network.center_head import BOX_VALUES, HeadOutput, decode
 from asd_training.data.nuscenes import Annotations
 from asd_training.data.targets import IGNORED, MAX_OBJECTS, UNKNOWN, detection_targets
 from asd_training.losses.detection import crps, detection_losses, heatmap_loss
@@ -111,7 +111,7 @@ def test_an_empty_frame_has_finite_losses():
     targets = detection_targets(empty, GRID)
     batch = type(targets)(*(value[None] for value in targets))
     output = HeadOutput(
-        *(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, 8, 2, 8))
+        *(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, BOX_VALUES, 2, 8))
     )
     loss = sum(detection_losses(output, batch).values())
     loss.backward()
@@ -125,7 +125,7 @@ def test_unknown_velocity_teaches_nothing():
     targets = detection_targets(objects, GRID)
     batch = type(targets)(*(value[None] for value in targets))
     output = HeadOutput(
-        *(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, 8, 2, 8))
+        *(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, BOX_VALUES, 2, 8))
     )
     losses = detection_losses(output, batch)
     assert losses["velocity"].item() == 0

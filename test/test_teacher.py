@@ -16,6 +16,7 @@ from test_network import SMALL, frame
 from asd_perception.bev_grid import BevGrid
 from asd_perception.configuration import from_dict, to_dict
 from asd_perception.errors import UserError
+from asd_perception.network.center_head import BOX_VALUES
 from asd_training.config.teacher import TeacherConfig
 from asd_training.models.pillars import PillarEncoder
 from asd_training.models.teacher import Teacher
@@ -239,7 +240,7 @@ def test_lidar_features_lie_on_the_bev_grid_at_the_points_place(pillar_cells):
 def test_shapes_are_as_promised(teacher):
     config = teacher.config
     output = teacher(*batch(cloud(0), cloud(1, 77)), *cameras(config, 0, 1))
-    assert [tuple(maps.shape) for maps in output.head] == [(2, n, 32, 32) for n in (10, 8, 2, 8)]
+    assert [tuple(maps.shape) for maps in output.head] == [(2, n, 32, 32) for n in (10, BOX_VALUES, 2, 8)]
     assert output.lidar_bev.shape == output.fused_bev.shape == (2, SMALL.bev_channels, 32, 32)
     assert output.encoded_bev.shape == (2, SMALL.encoder_channels[0], 32, 32)
     if config.modality == "lidar":

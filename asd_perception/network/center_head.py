@@ -22,6 +22,9 @@ from asd_perception.network.view_transform import grid_position
 PRIOR = 0.1
 """The heatmap's probability before training; a low one keeps the first losses small."""
 
+BOX_VALUES = 10
+"""Numbers that describe a box at its cell, see HeadOutput.boxes."""
+
 MAX_LOG_SIZE = 5.0
 """Sizes are decoded within exp(-5) and exp(5) m, so that no output is infinite."""
 
@@ -36,9 +39,9 @@ _ALLOWED_ON = {_ALLOWED.device: _ALLOWED}
 class HeadOutput(NamedTuple):
     """The head's maps.
 
-    heatmap (B, 10, Y, X): logits. boxes (B, 8, Y, X): x and y of the centre from the cell's
-    centre and z above base_link in m, log length, log width, log height (m), sin yaw, cos yaw.
-    velocity (B, 2, Y, X): m/s in base_link axes. attribute (B, 8, Y, X): logits.
+    heatmap (B, 10, Y, X): logits. boxes (B, 10, Y, X): x and y of the centre from the cell's
+    centre and z above base_link in m, log length, log width, log height (m), sin yaw, cos yaw,
+    sin 2 yaw, cos 2 yaw. velocity (B, 2, Y, X): m/s in base_link axes. attribute (B, 8, Y, X): logits.
     """
 
     heatmap: Tensor
@@ -68,7 +71,7 @@ class CenterHead(nn.Module):
         super().__init__()
         self.shared = ConvNormReLU(inputs, channels)
         self.heatmap = ConstantInitConv2d(channels, len(CLASSES), value=-math.log(1 / PRIOR - 1))
-        self.boxes = nn.Conv2d(channels, 8, 1)
+        self.boxes = nn.Conv2d(channels, BOX_VALUES, 1)
         self.velocity = nn.Conv2d(channels, 2, 1)
         self.attribute = nn.Conv2d(channels, len(ATTRIBUTES), 1)
 
@@ -81,7 +84,7 @@ class CenterHead(nn.Module):
 
 
 def encode_boxes(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor, Tensor]:
-    """Where boxes (M, 7) stand on the grid, and the targets (M, 8) of HeadOutput.boxes there.
+    """Where boxes (M, 7) stand on the grid, and the targets (M, 10) of HeadOutput.boxes there.
 
     Returns rows (M), columns (M), both int64, and targets. A centre outside the grid gives a row
     or column outside 0 ... grid.size - 1.
@@ -89,20 +92,36 @@ def encode_boxes(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor, Tensor]:
     cells = grid_position(boxes, grid).floor()
     centres = (cells + 0.5) * grid.cell - grid.half_extent
     yaw = boxes[:, 6:]
-    targets = torch.cat(
-        [boxes[:, :2] - centres, boxes[:, 2:3], boxes[:, 3:6].log(), yaw.sin(), yaw.cos()], dim=1
-    )
+    heading, axis = [yaw.sin(), yaw.cos()], [(2 * yaw).sin(), (2 * yaw).cos()]
+    place = [boxes[:, :2] - centres, boxes[:, 2:3]]
+    targets = torch.cat([*place, boxes[:, 3:6].log(), *heading, *axis], dim=1)
     columns, rows = cells.long().unbind(-1)
     return rows, columns, targets
 
 
 def decode_boxes(rows: Tensor, columns: Tensor, encoded: Tensor, grid: BevGrid) -> Tensor:
-    """The inverse of `encode_boxes`: rows, columns (...) and encoded (..., 8) to boxes (..., 7)."""
+    """The inverse of `encode_boxes`: rows, columns (...) and encoded (..., 10) to boxes (..., 7)."""
     cells = torch.stack([columns, rows], dim=-1)
     centres = (cells + 0.5) * grid.cell - grid.half_extent
     size = encoded[..., 3:6].clamp(-MAX_LOG_SIZE, MAX_LOG_SIZE).exp()
-    yaw = torch.atan2(encoded[..., 6], encoded[..., 7])
+    yaw = decode_yaw(encoded[..., 6:8], encoded[..., 8:10])
     return torch.cat([centres + encoded[..., :2], encoded[..., 2:3], size, yaw[..., None]], dim=-1)
+
+
+def decode_yaw(heading: Tensor, axis: Tensor) -> Tensor:
+    """The yaw (...) in rad along `axis` (..., 2: sin 2 yaw, cos 2 yaw), and that way round which
+    is nearer to `heading` (..., 2: sin yaw, cos yaw).
+
+    Front and back of an object are told apart late in training, of some objects never. Until then
+    L1 is content with any heading between the two, and gives its axis no gradient; the axis is the
+    same for both. An axis of length 0 says nothing: the yaw is then the heading's.
+    """
+    along = torch.atan2(axis[..., 0], axis[..., 1]) / 2
+    turned = heading[..., 0] * along.sin() + heading[..., 1] * along.cos() < 0
+    opposite = torch.where(along > 0, along - torch.pi, along + torch.pi)
+    yaw = torch.where(turned, opposite, along)
+    silent = (axis == 0).all(dim=-1)
+    return torch.where(silent, torch.atan2(heading[..., 0], heading[..., 1]), yaw)
 
 
 @torch.compiler.assume_constant_result

@@ -41,7 +41,7 @@ class DetectionTargets(NamedTuple):
     heatmap: (10, rows, columns) Gaussian peaks in [0, 1], exactly 1 at each object's cell, IGNORED
     at those of objects that are left out because there are too many.
     cells: (M,) int64 flat cell index of each object's centre. valid: (M,) bool, False is padding.
-    boxes: (M, 8) as encode_boxes gives. velocities: (M, 2) m/s, NaN where unknown.
+    boxes: (M, 10) as encode_boxes gives. velocities: (M, 2) m/s, NaN where unknown.
     attributes: (M,) int64, NO_ATTRIBUTE where there is none. labels: (M,) int64.
     """
 

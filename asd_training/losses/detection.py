@@ -65,7 +65,7 @@ def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str,
     """
     output = HeadOutput(*(at_least_float32(maps) for maps in output))
     count = shared_count(targets.valid.sum())
-    boxes = at_cells(output.boxes, targets.cells)  # (B, M, 8)
+    boxes = at_cells(output.boxes, targets.cells)  # (B, M, 10)
     velocity = at_cells(output.velocity, targets.cells)  # (B, M, 2)
     attribute = at_cells(output.attribute, targets.cells)  # (B, M, 8)
 

@@ -64,7 +64,7 @@ def response_losses(
             if soft:
                 quality, agreement = response_quality(teacher, targets, grid, alpha)
             weight = heatmap_weight(teacher.heatmap, quality, targets, grid)
-            teacher_boxes = at_cells(teacher.boxes.float(), targets.cells)  # (B, M, 8)
+            teacher_boxes = at_cells(teacher.boxes.float(), targets.cells)  # (B, M, 10)
         count = shared_count(targets.valid.sum())
         cost = quality_focal_loss(student.heatmap.float(), teacher.heatmap.detach().float())
         boxes = at_cells(student.boxes.float(), targets.cells)
