@@ -25,6 +25,7 @@ from asd_training.losses.distillation import DistillationObjective
 from asd_training.losses.feature_l2 import feature_l2_loss
 from asd_training.losses.features import Adapter, object_mask
 from asd_training.losses.response import heatmap_weight, response_losses, response_quality
+from asd_training.models.teacher import TeacherAnswer
 
 GRID = BevGrid(half_extent=12.8)  # 32 x 32 cells
 SEEDS = st.integers(0, 2**31)
@@ -445,10 +446,9 @@ def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: in
     def maps(i: int, channels: int) -> torch.Tensor:
         return noise(seed + i, 1, channels, GRID.size, GRID.size)
 
-    teacher = SimpleNamespace(
-        head=random_head(seed),
-        lidar_bev=maps(1, teacher_channels),
-        fused_bev=maps(2, teacher_channels),
+    head = random_head(seed)
+    teacher = TeacherAnswer(
+        maps(1, teacher_channels), maps(2, teacher_channels), head.heatmap, head.boxes
     )
     student = SimpleNamespace(
         head=trainable(random_head(seed + 10)),
@@ -605,7 +605,7 @@ def _distillation_gradient(student: torch.Tensor, frames: slice) -> torch.Tensor
     teacher_bev = noise(5, 4, 6, GRID.size, GRID.size)[frames]
     objective = DistillationObjective(FULL, GRID, 6, 6)
     terms = objective(
-        SimpleNamespace(head=theirs, lidar_bev=teacher_bev, fused_bev=teacher_bev),
+        TeacherAnswer(teacher_bev, teacher_bev, theirs.heatmap, theirs.boxes),
         SimpleNamespace(
             head=ours._replace(heatmap=ours.heatmap + student.mean()),
             point_bev=student[frames],

@@ -65,7 +65,8 @@ class TrainingConfig:
     """Processes that prepare samples."""
     cache: str | None = None
     """Folder for prepared samples, which runs and processes share: the training set's images at the
-    network's size, and what LiDAR saw. Null: they are read from the dataset each time."""
+    network's size, what LiDAR saw and, where augmentation shows a teacher nothing new, its answers.
+    Null: the samples are read from the dataset, and the teacher is asked, each time."""
     balance_classes: bool = False
     """Draw keyframes with rare classes more often."""
     pretrained: str | None = None

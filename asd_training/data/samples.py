@@ -53,7 +53,7 @@ class TrainingSample(NamedTuple):
     sees nothing (ABSENT_CAMERA). points (P, 5) float32: x, y, z in base_link, intensity, age in s,
     of all samples of a batch one after the other; point_sample (P,) int64: the sample that each
     belongs to. The targets are in asd_training.data.targets. keyframe: int64, its number in the
-    index.
+    index; mirrored: bool, whether left and right of the world are swapped.
 
     What the dataset does not load is empty: N is 0 without cameras, P without LiDAR, and the
     pixels' targets are UNKNOWN.
@@ -68,6 +68,7 @@ class TrainingSample(NamedTuple):
     pixels: PixelTargets
     objects: DetectionTargets
     keyframe: Tensor
+    mirrored: Tensor
 
 
 def collate(samples: list[TrainingSample]) -> TrainingSample:
@@ -204,13 +205,27 @@ class KeyframeDataset(Dataset[TrainingSample]):
 
     def sample(self, keyframe: int, random: np.random.Generator | None) -> TrainingSample:
         """A keyframe, augmented by `random` if it is given."""
-        contents, config = self.contents, self.config
-        cameras, returns, points = self.recorded(keyframe)
-        augmentation = Augmentation.none(len(cameras.images))
+        recorded = self.recorded(keyframe)
+        cameras = len(recorded.cameras.images)
+        augmentation = Augmentation.none(cameras)
         if self.augmentation is not None and random is not None:
             augmentation = Augmentation.draw(
-                self.augmentation, len(cameras.images), config.image_size, random
+                self.augmentation, cameras, self.config.image_size, random
             )
+        return self._augmented(keyframe, recorded, augmentation)
+
+    def mirrored(self, keyframe: int) -> TrainingSample:
+        """A keyframe as it was recorded, with left and right of the world swapped."""
+        recorded = self.recorded(keyframe)
+        augmentation = Augmentation.none(len(recorded.cameras.images))
+        augmentation = dataclasses.replace(augmentation, bev_flip=True)
+        return self._augmented(keyframe, recorded, augmentation)
+
+    def _augmented(
+        self, keyframe: int, recorded: RecordedKeyframe, augmentation: Augmentation
+    ) -> TrainingSample:
+        contents, config = self.contents, self.config
+        cameras, returns, points = recorded
         frame = apply(
             augmentation,
             cameras,
@@ -243,6 +258,7 @@ class KeyframeDataset(Dataset[TrainingSample]):
             pixels=pixel_targets(returns, config.depth),
             objects=detection_targets(frame.objects, config.bev),
             keyframe=torch.tensor(keyframe),
+            mirrored=torch.tensor(augmentation.bev_flip),
         )
 
 

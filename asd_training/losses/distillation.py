@@ -14,7 +14,7 @@ from asd_training.losses.adaptive_smooth import AdaptiveSmooth, adaptive_smooth_
 from asd_training.losses.feature_l2 import feature_l2_loss
 from asd_training.losses.features import Adapter, object_mask
 from asd_training.losses.response import response_losses
-from asd_training.models.teacher import TeacherOutput
+from asd_training.models.teacher import TeacherAnswer
 
 
 class DistillationObjective(nn.Module):
@@ -45,12 +45,12 @@ class DistillationObjective(nn.Module):
                 )
 
     def forward(
-        self, teacher: TeacherOutput, student: StudentOutput, targets: DetectionTargets, step: int
+        self, teacher: TeacherAnswer, student: StudentOutput, targets: DetectionTargets, step: int
     ) -> dict[str, Tensor]:
         """All terms at an optimiser step, weighted; the loss is their sum.
 
-        Uses the teacher's head, lidar_bev and fused_bev, which get no gradient. Both networks saw
-        the same batch, whose objects are `targets`.
+        The teacher's maps get no gradient. Both networks saw the same batch, whose objects are
+        `targets`.
         """
         config = self.config
         ramp = min(1.0, step / config.ramp_steps) if config.ramp_steps else 1.0
@@ -67,7 +67,7 @@ class DistillationObjective(nn.Module):
             terms[name] = getattr(config, f"{name}_weight") * loss
         if config.response != "none":
             losses = response_losses(
-                *(teacher.head, student.head, targets, self.grid, config.alpha),
+                *(teacher, student.head, targets, self.grid, config.alpha),
                 soft=config.response == "soft",
             )
             terms |= {name: config.response_weight * loss for name, loss in losses.items()}

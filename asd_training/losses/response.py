@@ -37,6 +37,7 @@ from asd_perception.network.center_head import HeadOutput, decode_boxes
 from asd_training.data.targets import DetectionTargets, gaussian_discs
 from asd_training.losses.detection import BOX_WEIGHT, at_cells, shared_count
 from asd_training.losses.rotated_iou import bev_iou
+from asd_training.models.teacher import TeacherAnswer
 
 EMPTY = 0.05
 """A cell counts as empty if the teacher gives every class less than this probability."""
@@ -46,7 +47,7 @@ BACKGROUND_WEIGHT = 0.1
 
 
 def response_losses(
-    teacher: HeadOutput,
+    teacher: HeadOutput | TeacherAnswer,
     student: HeadOutput,
     targets: DetectionTargets,
     grid: BevGrid,
@@ -77,7 +78,7 @@ def response_losses(
 
 
 def response_quality(
-    teacher: HeadOutput, targets: DetectionTargets, grid: BevGrid, alpha: float
+    teacher: HeadOutput | TeacherAnswer, targets: DetectionTargets, grid: BevGrid, alpha: float
 ) -> tuple[Tensor, Tensor]:
     """q and a (B, M) in [0, 1] of the teacher's output for each object; q is 0 for padding."""
     rows, columns = targets.cells // grid.size, targets.cells % grid.size

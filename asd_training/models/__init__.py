@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The teacher's networks, and pretrained weights."""
+"""The teacher's networks and its prepared answers, and pretrained weights."""

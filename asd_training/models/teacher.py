@@ -19,6 +19,18 @@ from asd_training.data.samples import SampleContents, TrainingSample
 from asd_training.models.pillars import PillarEncoder
 
 
+class TeacherAnswer(NamedTuple):
+    """What a student learns from: features and the head's maps, each (B, C, Y, X).
+
+    As in TeacherOutput and HeadOutput, of any precision; a map that no loss uses may be empty.
+    """
+
+    lidar_bev: Tensor
+    fused_bev: Tensor
+    heatmap: Tensor
+    boxes: Tensor
+
+
 class TeacherOutput(NamedTuple):
     """The head's maps, and the features from which a student can learn.
 
@@ -33,6 +45,11 @@ class TeacherOutput(NamedTuple):
     camera_bev: Tensor | None
     fused_bev: Tensor
     encoded_bev: Tensor
+
+    @property
+    def answer(self) -> TeacherAnswer:
+        """What a student learns from."""
+        return TeacherAnswer(self.lidar_bev, self.fused_bev, self.head.heatmap, self.head.boxes)
 
 
 class Teacher(nn.Module):

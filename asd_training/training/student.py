@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from torch import Tensor, nn
 
 from asd_perception.constants import CLASSES
@@ -13,6 +15,7 @@ from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import SampleContents, TrainingSample
 from asd_training.losses.detection import student_objective
 from asd_training.losses.distillation import DistillationObjective
+from asd_training.models.answers import PreparedAnswers, changes
 from asd_training.training.frozen_teacher import FrozenTeacher, load_teacher
 from asd_training.training.module import DetectorTraining
 
@@ -38,13 +41,16 @@ class StudentTraining(DetectorTraining):
             teacher = load_teacher(distillation, config.student)
             if distillation.initialise:
                 teacher.initialise(student)
-        sweeps = teacher.network.config.sweeps if teacher and distillation.asks_teacher else 0
+        asked_anew, sweeps = "", 0
+        if teacher and distillation.asks_teacher:
+            asked_anew = _why_asked_anew(config, teacher)
+            sweeps = teacher.network.config.sweeps if asked_anew else 0
         super().__init__(config, student, config.student, index, SampleContents(sweeps=sweeps))
         self.supervision = config.supervision
         self.semantics = semantics
         self.teacher, self.distillation = None, None
         if teacher and distillation.asks_teacher:
-            self.teacher = teacher
+            self.teacher, self.asked_anew = teacher, asked_anew
             self.distillation = DistillationObjective(
                 distillation,
                 config.student.bev,
@@ -60,9 +66,43 @@ class StudentTraining(DetectorTraining):
             semantics = semantics.unflatten(0, output.image_features.shape[:2])
         terms = student_objective(output, semantics, batch.objects, batch.pixels, self.supervision)
         if self.teacher is not None and self.distillation is not None:
-            answer = self.teacher(batch)
+            answer = self.teacher(batch).answer if self.asked_anew else self.answers(batch)
             terms |= self.distillation(answer, output, batch.objects, self.global_step)
         return terms
 
+    @cached_property
+    def answers(self) -> PreparedAnswers:
+        """The teacher's answers to the training samples, where they are prepared."""
+        config, augmentation = self.config, self.config.augmentation
+        assert isinstance(config, StudentRun) and config.cache and self.teacher
+        return PreparedAnswers.open(
+            config.cache,
+            self.teacher.network,
+            config.distillation,
+            self.index,
+            self.index.split(config.train_split),
+            config.student,
+            mirrored=augmentation is not None and augmentation.bev_flip,
+            device=self.device,
+        )
+
+    def on_fit_start(self) -> None:
+        if self.teacher is None:
+            return
+        if self.asked_anew:
+            how = f"asked about each sample ({self.asked_anew})"
+        else:  # prepared here, where the time does not count as the training's
+            how = f"answers prepared ({self.answers.bytes_per_keyframe / 1e6:.1f} MB per keyframe)"
+        if self.trainer.is_global_zero:
+            print(f"teacher: {how}")
+
     def heads(self, network: nn.Module, batch: TrainingSample) -> HeadOutput:
         return network(batch.images, batch.intrinsics, batch.ego_from_camera, batch.seen).head
+
+
+def _why_asked_anew(config: StudentRun, teacher: FrozenTeacher) -> str:
+    """Why the teacher is asked about each sample; empty if its answers can be prepared."""
+    if config.cache is None:
+        return "no cache is configured"
+    keys = changes(config.augmentation, teacher.network.uses_cameras)
+    return f"augmentation changes what it sees: {', '.join(keys)}" if keys else ""

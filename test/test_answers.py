@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: a teacher's prepared answers teach what the teacher itself would, as far as bfloat16
+tells it, and are prepared only where augmentation shows the teacher nothing new."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from commands import asd_train_here
+from small import SMALL
+
+from asd_perception.configuration import to_dict
+from asd_perception.errors import UserError
+from asd_perception.network import model_directory
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.config.distillation import PRESETS, DistillConfig
+from asd_training.config.run import StudentRun
+from asd_training.config.teacher import TeacherConfig
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.samples import KeyframeDataset, collate
+from asd_training.models.answers import changes
+from asd_training.models.teacher import Teacher
+from asd_training.training.student import StudentTraining
+
+FULL = {"cross_modal": "adaptive", "multi_modal": "adaptive", "response": "soft"}
+STILL = AugmentationConfig(bev_flip=False, bev_rotation=0, colour_gain=0, colour_offset=0)
+MIRRORED = AugmentationConfig(bev_rotation=0, colour_gain=0, colour_offset=0)
+OF_IMAGES = AugmentationConfig(bev_rotation=0, flip=True, resize=(0.9, 1.1), camera_dropout=0.3)
+
+
+@pytest.fixture(scope="module")
+def index(synthetic_root):
+    return KeyframeIndex.open(synthetic_root)
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    """The model directories of a teacher of each modality."""
+    folder = tmp_path_factory.mktemp("teachers")
+    for seed, modality in enumerate(("lidar", "lidar_camera")):
+        torch.manual_seed(seed)
+        config = TeacherConfig(modality, network=SMALL)
+        network = Teacher(config)
+        with torch.no_grad():  # the head starts out the same everywhere; here, cells must differ
+            for parameter in network.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+        model_directory.save_network(folder / modality, "teacher", network, config, {})
+    return folder
+
+
+@pytest.fixture
+def training(index, teachers, tmp_path):
+    def training(modality="lidar", augmentation=MIRRORED, cache=True, **losses):
+        torch.manual_seed(0)
+        distillation = DistillConfig(
+            teacher=str(teachers / modality), ramp_steps=0, **(losses or FULL)
+        )
+        run = StudentRun(
+            student=SMALL,
+            distillation=distillation,
+            augmentation=augmentation,
+            cache=str(tmp_path / "cache") if cache else None,
+        )
+        return StudentTraining(run, index).train()
+
+    return training
+
+
+def a_batch(module):
+    """Augmented samples, mirrored and not."""
+    dataset = KeyframeDataset(
+        module.index, SMALL, module.contents, augmentation=module.config.augmentation
+    )
+    keyframes = module.index.split("synthetic_train").tolist()
+    draws = [np.random.default_rng(seed) for seed in range(6)]
+    return collate([dataset.sample(i, draw) for i, draw in zip(2 * keyframes, draws, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("modality", "augmentation"),
+    [
+        ("lidar", None),
+        ("lidar", MIRRORED),
+        ("lidar", OF_IMAGES),
+        ("lidar_camera", None),
+        ("lidar_camera", MIRRORED),
+    ],
+)
+def test_prepared_answers_give_the_loss_that_the_teacher_gives(training, modality, augmentation):
+    asks, prepares = (training(modality, augmentation, cache) for cache in (False, True))
+    batch = a_batch(asks)
+    if augmentation is not None:
+        assert 0 < batch.mirrored.sum() < len(batch.mirrored)
+    assert prepares.contents.sweeps == 0  # it needs no points itself
+    found = prepares.losses(a_batch(prepares))
+    for name, loss in asks.losses(batch).items():
+        torch.testing.assert_close(found[name], loss, rtol=5e-3, atol=1e-4, msg=name)
+    answers = zip(asks.teacher(batch).answer, prepares.answers(batch), strict=True)
+    for asked, prepared in answers:
+        torch.testing.assert_close(prepared.float(), asked, rtol=2**-8, atol=1e-6)
+
+
+def test_they_are_prepared_only_where_the_teacher_sees_nothing_new(training):
+    assert not changes(None, True) and not changes(STILL, True) and not changes(MIRRORED, True)
+    assert not changes(OF_IMAGES, uses_cameras=False)
+    seen = ["resize", "flip", "colour_gain", "colour_offset", "camera_dropout"]
+    assert changes(OF_IMAGES, uses_cameras=True) == seen
+    moved = AugmentationConfig(bev_scale=(0.9, 1.1))
+    assert changes(moved, uses_cameras=False) == ["bev_rotation", "bev_scale"]
+    for module in (training("lidar", moved), training("lidar_camera", OF_IMAGES)):
+        assert module.asked_anew.startswith("augmentation changes what it sees: ")
+        assert module.contents.sweeps == 1
+    assert training(cache=False).asked_anew == "no cache is configured"
+
+
+def test_only_maps_that_the_losses_use_are_kept_and_shared_between_runs(training, tmp_path):
+    def kept():
+        return {file.parent for file in (tmp_path / "cache").glob("*/maps.bin")}
+
+    multi_modal = training(multi_modal="adaptive").answers
+    assert list(multi_modal.maps) == ["lidar_bev"]  # without cameras it is the fused one
+    assert multi_modal.bytes_per_keyframe == 2 * 2 * 8 * SMALL.bev.size**2  # bytes, sides, channels
+    first = kept()
+    assert len(first) == 1
+    assert training(cross_modal="l2").answers.folders == multi_modal.folders
+    assert kept() == first
+    everything = training().answers
+    assert list(everything.maps) == ["lidar_bev", "heatmap", "boxes"]
+    assert everything.folders["lidar_bev"] == multi_modal.folders["lidar_bev"]
+    assert len(kept()) == 3
+    assert training(augmentation=STILL).answers.folders.keys() == everything.folders.keys()
+    assert list(training("lidar_camera").answers.maps)[:2] == ["lidar_bev", "fused_bev"]
+    assert len(kept()) == 3 + 3 + 4
+
+
+@pytest.mark.parametrize("file", ["maps.bin", "records.npz"])
+def test_torn_answers_are_made_anew(training, capfd, file):
+    answers = training().answers
+    expected = answers.maps["heatmap"].clone()
+    path = answers.folders["heatmap"] / file
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    again = training().answers
+    assert re.search(f"{path.parent} is damaged and is built anew \\(.+\\)", capfd.readouterr().err)
+    assert path.stat().st_size == len(whole)
+    assert torch.equal(again.maps["heatmap"], expected)
+
+
+def test_a_changed_byte_is_refused(training):
+    module = training()
+    batch, folder = a_batch(module), module.answers.folders["boxes"]
+    row = int(batch.mirrored[0]) * module.answers.keyframes  # of the first sample
+    with (folder / "maps.bin").open("r+b") as changed:
+        changed.seek(row * module.answers.maps["boxes"][0].nbytes + 100)
+        changed.write(b"\x7f\x3f")
+    with pytest.raises(UserError, match=rf"{folder} is damaged \(answer {row}\); remove it"):
+        module.losses(batch)
+
+
+def test_a_run_says_what_it_does_and_resumed_ends_as_if_never_stopped(
+    synthetic_root, teachers, tmp_path, monkeypatch, capfd
+):
+    run = StudentRun(
+        steps=3, batch_size=2, warmup_steps=0, checkpoint_every=1, augmentation=MIRRORED,
+        student=SMALL, cache=str(tmp_path / "cache"), curve_from=0, loader_workers=0,
+    )  # fmt: skip
+    values = to_dict(run)
+    values["distillation"] |= {**PRESETS["adaptive"], "teacher": str(teachers / "lidar")}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(values))
+
+    def student(folder, *arguments):
+        command = ("student", synthetic_root, tmp_path / folder, *arguments)
+        return asd_train_here(monkeypatch, capfd, *command)
+
+    configured = ("--config", tmp_path / "small.yaml")
+    code, said, _ = student("whole", *configured)
+    assert code == 0
+    assert re.search(r"\nteacher: answers prepared \(0.1 MB per keyframe\)\n", said)
+
+    step = StudentTraining.training_step
+    with monkeypatch.context() as broken:
+
+        def stop_at_the_last_batch(self, batch, number):
+            if self.global_step == 2:
+                raise UserError("stopped")
+            return step(self, batch, number)
+
+        broken.setattr(StudentTraining, "training_step", stop_at_the_last_batch)
+        assert student("stopped", *configured)[0] == 2
+    assert student("stopped", "--resume")[0] == 0
+    whole, stopped = (
+        safetensors.torch.load_file(tmp_path / name / "model" / "model.safetensors")
+        for name in ("whole", "stopped")
+    )
+    for name, tensor in whole.items():
+        torch.testing.assert_close(stopped[name], tensor, rtol=0, atol=0, msg=name)
+    metrics = json.loads((tmp_path / "stopped" / "metrics.json").read_text())
+    assert set(metrics["core_seconds_per_sample"]) == {"loader", "step"}
+
+    code, said, _ = student(
+        "anew", *configured, "--set=augmentation.bev_rotation=1", "--set=steps=1"
+    )
+    assert code == 0
+    because = "asked about each sample (augmentation changes what it sees: bev_rotation)"
+    assert f"\nteacher: {because}\n" in said
