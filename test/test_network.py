@@ -304,10 +304,13 @@ def test_objects_drawn_into_the_maps_come_out_best_first(seed, count):
         assert ATTRIBUTES[attribute] in allowed if allowed else attribute == NO_ATTRIBUTE
 
 
+EMPTY_MAPS = [torch.zeros(1, channels, 32, 32) for channels in (BOX_VALUES, 2, 8)]
+
+
 def test_only_the_peak_of_a_hill_is_an_object():
     heatmap = torch.full((1, 10, 32, 32), -20.0)
     heatmap[0, 3, 10:13, 20:23] = torch.tensor([[0.0, 1, 0], [1, 2, 1], [0, 1, 0]])
-    found = decode(HeadOutput(heatmap, *(torch.zeros(1, n, 32, 32) for n in (BOX_VALUES, 2, 8))), GRID, 5)
+    found = decode(HeadOutput(heatmap, *EMPTY_MAPS), GRID, 5)
     assert (found.scores[0] > 0.1).tolist() == [True, False, False, False, False]
     assert torch.isfinite(found.boxes).all()
 
@@ -317,7 +320,7 @@ def test_of_equal_neighbours_one_is_an_object():
     heatmap = torch.full((1, 10, 32, 32), -20.0)
     for row, column in ((3, 4), (3, 5), (9, 9), (10, 8), (20, 20), (20, 21), (21, 20), (21, 21)):
         heatmap[0, 3, row, column] = 2.0
-    found = decode(HeadOutput(heatmap, *(torch.zeros(1, n, 32, 32) for n in (BOX_VALUES, 2, 8))), GRID, 9)
+    found = decode(HeadOutput(heatmap, *EMPTY_MAPS), GRID, 9)
     assert (found.scores[0] > 0.1).sum() == 3
 
 
@@ -327,7 +330,8 @@ def test_of_equal_neighbours_one_is_an_object():
 def test_shapes_are_as_promised(student):
     with torch.no_grad():
         output = student(*frame(SMALL))
-    assert [tuple(maps.shape) for maps in output.head] == [(1, n, 32, 32) for n in (10, BOX_VALUES, 2, 8)]
+    shapes = [(1, n, 32, 32) for n in (10, BOX_VALUES, 2, 8)]
+    assert [tuple(maps.shape) for maps in output.head] == shapes
     assert output.camera_depth.shape == output.point_depth.shape == (1, 6, 20, 8, 12)
     assert output.simulated_points.shape == (1, 6 * 8 * 12, 4)
     assert output.camera_bev.shape == output.point_bev.shape == output.fused_bev.shape

@@ -106,13 +106,17 @@ def test_unseen_and_outside_objects_are_left_out():
     assert int((targets.heatmap == 1).sum()) == 8
 
 
+def untrained_output() -> HeadOutput:
+    size = (GRID.size, GRID.size)
+    maps = (torch.zeros(1, n, *size, requires_grad=True) for n in (10, BOX_VALUES, 2, 8))
+    return HeadOutput(*maps)
+
+
 def test_an_empty_frame_has_finite_losses():
     empty = scattered_objects(0, 0)
     targets = detection_targets(empty, GRID)
     batch = type(targets)(*(value[None] for value in targets))
-    output = HeadOutput(
-        *(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, BOX_VALUES, 2, 8))
-    )
+    output = untrained_output()
     loss = sum(detection_losses(output, batch).values())
     loss.backward()
     assert torch.isfinite(loss)
@@ -124,9 +128,7 @@ def test_unknown_velocity_teaches_nothing():
     objects.velocities[:] = np.nan
     targets = detection_targets(objects, GRID)
     batch = type(targets)(*(value[None] for value in targets))
-    output = HeadOutput(
-        *(torch.zeros(1, n, GRID.size, GRID.size, requires_grad=True) for n in (10, BOX_VALUES, 2, 8))
-    )
+    output = untrained_output()
     losses = detection_losses(output, batch)
     assert losses["velocity"].item() == 0
     sum(losses.values()).backward()

@@ -240,7 +240,8 @@ def test_lidar_features_lie_on_the_bev_grid_at_the_points_place(pillar_cells):
 def test_shapes_are_as_promised(teacher):
     config = teacher.config
     output = teacher(*batch(cloud(0), cloud(1, 77)), *cameras(config, 0, 1))
-    assert [tuple(maps.shape) for maps in output.head] == [(2, n, 32, 32) for n in (10, BOX_VALUES, 2, 8)]
+    shapes = [(2, n, 32, 32) for n in (10, BOX_VALUES, 2, 8)]
+    assert [tuple(maps.shape) for maps in output.head] == shapes
     assert output.lidar_bev.shape == output.fused_bev.shape == (2, SMALL.bev_channels, 32, 32)
     assert output.encoded_bev.shape == (2, SMALL.encoder_channels[0], 32, 32)
     if config.modality == "lidar":

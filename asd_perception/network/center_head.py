@@ -41,7 +41,8 @@ class HeadOutput(NamedTuple):
 
     heatmap (B, 10, Y, X): logits. boxes (B, 10, Y, X): x and y of the centre from the cell's
     centre and z above base_link in m, log length, log width, log height (m), sin yaw, cos yaw,
-    sin 2 yaw, cos 2 yaw. velocity (B, 2, Y, X): m/s in base_link axes. attribute (B, 8, Y, X): logits.
+    sin 2 yaw, cos 2 yaw. velocity (B, 2, Y, X): m/s in base_link axes. attribute (B, 8, Y, X):
+    logits.
     """
 
     heatmap: Tensor
@@ -100,7 +101,7 @@ def encode_boxes(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def decode_boxes(rows: Tensor, columns: Tensor, encoded: Tensor, grid: BevGrid) -> Tensor:
-    """The inverse of `encode_boxes`: rows, columns (...) and encoded (..., 10) to boxes (..., 7)."""
+    """The inverse of `encode_boxes`: rows, columns (...), encoded (..., 10) to boxes (..., 7)."""
     cells = torch.stack([columns, rows], dim=-1)
     centres = (cells + 0.5) * grid.cell - grid.half_extent
     size = encoded[..., 3:6].clamp(-MAX_LOG_SIZE, MAX_LOG_SIZE).exp()
