@@ -241,7 +241,7 @@ def test_the_moving_average_follows_and_forgets_its_start():
     torch.nn.init.constant_(network.weight, 1.0)
     for steps in range(300):
         network.num_batches_tracked += 1
-        average.update(network, steps)
+        average.update(network, average.share(steps))
         if steps == 1:
             assert average.module.weight.item() == pytest.approx(1 + 99 * 0.1 * 2 / 11)
     assert average.module.weight.item() == pytest.approx(1.0, abs=1e-3)

@@ -61,7 +61,8 @@ def frame_geometry(
     stride, grid = config.backbone.stride, config.bev
     rays = camera_rays(intrinsics, ego_from_camera, (height // stride, width // stride), stride)
     if seen is not None:
-        nowhere = torch.tensor([0.0, 0.0, -NOWHERE], device=rays.directions.device)
+        # Made there: a tensor sent from the CPU could not be recorded as a CUDA graph.
+        nowhere = -NOWHERE * (torch.arange(3, device=rays.directions.device) == 2)
         rays = rays._replace(directions=torch.where(seen[..., None], rays.directions, nowhere))
     cells = cells_of(frustum_points(rays, config.depth), grid)
     return FrameGeometry(

@@ -39,26 +39,15 @@ class RecordedCall(Generic[Result]):
             stream.synchronize()
             self._graph: torch.cuda.CUDAGraph | None = None
             self.failure: str | None = None  # why it is not recorded
-            graph = torch.cuda.CUDAGraph()
-            try:
-                # A recording that fails leaves PyTorch's allocator in disorder, so what waits is
-                # found out before one is begun.
-                mode = torch.cuda.get_sync_debug_mode()
-                torch.cuda.set_sync_debug_mode("error")
-                try:
-                    function()
-                finally:
-                    torch.cuda.set_sync_debug_mode(mode)
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                    result = function()
-            except RuntimeError as error:
-                self.failure = _why_not_recorded(error)
+            recording = recorded(function, stream)
+            if isinstance(recording, str):
+                self.failure = recording
                 logging.getLogger(__name__).warning(
                     "a part of the network cannot be recorded as a CUDA graph and runs slower: %s",
                     self.failure,
                 )
             else:
-                self._graph, self.result = graph, result
+                self._graph, self.result = recording
                 self.replay()  # recording computes nothing
             stream.synchronize()
 
@@ -73,6 +62,31 @@ class RecordedCall(Generic[Result]):
             ):
                 kept.copy_(new)
         return self.result
+
+
+def recorded(
+    function: Callable[[], Result], stream: torch.cuda.Stream
+) -> tuple[torch.cuda.CUDAGraph, Result] | str:
+    """The CUDA graph of a function and what it writes to, or why there is none, in one line.
+
+    stream: the present one, on which the function has been called before. It is called once more.
+    Running out of memory is raised.
+    """
+    graph = torch.cuda.CUDAGraph()
+    try:
+        # A recording that fails leaves PyTorch's allocator in disorder, so what waits is found out
+        # before one is begun.
+        mode = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            function()
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            result = function()
+    except RuntimeError as error:
+        return _why_not_recorded(error)
+    return graph, result
 
 
 def _why_not_recorded(error: RuntimeError) -> str:

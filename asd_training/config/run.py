@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from asd_perception.configuration import configuration
+from asd_perception.configuration import configuration, fault
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.config.distillation import DistillConfig
@@ -67,6 +67,9 @@ class TrainingConfig:
     """Folder for prepared samples, which runs and processes share: the training set's images at the
     network's size, what LiDAR saw and, where augmentation shows a teacher nothing new, its answers.
     Null: the samples are read from the dataset, and the teacher is asked, each time."""
+    resident: Literal["auto"] | bool = "auto"
+    """Whether the samples of `cache` are copied to the device once, and augmented there, so that a
+    GPU does not wait for the host. auto: on a GPU that has room for them."""
     balance_classes: bool = False
     """Draw keyframes with rare classes more often."""
     pretrained: str | None = None
@@ -75,6 +78,10 @@ class TrainingConfig:
     """Recompute the image backbone's activations in the backward pass: less memory, more time."""
     augmentation: AugmentationConfig | None = field(default_factory=AugmentationConfig)
     """How far samples are changed at random; null: not at all."""
+
+    def __post_init__(self) -> None:
+        if self.resident is True and self.cache is None:
+            raise fault("resident", "is true; it needs prepared samples: give cache a folder")
 
 
 @configuration

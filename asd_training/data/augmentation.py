@@ -220,7 +220,7 @@ def apply(
     objects = _transform_objects(objects, similarity, augmentation)
     dropped = augmentation.dropped
     if len(dropped) and not sees_lidar:
-        all_round = _look_all_round(cameras, input_size[1])
+        all_round = look_all_round(cameras, input_size[1])
         if dropped.any() or not all_round:
             visible = _in_view(objects.boxes, intrinsics, ego_from_camera, input_size)
             kept = visible[~dropped].any(axis=0)
@@ -379,7 +379,7 @@ def _in_view(
     return inside.any(axis=-1)
 
 
-def _look_all_round(cameras: CameraImages, columns: int) -> bool:
+def look_all_round(cameras: CameraImages, columns: int) -> bool:
     """Whether every direction around the robot lies in the field of view of a camera.
 
     columns: of the network's input.

@@ -8,15 +8,22 @@ position.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
-from asd_training.data.samples import KeyframeDataset, TrainingSample
+Sample = TypeVar("Sample", covariant=True)
 
 
-class TrainingStream(Dataset[TrainingSample]):
+class SampledKeyframes(Protocol[Sample]):
+    """Gives a sample of a keyframe, augmented by random numbers."""
+
+    def sample(self, keyframe: int, random: np.random.Generator) -> Sample: ...
+
+
+class TrainingStream(Dataset[Sample], Generic[Sample]):
     """Pass after pass over some keyframes, each with its own order and augmentation.
 
     weights (K,): how often each keyframe is drawn, on average; None: each once per pass.
@@ -24,7 +31,7 @@ class TrainingStream(Dataset[TrainingSample]):
 
     def __init__(
         self,
-        dataset: KeyframeDataset,
+        dataset: SampledKeyframes[Sample],
         keyframes: NDArray[np.int64],
         seed: int,
         weights: NDArray[np.float64] | None = None,
@@ -35,7 +42,7 @@ class TrainingStream(Dataset[TrainingSample]):
         self.probability = None if weights is None else weights / weights.sum()
         self._pass, self._order = -1, keyframes
 
-    def __getitem__(self, place: int) -> TrainingSample:
+    def __getitem__(self, place: int) -> Sample:
         number, position = divmod(place, len(self.keyframes))
         random = np.random.default_rng([self.seed, 1, place])
         return self.dataset.sample(int(self._order_of_pass(number)[position]), random)

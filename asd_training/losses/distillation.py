@@ -45,15 +45,20 @@ class DistillationObjective(nn.Module):
                 )
 
     def forward(
-        self, teacher: TeacherAnswer, student: StudentOutput, targets: DetectionTargets, step: int
+        self,
+        teacher: TeacherAnswer,
+        student: StudentOutput,
+        targets: DetectionTargets,
+        step: int | Tensor,
     ) -> dict[str, Tensor]:
         """All terms at an optimiser step, weighted; the loss is their sum.
 
-        The teacher's maps get no gradient. Both networks saw the same batch, whose objects are
-        `targets`.
+        step: a number, or a scalar tensor on the device. The teacher's maps get no gradient. Both
+        networks saw the same batch, whose objects are `targets`.
         """
         config = self.config
-        ramp = min(1.0, step / config.ramp_steps) if config.ramp_steps else 1.0
+        ramp = step / config.ramp_steps if config.ramp_steps else 1.0
+        ramp = ramp.clamp(max=1.0) if isinstance(ramp, Tensor) else min(1.0, ramp)
         pairs = {
             "cross_modal": (teacher.lidar_bev, student.point_bev),
             "multi_modal": (teacher.fused_bev, student.fused_bev),

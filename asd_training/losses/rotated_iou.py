@@ -24,7 +24,9 @@ def bev_iou(first: Tensor, second: Tensor) -> Tensor:
 
 def _outline_seen_from(box: Tensor, other: Tensor) -> Tensor:
     """Corners (..., 4, 2) of `box`, counter-clockwise, with `other` centred and axis-aligned."""
-    signs = box.new_tensor([(1, 1), (-1, 1), (-1, -1), (1, -1)])
+    # (1, 1), (-1, 1), (-1, -1), (1, -1); made there, since a GPU would wait for numbers sent to it
+    number = torch.arange(4, device=box.device)
+    signs = torch.stack([1 - (number + 1) // 2 % 2 * 2, 1 - number // 2 * 2], dim=-1)
     corners = signs * box[..., None, 3:5] / 2
     corners = _rotated(corners, box[..., 6]) + (box[..., :2] - other[..., :2])[..., None, :]
     return _rotated(corners, -other[..., 6])

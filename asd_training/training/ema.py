@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class MovingAverage(nn.Module):
@@ -21,13 +21,18 @@ class MovingAverage(nn.Module):
         self.module = copy.deepcopy(network).requires_grad_(False)
         self.decay = decay
 
+    def share(self, steps: int) -> float:
+        """The weight of the network's state after `steps` earlier ones."""
+        return 1 - min(self.decay, (1 + steps) / (10 + steps))
+
     @torch.no_grad()
-    def update(self, network: nn.Module, steps: int) -> None:
-        """Include the network's present state, after `steps` earlier ones."""
-        share = 1 - min(self.decay, (1 + steps) / (10 + steps))
-        values = network.state_dict()
-        for name, average in self.module.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(values[name], share)
-            else:
-                average.copy_(values[name])  # BatchNorm counts its batches
+    def update(self, network: nn.Module, share: float | Tensor) -> None:
+        """Include the network's present state with the weight `share`; a tensor of it is scalar."""
+        averages, values = self.module.state_dict(), network.state_dict()
+        names = [name for name, average in averages.items() if average.is_floating_point()]
+        moved = [averages[name] for name in names]
+        changes = torch._foreach_sub([values[name] for name in names], moved)
+        torch._foreach_mul_(changes, share)
+        torch._foreach_add_(moved, changes)
+        for name in averages.keys() - set(names):
+            averages[name].copy_(values[name])  # BatchNorm counts its batches

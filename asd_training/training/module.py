@@ -11,7 +11,8 @@ import gc
 import math
 import time
 from abc import abstractmethod
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,15 @@ from asd_training.data.store import SampleStore
 from asd_training.evaluation.detection import submission_of
 from asd_training.evaluation.scoring import Metrics, Submission, score
 from asd_training.losses.detection import BOX_WEIGHT, at_cells, heatmap_loss, l1_loss
+from asd_training.resident.draws import DrawnSamples
+from asd_training.resident.samples import ResidentSamples, made_resident
+from asd_training.resident.step import (
+    STEPS_PER_READING,
+    RecordedStep,
+    as_on_any_device,
+    gradient_not_finite,
+    loss_not_finite,
+)
 from asd_training.training.ema import MovingAverage
 
 
@@ -86,6 +96,31 @@ class DetectorTraining(LightningModule):
         self.refusal: UserError | None = None
         self._step_end: float | None = None
         self._seconds = 0.0  # per batch, averaged
+        self.samples: ResidentSamples | None = None  # in place of the loader's
+        self.recorded_step: RecordedStep | None = None
+
+    @property
+    def why_not_recorded(self) -> str | None:
+        """Why a step on resident samples cannot be one CUDA graph; None: it can."""
+        if self.contents.sweeps:
+            return "the number of LiDAR points in the grid differs from step to step"
+        if self.config.accumulate > 1:
+            return "accumulate is above 1"
+        if self.config.precision == "16-mixed":
+            return "16-mixed finds its gradient scale by trial"
+        if self.trainer.world_size > 1:
+            return "several processes share a step"
+        return None
+
+    @property
+    def step_number(self) -> int | Tensor:
+        """The number of the present optimiser step; on the device where that is recorded."""
+        return self.recorded_step.number if self.recorded_step else self.global_step
+
+    @property
+    def recorded(self) -> bool:
+        """Whether training_step is the whole step."""
+        return self.samples is not None and self.why_not_recorded is None
 
     @abstractmethod
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
@@ -102,21 +137,52 @@ class DetectorTraining(LightningModule):
         gc.freeze()  # or each loader process, forked from this one, would come to copy them
         return tables
 
-    def training_step(self, batch: TrainingSample, _: int) -> Tensor:
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if self.samples is not None and isinstance(batch, Tensor) and not self.recorded:
+            return self.samples(batch)
+        return batch
+
+    def training_step(self, batch: TrainingSample | Tensor, _: int) -> Tensor | None:
+        if isinstance(batch, Tensor):
+            self._recorded_training_step(batch)
+            return None
         terms = self.losses(batch)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
-            values = ", ".join(
-                f"{name} {float(value.detach()):.3g}" for name, value in terms.items()
-            )
-            raise UserError(
-                f"the loss is not finite at step {self.global_step} ({values}); "
-                "lower learning_rate or gradient_clip in a new run"
-            )
+            values = {name: float(term.detach()) for name, term in terms.items()}
+            raise loss_not_finite(self.global_step, values)
         self.log("loss", loss, prog_bar=True)
         for name, value in terms.items():  # all of them would fill the terminal
             self.log(f"loss/{name}", value, prog_bar=name in ("heatmap", "boxes"))
         return loss
+
+    def _recorded_training_step(self, draws: Tensor) -> None:
+        """A whole step, optimiser included. Its results are read once in a while: that waits."""
+        if self.recorded_step is None:
+            assert self.samples is not None
+            self.recorded_step = RecordedStep(
+                self.samples,
+                self.losses,
+                self.optimizers(use_pl_optimizer=False),
+                partial(self.average.update, self.network),
+                gradient_clip=self.config.gradient_clip,
+                bfloat16=self.config.precision == "bf16-mixed",
+                first=self.global_step,
+            )
+            self._step_end = time.perf_counter()
+        step, done = self.recorded_step, self.global_step + 1
+        step(draws, self.average.share(self.global_step))
+        if done % self.trainer.log_every_n_steps and done != self.config.steps:
+            return
+        results = step.read()
+        now = time.perf_counter()
+        values = results[-1] | {"learning_rate": float(step.optimizer.param_groups[0]["lr"])}
+        if self._step_end is not None:
+            values["samples_per_s"] = len(results) * len(draws) / (now - self._step_end)
+        self._step_end = now
+        for name, value in values.items():  # on the CPU: a GPU's would be waited for at each step
+            on_bar = name in ("loss", "loss/heatmap", "loss/boxes")
+            self.log(name, torch.tensor(value), prog_bar=on_bar)
 
     def on_train_batch_start(self, batch: TrainingSample, batch_idx: int) -> None:
         # For networks that draw random numbers (Swin's stochastic depth). 0 and 1 after the seed
@@ -124,7 +190,11 @@ class DetectorTraining(LightningModule):
         sequence = np.random.SeedSequence([self.config.seed, 2, batch_idx, self.global_rank])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
-    def on_train_batch_end(self, outputs: Any, batch: TrainingSample, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, outputs: Any, batch: TrainingSample | Tensor, batch_idx: int
+    ) -> None:
+        if isinstance(batch, Tensor):
+            return
         now = time.perf_counter()
         if self._step_end is not None:
             seconds = now - self._step_end
@@ -147,16 +217,29 @@ class DetectorTraining(LightningModule):
         norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         # Mixed float16 finds its gradient scale by trial, and skips such a step.
         if self.config.precision != "16-mixed" and not torch.isfinite(norm):
-            raise UserError(
-                f"the gradient is not finite at step {self.global_step} (norm {float(norm)}), "
-                "though the loss is; lower learning_rate in a new run"
-            )
+            raise gradient_not_finite(self.global_step, float(norm))
         self.log("gradient_norm", norm)
         self.log("learning_rate", optimizer.param_groups[0]["lr"])
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
-        self.average.update(self.network, self.global_step)
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        if self.recorded:  # then training_step does it all
+            assert optimizer_closure is not None
+            optimizer_closure()
+            return
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.average.update(self.network, self.average.share(self.global_step))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.recorded_step is not None:
+            self.recorded_step.read()  # what is not finite is not saved
+            for state in checkpoint["optimizer_states"]:
+                as_on_any_device(state)
 
     def configure_optimizers(self) -> dict[str, Any]:
         config = self.config
@@ -183,9 +266,9 @@ class DetectorTraining(LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def train_dataloader(self) -> DataLoader[TrainingSample]:
-        """The samples from the run's current step on."""
-        config = self.config
+    def train_dataloader(self) -> DataLoader[Any]:
+        """The samples from the run's current step on, or the draws of resident ones."""
+        config, contents = self.config, self.contents
         keyframes = self.index.split(config.train_split)
         weights = None
         if config.balance_classes:
@@ -197,13 +280,10 @@ class DetectorTraining(LightningModule):
                 self.index,
                 keyframes,
                 self.network_config,
-                self.contents,
+                contents,
                 config.augmentation,
             )
-        dataset = KeyframeDataset(
-            self.index, self.network_config, self.contents, config.augmentation, store
-        )
-        stream = TrainingStream(dataset, keyframes, config.seed, weights)
+            self._keep_resident(store)
         batches = StepBatches(
             config.batch_size,
             batches=config.steps * config.accumulate,
@@ -211,7 +291,48 @@ class DetectorTraining(LightningModule):
             rank=self.global_rank,
             processes=self.trainer.world_size,
         )
+        if self.samples is not None:
+            drawn = DrawnSamples(
+                self.index, contents.images, config.augmentation, self.network_config.image_size
+            )
+            draws = TrainingStream(drawn, keyframes, config.seed, weights)
+            return self._loader(draws, torch.stack, batch_sampler=batches)
+        dataset = KeyframeDataset(
+            self.index, self.network_config, contents, config.augmentation, store
+        )
+        stream = TrainingStream(dataset, keyframes, config.seed, weights)
         return self._loader(stream, batch_sampler=batches)
+
+    def _keep_resident(self, store: SampleStore) -> None:
+        """Copy the store to the device, if that is wanted and there is room, and say so.
+
+        Raises UserError where it was asked for in vain.
+        """
+        wanted = self.config.resident
+        if self.samples is not None or wanted is False:
+            return
+        if wanted == "auto" and self.device.type != "cuda":
+            return
+        made = made_resident(
+            store,
+            self.index,
+            self.network_config,
+            self.contents,
+            self.config.augmentation,
+            self.device,
+        )
+        if isinstance(made, str):
+            if wanted is True:
+                raise UserError(f"resident is true, but samples cannot stay on the device: {made}")
+            print(f"samples come from the loader: {made}")
+            return
+        self.samples = made
+        if self.recorded:
+            self.trainer.log_every_n_steps = STEPS_PER_READING
+        how = "one CUDA graph" if self.device.type == "cuda" else "one call"
+        if reason := self.why_not_recorded:
+            how = f"not recorded ({reason})"
+        print(f"samples: {made.nbytes / 1e9:.2f} GB on {self.device}; a step is {how}")
 
     def val_dataloader(self) -> DataLoader[TrainingSample]:
         """This process's share of the validation keyframes."""
@@ -233,11 +354,13 @@ class DetectorTraining(LightningModule):
             torch.utils.data.Subset(dataset, share.tolist()), batch_size=self.config.batch_size
         )
 
-    def _loader(self, dataset: Any, **how: Any) -> DataLoader[TrainingSample]:
+    def _loader(
+        self, dataset: Any, collate_fn: Callable[[list[Any]], Any] = collate, **how: Any
+    ) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             num_workers=self.config.loader_workers,
-            collate_fn=collate,
+            collate_fn=collate_fn,
             worker_init_fn=begin_loader_process,
             pin_memory=self.device.type == "cuda",
             **how,

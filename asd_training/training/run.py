@@ -201,6 +201,7 @@ def prepare(
         ".*exists and is not empty.*",
         ".*dataloader is not resumable.*",  # StepBatches is
         ".*smaller than the logging interval.*",
+        ".*`training_step` returned `None`.*",  # a recorded step's
     ):
         warnings.filterwarnings("ignore", message)
     try:

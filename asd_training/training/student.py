@@ -67,7 +67,7 @@ class StudentTraining(DetectorTraining):
         terms = student_objective(output, semantics, batch.objects, batch.pixels, self.supervision)
         if self.teacher is not None and self.distillation is not None:
             answer = self.teacher(batch).answer if self.asked_anew else self.answers(batch)
-            terms |= self.distillation(answer, output, batch.objects, self.global_step)
+            terms |= self.distillation(answer, output, batch.objects, self.step_number)
         return terms
 
     @cached_property

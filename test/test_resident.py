@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: samples that lie on the device are the loader's samples, and nothing in making them asks
+the device for a value."""
+
+import re
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from commands import asd_train_here
+from rigs import FIVE, with_cameras
+from small import SMALL
+from test_cuda_student import OneDevice
+from torch.overrides import TorchFunctionMode
+from torch.utils.data import default_collate
+
+from asd_perception.configuration import from_dict, to_dict
+from asd_perception.errors import UserError
+from asd_perception.network import model_directory
+from asd_perception.network.config import StudentConfig
+from asd_perception.ops import bev_pool
+from asd_training.config.augmentation import AugmentationConfig
+from asd_training.config.distillation import DistillConfig
+from asd_training.config.run import StudentRun, TeacherRun
+from asd_training.config.teacher import TeacherConfig
+from asd_training.data import targets
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.nuscenes import Annotations
+from asd_training.data.sampler import TrainingStream
+from asd_training.data.samples import KeyframeDataset, SampleContents, collate
+from asd_training.data.store import SampleStore
+from asd_training.models.teacher import Teacher
+from asd_training.resident import samples as resident_samples
+from asd_training.resident import targets as resident_targets
+from asd_training.resident.augmentation import Objects
+from asd_training.resident.draws import DrawnSamples
+from asd_training.resident.samples import ResidentSamples, made_resident
+from asd_training.resident.step import RecordedStep
+from asd_training.training.student import StudentTraining
+
+CONFIG = StudentConfig()
+CPU = torch.device("cpu")
+CONTENTS = {
+    "student": SampleContents(),
+    "distilled": SampleContents(sweeps=1),
+    "lidar": SampleContents(images=False, sweeps=1, network_sees_lidar=True),
+    "lidar_camera": SampleContents(sweeps=1, network_sees_lidar=True),
+}
+WORLD = AugmentationConfig(flip=True, bev_scale=(0.8, 1.2), camera_dropout=0.4)
+WARPED = AugmentationConfig(resize=(0.8, 1.2), rotation=5.4, camera_dropout=0.2)
+
+
+@pytest.fixture(scope="module")
+def six(synthetic_root):
+    return KeyframeIndex.open(synthetic_root)
+
+
+@pytest.fixture(scope="module")
+def five(synthetic_root, tmp_path_factory):
+    """Keyframes that lack cameras, of a rig that does not look all round."""
+    root = tmp_path_factory.mktemp("five") / "data"
+    lacking = {"front": 1, "CAM_BACK_LEFT": 2}
+    return KeyframeIndex.open(with_cameras(synthetic_root, root, FIVE, lacking))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The loader's samples and the resident ones, of the same places in a run."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def both(index, kind, augmentation, samples=6, config=CONFIG, seed=0):
+        contents, keyframes = CONTENTS[kind], np.arange(len(index))
+        store = SampleStore.open(cache, index, keyframes, config, contents, augmentation)
+        dataset = KeyframeDataset(index, config, contents, augmentation, store)
+        loader = TrainingStream(dataset, keyframes, seed)
+        drawn = DrawnSamples(index, contents.images, augmentation, config.image_size)
+        draws = TrainingStream(drawn, keyframes, seed)
+        resident = ResidentSamples(store, index, config, contents, augmentation, CPU)
+        batch = resident(torch.stack([draws[place] for place in range(samples)]))
+        return collate([loader[place] for place in range(samples)]), batch
+
+    both.cache = cache
+    return both
+
+
+def assert_alike(found, expected, name):
+    assert found.shape == expected.shape, name
+    assert found.dtype == expected.dtype, name
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4, equal_nan=True, msg=name)
+
+
+def assert_same_samples(loaded, resident, images=True):
+    real = resident.points.isfinite().all(dim=1)
+    resident = resident._replace(
+        points=resident.points[real], point_sample=resident.point_sample[real]
+    )
+    for name in loaded._fields:
+        values, others = getattr(resident, name), getattr(loaded, name)
+        if name in ("pixels", "objects"):
+            for part in values._fields:
+                assert_alike(getattr(values, part), getattr(others, part), f"{name}.{part}")
+        elif name != "images" or images:
+            assert_alike(values, others, name)
+
+
+@pytest.mark.parametrize("augmentation", [None, WORLD], ids=["plain", "world"])
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_a_resident_sample_is_the_loaders(six, both, kind, augmentation):
+    assert_same_samples(*both(six, kind, augmentation))
+
+
+@pytest.mark.parametrize("augmentation", [None, WORLD], ids=["plain", "world"])
+def test_it_is_so_where_keyframes_lack_cameras(five, both, augmentation):
+    assert_same_samples(*both(five, "student", augmentation, 12))
+
+
+@pytest.mark.parametrize("kind", ["student", "lidar_camera"])
+def test_warped_images_show_what_the_loaders_do(six, both, kind):
+    loaded, resident = both(six, kind, WARPED)
+    different = torch.zeros(())
+    for ours, theirs in zip(resident.pixels, loaded.pixels, strict=True):
+        different = torch.maximum(different, (ours != theirs).float().mean())
+    assert different < 1e-3  # returns at the border of two pixels
+    assert (resident.seen != loaded.seen).float().mean() < 1e-3
+    apart = (resident.images.float() - loaded.images.float()).abs()
+    assert apart.mean() < 0.5  # OpenCV interpolates in steps of 1/32 pixel
+    assert apart.max() < 20
+    same = {name: getattr(loaded, name) for name in ("pixels", "seen")}
+    assert_same_samples(loaded, resident._replace(**same), images=False)
+
+
+SHORT = {
+    **{"steps": 4, "batch_size": 2, "warmup_steps": 0, "checkpoint_every": 1},
+    **{"loader_workers": 0, "precision": "32-true", "augmentation": WORLD},
+}
+RUNS = {
+    "student": StudentRun(student=SMALL, **SHORT),
+    "teacher": TeacherRun(teacher=TeacherConfig(network=SMALL), **SHORT),
+}
+
+
+@pytest.fixture
+def train(synthetic_root, tmp_path, monkeypatch, capfd):
+    """Trains a small network with a cache; its weights, and what was said."""
+
+    def train(run, *changes, kind="student"):
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(to_dict(RUNS[kind])))
+        arguments = ("--config", tmp_path / "small.yaml", f"--set=cache={tmp_path / 'cache'}")
+        if "--resume" in changes:
+            arguments = ()
+        run = tmp_path / run
+        status, out, err = asd_train_here(
+            monkeypatch, capfd, kind, synthetic_root, run, *arguments, *changes
+        )
+        assert status == 0, err
+        weights = safetensors.torch.load_file(run / "model" / "model.safetensors")
+        return weights, out
+
+    return train
+
+
+def assert_learnt_alike(weights, others):
+    """Rounding changes single weights, where a gradient is nearly 0, which AdamW magnifies."""
+    for name, tensor in others.items():
+        apart = (weights[name].double() - tensor.double()).abs().mean()
+        assert apart < 2e-4 * max(1, tensor.double().abs().mean()), name  # they move by 4e-3
+
+
+def test_a_resident_run_learns_what_an_ordinary_one_does(train, tmp_path):
+    ordinary, _ = train("ordinary")
+    resident, said = train("resident", "--set=resident=true")
+    assert "GB on cpu; a step is one call" in said
+    assert_learnt_alike(resident, ordinary)
+
+
+def test_a_resident_teacher_is_trained_too(train):
+    lidar = ("--set=teacher.modality=lidar", "--set=teacher.sweeps=1")
+    ordinary, _ = train("ordinary", *lidar, kind="teacher")
+    resident, said = train("resident", *lidar, "--set=resident=true", kind="teacher")
+    assert "not recorded (the number of LiDAR points in the grid differs" in said
+    assert_learnt_alike(resident, ordinary)
+
+
+def test_a_resident_run_killed_and_resumed_ends_as_if_it_had_not_been(train, tmp_path, monkeypatch):
+    whole, _ = train("whole", "--set=resident=true")
+    call = RecordedStep.__call__
+    with monkeypatch.context() as broken:
+
+        def stop_at_the_last(self, *arguments):
+            if self.done == 3:
+                raise UserError("stopped")
+            call(self, *arguments)
+
+        broken.setattr(RecordedStep, "__call__", stop_at_the_last)
+        with pytest.raises(AssertionError, match="stopped"):
+            train("run", "--set=resident=true")
+    checkpoint = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    (group, _) = checkpoint["optimizer_states"][0]["param_groups"]
+    assert isinstance(group["lr"], float)
+    assert not group["fused"]
+    resumed, _ = train("run", "--resume")
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_step(train, tmp_path):
+    with pytest.raises(AssertionError, match=r"not finite at step [1-3] .* lower learning_rate"):
+        train("run", "--set=resident=true", "--set=learning_rate=1e30")
+    finite = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(tensor.isfinite().all() for tensor in finite.values())
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder, config = tmp_path_factory.mktemp("teacher") / "model", TeacherConfig(network=SMALL)
+    model_directory.save_network(folder, "teacher", Teacher(config), config, {})
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["world", "warped", "distilled"])
+def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
+    six, both, teacher, kind, monkeypatch
+):
+    """On the device "meta" tensors have shapes and no values: who asks for a value fails there. The
+    optimiser's own kernel has no form for it; PyTorch says that it can be recorded."""
+    augmentation, distillation = {"world": WORLD, "warped": WARPED}.get(kind), DistillConfig()
+    if kind == "distilled":
+        distillation = DistillConfig(
+            str(teacher), cross_modal="adaptive", multi_modal="l2", response="soft"
+        )
+    run = StudentRun(
+        student=SMALL,
+        augmentation=augmentation,
+        distillation=distillation,
+        cache=str(both.cache),
+        train_split="synthetic_train",
+    )
+    module = StudentTraining(run, six)
+    if kind == "distilled":
+        assert module.answers.bytes_per_keyframe  # asked for by real numbers
+    module = module.to("meta")
+    arguments = six, run.student, module.contents, augmentation
+    store = SampleStore.open(both.cache, six, np.arange(6), *arguments[1:])
+    samples = ResidentSamples(store, *arguments, torch.device("meta"))
+    step = module.recorded_step = RecordedStep(
+        samples,
+        module.losses,
+        module.configure_optimizers()["optimizer"],
+        partial(module.average.update, module.network),
+        gradient_clip=1.0,
+        bfloat16=False,
+    )
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no "meta"
+    monkeypatch.setattr(bev_pool, "_TRITON", False)  # no kernel runs without values
+    drawn = DrawnSamples(six, True, augmentation, run.student.image_size)
+    draws = drawn.sample(0, np.random.default_rng(0))[None].expand(4, -1)
+    step.take(draws.to("meta"))
+    if kind == "distilled":
+        module.answers(samples(draws.to("meta")))  # they go to the device at first
+    with OneDevice("meta"), NothingSent():
+        results = step.gradients()
+        step.average(torch.zeros((), device="meta"))
+    assert len(results) == (12 if kind == "distilled" else 8)
+
+
+class NothingSent(TorchFunctionMode):
+    """Fails at a tensor made of numbers of the host, which a GPU would wait for."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "")
+        assert name not in ("tensor", "as_tensor", "new_tensor", "from_numpy"), f"{name} sends"
+        return func(*args, **(kwargs or {}))
+
+
+def test_too_many_objects_and_overlapping_ones_have_the_loaders_targets():
+    random = np.random.default_rng(0)
+    samples = []
+    for count in (0, 30, 400):
+        boxes = random.uniform(-60, 60, (count, 7)) * [1, 1, 0.02, 0, 0, 0, 0.05]
+        boxes[:, 3:6] = random.uniform(0.5, 12, (count, 3))
+        samples.append(
+            Annotations(
+                boxes=boxes,
+                velocities=np.where(random.random((count, 1)) < 0.2, np.nan, boxes[:, :2]),
+                labels=random.integers(0, 10, count),
+                attributes=random.integers(-1, 8, count),
+                tokens=("",) * count,
+                num_lidar_points=random.integers(0, 3, count),
+                num_radar_points=np.zeros(count, np.int64),
+            )
+        )
+
+    def padded(values):
+        result = np.zeros((3, 400, *values[0].shape[1:]), values[0].dtype)
+        for row, each in zip(result, values, strict=True):
+            row[: len(each)] = each
+        return torch.from_numpy(result)
+
+    objects = Objects(
+        *(
+            padded([getattr(sample, name) for sample in samples])
+            for name in ("boxes", "velocities", "labels", "attributes")
+        ),
+        there=padded([np.ones(len(sample.boxes), bool) for sample in samples]),
+        observed=padded([sample.observed for sample in samples]),
+    )
+    found = resident_targets.detection_targets(objects, CONFIG.bev)
+    expected = default_collate([targets.detection_targets(each, CONFIG.bev) for each in samples])
+    assert expected.valid.sum(dim=1).tolist()[::2] == [0, targets.MAX_OBJECTS]
+    assert (expected.heatmap == targets.IGNORED).any()
+    for name in expected._fields:
+        assert_alike(getattr(found, name), getattr(expected, name), name)
+
+
+def test_samples_that_do_not_fit_are_left_to_the_loader(six, both, monkeypatch):
+    arguments = six, CONFIG, CONTENTS["student"], WORLD
+    store = SampleStore.open(both.cache, six, np.arange(6), *arguments[1:])
+    needed = ResidentSamples(store, *arguments, torch.device("meta")).nbytes
+    made = made_resident(store, *arguments, CPU)
+    assert made.nbytes == needed
+    monkeypatch.setattr(resident_samples, "free_bytes", lambda _: needed)
+    assert re.search(
+        r"take 0.0 GB, and at most 50% of the 0.0 GB", made_resident(store, *arguments, CPU)
+    )
+    coarse = AugmentationConfig(resize=(0.4, 1.0))
+    assert "resize to 0.4" in made_resident(store, *arguments[:3], coarse, CPU)
+
+
+def test_a_resident_run_needs_a_cache():
+    with pytest.raises(UserError, match="resident is true; it needs prepared samples"):
+        from_dict(StudentRun, {"resident": True})
