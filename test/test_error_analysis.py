@@ -30,9 +30,10 @@ CAR, TRUCK, PEDESTRIAN = (CLASSES.index(name) for name in ("car", "truck", "pede
 NOTHING = len(CLASSES)
 
 
-def box(token, name, x, y, score=-1.0, **more):
+def box(token, name, x, y, score=-1.0, yaw=0.0, **more):
+    turn = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
     return DetectionBox(
-        token, (x, y, 1.0), (2.0, 4.0, 1.5), (1.0, 0.0, 0.0, 0.0), ego_translation=(x, y, 1.0),
+        token, (x, y, 1.0), (2.0, 4.0, 1.5), turn, ego_translation=(x, y, 1.0),
         detection_name=name, detection_score=score, **more,
     )  # fmt: skip
 
@@ -142,6 +143,23 @@ def test_recall_by_distance_of_a_case_made_by_hand():
     assert confusion[PEDESTRIAN, TRUCK] == 1
     assert confusion[NOTHING].sum() == confusion[NOTHING, CAR] == 1  # the one 2 m off
     assert confusion.sum() == 5 + 1
+
+
+@pytest.mark.parametrize("name", ["car", "barrier", "traffic_cone"])
+def test_headings_that_are_turned_round_keep_their_axis(name):
+    """A barrier has no front to be turned round, and a cone no heading."""
+    places = [10, 20, 30, 40]
+    yaws = [0.1, np.pi - 0.2, 0.3 - np.pi, -0.4]
+    found = [box("a", name, x, 0, 0.9, yaw) for x, yaw in zip(places, yaws, strict=True)]
+    truth = [box("a", name, x, 0) for x in places]
+    errors = analyse(evaluation_of(boxes_of(*truth), boxes_of(*found))).errors[CLASSES.index(name)]
+    assert errors.count == 4
+    if name == "traffic_cone":
+        assert np.isnan([*errors.yaw, *errors.axis, errors.turned]).all()
+        return
+    assert errors.axis == pytest.approx((0.25, 0.37))
+    assert errors.turned == (0.5 if name == "car" else 0.0)
+    assert errors.yaw[0] == pytest.approx((0.4 + np.pi - 0.3) / 2 if name == "car" else 0.25)
 
 
 def test_an_empty_frame_is_worst_and_a_perfect_one_best():

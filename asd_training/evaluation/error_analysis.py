@@ -80,7 +80,9 @@ class FoundErrors:
     """Errors of the detections that match an object of one class; NaN where unknown.
 
     bias: median of the signed radial error (m), positive where detections are too far away.
-    radial, tangential (m), yaw (rad), velocity (m/s): median and 90th percentile.
+    radial, tangential (m), yaw, axis (rad), velocity (m/s): median and 90th percentile. axis: the
+    yaw's error if front and back count as equal. turned: the share of yaws that are more than 90
+    degrees wrong, in [0, 1].
     """
 
     count: int
@@ -88,6 +90,8 @@ class FoundErrors:
     radial: tuple[float, float]
     tangential: tuple[float, float]
     yaw: tuple[float, float]
+    axis: tuple[float, float]
+    turned: float
     velocity: tuple[float, float]
 
 
@@ -268,12 +272,15 @@ def _found_errors(truth: Boxes, detections: Boxes, matches: Ints, chosen: Bools)
             yaw.append(yaw_diff(target, box, np.pi if name == "barrier" else 2 * np.pi))
         if name not in ("traffic_cone", "barrier"):
             velocity.append(velocity_l2(target, box))
+    yaws = np.array(yaw)
     return FoundErrors(
         len(hits),
         _quantiles(radial)[0],
         _quantiles(np.abs(radial)),
         _quantiles(np.abs(tangential)),
-        _quantiles(np.array(yaw)),
+        _quantiles(yaws),
+        _quantiles(np.minimum(yaws, np.pi - yaws)),
+        float(np.mean(yaws > np.pi / 2)) if len(yaws) else float("nan"),
         _quantiles(np.array(velocity)),
     )
 
