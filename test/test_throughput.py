@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: `asd-bench training` times the real loader and the real step, and leaves no trace."""
+"""Promise: `asd-bench training` measures the real loader and the real step, and leaves no trace."""
 
 import argparse
 import json
@@ -9,36 +9,54 @@ import pytest
 from asd_perception.errors import UserError
 from asd_training.commands.bench import training
 
-SMALL = ("batch_size=1", "loader_workers=0", "teacher.sweeps=1", "teacher.modality=lidar")
+SMALL = ("batch_size=1", "loader_workers=0", "teacher.network.bev.cell=3.2", "precision=32-true")
 
 
-def benchmark(data, file, *changes):
+def benchmark(data, file, *changes, against=()):
     parser = argparse.ArgumentParser()
     training.configure(parser)
     arguments = ["teacher", str(data), "--device", "cpu", "--steps", "2", "--json", str(file)]
-    training.run(parser.parse_args([*arguments, *(f"--set={change}" for change in changes)]))
+    changes = [*(f"--set={change}" for change in changes), *(f"--against={c}" for c in against)]
+    training.run(parser.parse_args([*arguments, *changes]))
 
 
-def test_figures_are_consistent_and_the_only_trace(synthetic_root, tmp_path, monkeypatch, capsys):
+def test_two_configurations_are_measured_in_turns_and_leave_no_trace(
+    synthetic_root, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
-    benchmark(synthetic_root, tmp_path / "throughput.json", *SMALL)
-    assert [path.name for path in tmp_path.iterdir()] == ["throughput.json"]
-    results = json.loads((tmp_path / "throughput.json").read_text())
-    figures = results["figures"]
-    printed = capsys.readouterr().out
-    assert figures == json.loads(printed[printed.index("{") :])
+    file = tmp_path / "costs.json"
+    against = ("batch_size=2", "learning_rate=0.001")
+    benchmark(synthetic_root, file, *SMALL, f"cache={tmp_path / 'cache'}", against=against)
+    assert {path.name for path in tmp_path.iterdir()} == {"costs.json", "cache"}
+    results = json.loads(file.read_text())
     assert {"command", "machine", "date"} < set(results)
-    assert {"seed", "load_average_before"} < set(figures)
-    assert figures["timed_batches"] == 2
-    assert all(value > 0 for value in figures["sample"].values())
-    step, together = figures["step"], figures["together"]
-    assert step["batch_ms"] == pytest.approx(1e3 / step["samples_per_s"], rel=0.05)
-    # Without processes of its own, the loader's time is a part of the whole.
-    loader_ms = together["batch_ms"] * together["data_share"]
-    assert 0.5 * figures["loader"]["sample_core_ms"] < loader_ms < together["batch_ms"]
+    figures = results["figures"]
+    assert figures["against"] == list(against)
+    first, second = figures["configurations"]
+    assert first["precision"] == second["precision"] == "32-true"
+    assert first["cache"] and second["cache"]
+    assert [row["batch_size"] for row in (first, second)] == [1, 2]
+    for row in (first, second):
+        assert all(value > 0 for value in row["sample"].values())
+        costs = row["core_seconds_per_sample"]
+        assert costs["total"] == pytest.approx(costs["loader"] + costs["step"], rel=0.5)
+        assert costs["loader"] > 0 and costs["step"] > 0
+        assert row["samples_per_s"] > 0
+        assert 0 < row["data_share"] < 1
+    assert set(figures["times_cheaper"]) == {"loader", "step", "total"}
+    printed = capsys.readouterr().out
+    for part, ratio in figures["times_cheaper"].items():
+        assert part in printed and f"{ratio:.2f}" in printed
+
+
+def test_one_configuration_is_measured_alone(synthetic_root, tmp_path):
+    benchmark(synthetic_root, tmp_path / "costs.json", *SMALL)
+    figures = json.loads((tmp_path / "costs.json").read_text())["figures"]
+    assert len(figures["configurations"]) == 1
+    assert "times_cheaper" not in figures
 
 
 def test_a_split_without_keyframes_is_told(synthetic_root, tmp_path):
     with pytest.raises(UserError, match="mini_train holds no keyframe"):
-        benchmark(synthetic_root, tmp_path / "throughput.json", "train_split=mini_train")
+        benchmark(synthetic_root, tmp_path / "costs.json", "train_split=mini_train")
     assert not list(tmp_path.iterdir())

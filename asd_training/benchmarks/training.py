@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training's loader and its step can do, alone and together."""
+"""What a sample of a training costs by part, of one configuration or of two in turns."""
 
 from __future__ import annotations
 
@@ -7,116 +7,132 @@ import dataclasses
 import os
 import statistics
 import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from asd_training.config.run import Run
 from asd_training.data.index import KeyframeIndex
-from asd_training.data.samples import TrainingSample
+from asd_training.data.samples import collate
+from asd_training.training.curve import CostMeter
 from asd_training.training.module import DetectorTraining
 from asd_training.training.run import prepare
 
 WARM_UP = 5
-"""Batches for each of the loader's processes that do not count: first allocations, and what was
-made before the clock started and lies ready."""
+"""Steps for each of the loader's processes that do not count: first allocations, and what was made
+before the clock started and lies ready."""
 
-SAMPLES = 40  # of which the core time of one is taken
+TURNS = 3
+"""How often each configuration is measured; figures are medians over its turns."""
 
 
 def benchmark(
-    config: Run,
+    configs: Sequence[Run],
     index: KeyframeIndex,
     build: Callable[[Run, KeyframeIndex], DetectorTraining],
     steps: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """The figures of `measure` for a training that `build` makes; nothing is trained that stays."""
+    """What a sample costs in trainings that `build` makes; nothing is trained that stays.
+
+    configs: one or two, measured in turns of `steps` steps, so that what else the machine does
+    falls on both. core_seconds_per_sample: processor time, of `loader` and `step` as in CostMeter;
+    other programs slow it down, but do not count. By the clock: samples_per_s, and data_share, the
+    share of the time between the end of a step and the start of the next one: the wait for the
+    loader, the copy to the device, and Lightning's own bookkeeping. times_cheaper: what a sample of
+    the second costs, divided by what one of the first does.
+    """
     load = os.getloadavg()[0]
-    config = dataclasses.replace(config, accumulate=1, steps=10**6)  # the loader must not end first
-    module, _ = prepare(config, index, build, device)
-    return {
-        "kind": module.kind,
-        "seed": config.seed,
-        "batch_size": config.batch_size,
-        "loader_workers": config.loader_workers,
-        "precision": module.config.precision,
+    modules = []
+    for config in configs:  # the loader must not end first
+        endless = dataclasses.replace(config, accumulate=1, steps=10**6)
+        modules.append(prepare(endless, index, build, device)[0])
+    costs = [cost(module, device) for module in modules]
+    turns: list[list[dict[str, float]]] = [[] for _ in modules]
+    total = TURNS * sum(_warm_up(module) + steps for module in modules)
+    with tqdm(desc=f"{TURNS} turns", total=total, unit="step") as progress:
+        for _ in range(TURNS):
+            for module, measured in zip(modules, turns, strict=True):
+                measured.append(_turn(module, steps, device, progress))
+    medians = [_medians(measured) for measured in turns]
+    figures = {
+        "kind": modules[0].kind,
+        "seed": configs[0].seed,
+        "turns": TURNS,
+        "steps": steps,
         # Others' programs slow these figures down: about as many cores were busy with them.
         "load_average_before": round(load, 2),
-        **measure(module, steps, device),
+        "configurations": [
+            {
+                "batch_size": module.config.batch_size,
+                "loader_workers": module.config.loader_workers,
+                "precision": module.config.precision,
+                "cache": module.config.cache is not None,
+                "sample": counted,
+                "core_seconds_per_sample": {
+                    part: round(median[part], 5) for part in ("loader", "step", "total")
+                },
+                "samples_per_s": round(1 / median["seconds"], 2),
+                "data_share": round(median["data_share"], 4),
+            }
+            for module, counted, median in zip(modules, costs, medians, strict=True)
+        ],
     }
+    if len(modules) == 2:
+        first, second = turns
+        ratios = [
+            {part: other[part] / one[part] for part in ("loader", "step", "total")}
+            for one, other in zip(first, second, strict=True)
+        ]
+        figures["times_cheaper"] = {
+            part: round(ratio, 2) for part, ratio in _medians(ratios).items()
+        }
+    return figures
 
 
-def measure(module: DetectorTraining, steps: int, device: torch.device) -> dict[str, Any]:
-    """Time `steps` batches of the loader alone, of the step alone, and of both together.
-
-    `steps` is rounded up to a whole number of batches for each of the loader's processes.
-    sample_core_ms: CPU time of one sample on one core, the median of several; other programs do
-    not count. Everything else is by the clock. A step is Lightning's, with optimiser and averaged
-    weights; alone, it takes the same batch again and again, which lies on the device. Together,
-    `data_share` is the share of the time between the end of a step and the start of the next one:
-    the wait for the loader, the copy to the device, and Lightning's own bookkeeping.
-    """
-    workers = max(1, module.config.loader_workers)
-    steps = -(-steps // workers) * workers  # batches come in bursts of so many
-    warm_up = WARM_UP * workers
-    trainer, _ = _trainer(module, warm_up + steps, device)
-    module.trainer = trainer
-    module.to(device)  # the loader pins its memory for it, as in a run
-    loader = module.train_dataloader()
-    cores_ms = _core_ms_of_samples(loader.dataset)
-    size = module.config.batch_size
-
-    batches = iter(loader)
-    first = next(batches)
-    for _ in range(warm_up - 1):
-        next(batches)
-    start = time.perf_counter()
-    for _ in tqdm(islice(batches, steps), desc="loader alone", total=steps, unit="batch"):
-        pass
-    loader_s = (time.perf_counter() - start) / steps
-    del batches  # its processes, too
-
-    on_device = move_data_to_device(first, device)
-    with trainer.precision_plugin.train_step_context():
-        costs = cost(module, on_device)
-    same = DataLoader([on_device] * (warm_up + steps), batch_size=None)
-    alone, together = (_fit(module, data, warm_up + steps, device) for data in (same, None))
-    return {
-        "sample": costs,
-        "timed_batches": steps,
-        "loader": {
-            "samples_per_s": round(size / loader_s, 2),
-            "sample_core_ms": round(cores_ms, 1),
-        },
-        "step": {
-            "samples_per_s": round(size / alone.seconds(steps), 2),
-            "batch_ms": round(1e3 * alone.seconds(steps), 1),
-        },
-        "together": {
-            "samples_per_s": round(size / together.seconds(steps), 2),
-            "batch_ms": round(1e3 * together.seconds(steps), 1),
-            "data_share": round(together.share_between_steps(steps), 4),
-        },
-    }
+def table(figures: dict[str, Any]) -> str:
+    """The figures for a terminal."""
+    lines = [
+        f"{'core-ms per sample':32}{'loader':>10}{'step':>10}{'total':>10}{'samples/s':>12}"
+        f"{'between steps':>16}"
+    ]
+    for name, row in zip(("measured", "against"), figures["configurations"], strict=False):
+        milliseconds = [1e3 * value for value in row["core_seconds_per_sample"].values()]
+        how = f"{name} ({row['precision']}{', cache' * row['cache']})"
+        lines.append(
+            f"{how:32}"
+            + "".join(f"{value:10.2f}" for value in milliseconds)
+            + f"{row['samples_per_s']:12.2f}{100 * row['data_share']:14.1f} %"
+        )
+    if "times_cheaper" in figures:
+        ratios = "".join(f"{ratio:10.2f}" for ratio in figures["times_cheaper"].values())
+        lines.append(f"{'times cheaper':32}{ratios}")
+    for row in figures["configurations"]:
+        sample = row["sample"]
+        lines.append(
+            f"{sample['parameters_millions']} M parameters; per sample {sample['forward_gflop']} "
+            f"GFLOP forward and {sample['kept_for_backward_gb']} GB kept for backward"
+        )
+    return "\n".join(dict.fromkeys(lines))
 
 
-def cost(module: DetectorTraining, batch: TrainingSample) -> dict[str, float]:
-    """What a sample of a batch costs, and the size of the network.
+def cost(module: DetectorTraining, device: torch.device) -> dict[str, float]:
+    """What a sample of a training costs, and the size of the network.
 
     forward_gflop: multiplications and additions of the forward pass; backward takes about twice as
     many. kept_for_backward_gb: memory that lies between the two.
     """
+    module.trainer = trainer = _trainer(module, [], 1, device)
+    module.to(device)
+    stream, size = module.train_dataloader().dataset, module.config.batch_size
+    batch = move_data_to_device(collate([stream[place] for place in range(size)]), device)
     kept: dict[int, int] = {}  # bytes by storage
 
     def note(tensor: Tensor) -> Tensor:
@@ -124,12 +140,15 @@ def cost(module: DetectorTraining, batch: TrainingSample) -> dict[str, float]:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with FlopCounterMode(display=False) as operations, saved_tensors_hooks(note, lambda x: x):
+    with (
+        trainer.precision_plugin.train_step_context(),
+        FlopCounterMode(display=False) as operations,
+        saved_tensors_hooks(note, lambda x: x),
+    ):
         terms = module.losses(batch)  # its graph keeps the storages, so that none comes twice
     for parameter in module.parameters():
         kept.pop(parameter.untyped_storage().data_ptr(), None)
     del terms
-    size = len(batch.keyframe)
     return {
         "parameters_millions": round(sum(p.numel() for p in module.network.parameters()) / 1e6, 2),
         "forward_gflop": round(operations.get_total_flops() / size / 1e9, 1),
@@ -137,75 +156,82 @@ def cost(module: DetectorTraining, batch: TrainingSample) -> dict[str, float]:
     }
 
 
-class _Clock(Callback):
-    """When each step began and ended; the device has then done all that was asked of it."""
+class _Clock(CostMeter):
+    """Also when each step began and ended; the device has then done all that was asked of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device, progress: tqdm[Any]) -> None:
+        super().__init__()
+        self.device, self.progress = device, progress
         self.starts: list[float] = []
         self.ends: list[float] = []
+        self.costs: list[dict[str, float]] = []  # core-seconds until each end
 
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        self.starts.append(_now(trainer.strategy.root_device))
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.starts.append(self._now())
+        super().on_train_batch_start(trainer, module, batch, batch_idx)
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        self.ends.append(_now(trainer.strategy.root_device))
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.ends.append(self._now())
+        super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+        self.costs.append(dict(self.core_seconds))
+        self.progress.update()
 
-    def seconds(self, steps: int) -> float:
-        """From the end of a step to the end of the next, on average over the last `steps`."""
-        return (self.ends[-1] - self.ends[-steps - 1]) / steps
-
-    def share_between_steps(self, steps: int) -> float:
-        """The share of that time in which no step is under way."""
-        pairs = zip(self.ends[-steps - 1 : -1], self.starts[-steps:], strict=True)
-        between = sum(start - end for end, start in pairs)
-        return between / steps / self.seconds(steps)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
 
-def _fit(
-    module: LightningModule,
-    loader: DataLoader[TrainingSample] | None,
-    steps: int,
-    device: torch.device,
-) -> _Clock:
-    """Train on a loader's batches; None: the module's own loader's."""
-    trainer, clock = _trainer(module, steps, device)
-    trainer.fit(module, loader)
-    return clock
+def _turn(
+    module: DetectorTraining, steps: int, device: torch.device, progress: tqdm[Any]
+) -> dict[str, float]:
+    """Costs per sample of the last `steps` steps, with Lightning's loop, as in a run."""
+    clock = _Clock(device, progress)
+    trainer = _trainer(module, [clock], _warm_up(module) + steps, device)
+    trainer.fit(module)
+    samples = steps * module.config.batch_size
+    parts = {
+        part: (until - clock.costs[-steps - 1][part]) / samples
+        for part, until in clock.costs[-1].items()
+    }
+    seconds = clock.ends[-1] - clock.ends[-steps - 1]
+    between = sum(
+        start - end
+        for end, start in zip(clock.ends[-steps - 1 : -1], clock.starts[-steps:], strict=True)
+    )
+    return {
+        **parts,
+        "total": sum(parts.values()),
+        "seconds": seconds / samples,
+        "data_share": between / seconds,
+    }
 
 
-def _trainer(module: LightningModule, steps: int, device: torch.device) -> tuple[Trainer, _Clock]:
+def _warm_up(module: DetectorTraining) -> int:
+    return WARM_UP * max(1, module.config.loader_workers)
+
+
+def _trainer(
+    module: DetectorTraining, callbacks: list[Any], steps: int, device: torch.device
+) -> Trainer:
     """A trainer of one process like that of a run, without its files."""
-    clock = _Clock()
-    trainer = Trainer(
+    return Trainer(
         accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
         precision=module.config.precision,
         max_steps=steps,
         limit_val_batches=0,
         logger=False,
-        callbacks=[clock],
+        callbacks=callbacks,
         enable_checkpointing=False,
         enable_model_summary=False,
+        enable_progress_bar=False,
     )
-    return trainer, clock
 
 
-def _core_ms_of_samples(stream: Any) -> float:
-    """Median CPU time of the stream's first samples, made as one of the loader's processes does."""
-    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    seconds = []
-    for place in tqdm(range(SAMPLES), desc="samples", unit="sample"):
-        start = time.thread_time()
-        stream[place]
-        seconds.append(time.thread_time() - start)
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(cv2_threads)
-    return 1e3 * statistics.median(seconds)
+def _medians(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}

@@ -14,7 +14,7 @@ each takes --json FILE, which is written in one format: the figures, and how the
 _COMMANDS = {
     "frame": "time a model stage by stage on synthetic 1600x900 images",
     "node": "play six 1600x900 cameras to the detector node; time it, count lost frames",
-    "training": "time a training's loader and its step, alone and together",
+    "training": "measure what a training costs per sample, or two of them in turns",
     "pooling": "time BEV pooling against index_add_ and the cumulative-sum trick",
     "index": "measure building, loading and reading the keyframe index of a dataset",
     "cameras": "score a model with none to five cameras missing",

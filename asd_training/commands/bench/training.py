@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`asd-bench training`: what a training's loader and its step can do, alone and together."""
+"""`asd-bench training`: what a sample of a training costs, by part."""
 
 from __future__ import annotations
 
@@ -28,19 +28,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     add_device_argument(parser)
     parser.add_argument(
-        "--steps",
-        type=int,
-        default=30,
-        help="how many steps are timed, rounded up to a multiple of the loader's processes "
-        "(default: %(default)s)",
+        "--against",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="measure in turns with the same configuration under this further change, as in "
+        "--against precision=32-true --against cache=null (may be repeated)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=20, help="steps that count of each turn (default: %(default)s)"
     )
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Time loader and step; nothing is trained that stays."""
+    """Measure loader and step; nothing is trained that stays."""
     from asd_perception.runtime.detector import find_device
-    from asd_training.benchmarks.training import benchmark
+    from asd_training.benchmarks.training import benchmark, table
     from asd_training.data.index import KeyframeIndex
     from asd_training.training.student import StudentTraining
     from asd_training.training.teacher import TeacherTraining
@@ -49,7 +53,9 @@ def run(args: argparse.Namespace) -> None:
     begin(args)
     device = find_device(args.device)
     build: Any = {"student": StudentTraining, "teacher": TeacherTraining}[args.kind]
-    config = read_config(CONFIGURATIONS[args.kind], args.config, args.set)
+    changes = [args.set, *([[*args.set, *args.against]] if args.against else [])]
+    configs = [read_config(CONFIGURATIONS[args.kind], args.config, change) for change in changes]
     index = KeyframeIndex.open(args.data, args.version)
-    figures = benchmark(config, index, build, args.steps, device)
-    finish(args, "training", device, {"data": str(args.data), **figures})
+    figures = benchmark(configs, index, build, args.steps, device)
+    about = {"data": str(args.data), "against": args.against}
+    finish(args, "training", device, {**about, **figures}, table)
