@@ -4,7 +4,11 @@ what its JSON results say."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -26,7 +30,7 @@ from asd_perception.network.student import Student
 from asd_perception.runtime.detector import Detector
 from asd_training.ablation.corruption import CORRUPTIONS, corrupt
 from asd_training.ablation.report import DEFINITION, paired, write_report
-from asd_training.ablation.runs import plan, to_do
+from asd_training.ablation.runs import core_shares, plan, to_do
 from asd_training.config.ablation import read_ablation
 from asd_training.data.example import example_images, example_rig
 
@@ -333,6 +337,29 @@ def test_a_detector_of_a_corrupted_student_sees_wrong_points(kind):
     assert not np.allclose(wrong.scores, clean.scores)
 
 
+@pytest.mark.parametrize(
+    ("cores", "jobs", "shares"),
+    [
+        ({0, 1, 2, 3}, 1, [{0, 1, 2, 3}]),
+        ({0, 1, 2, 3}, 2, [{0, 1}, {2, 3}]),
+        ({1, 4, 5}, 2, [{1}, {4, 5}]),
+        ({1, 4}, 3, [{1}, {1}, {4}]),
+    ],
+)
+def test_runs_side_by_side_have_cores_of_their_own(monkeypatch, cores, jobs, shares):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    assert core_shares(jobs) == shares
+
+
+def cores_of(run: Path) -> set[int]:
+    """The cores of the process that trains into this folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if str(run).encode() in (process / "cmdline").read_bytes():
+                return os.sched_getaffinity(int(process.name))
+    raise AssertionError(f"no process trains into {run}")
+
+
 @pytest.mark.slow
 def test_an_ablation_runs_resumes_and_reports(synthetic_root, tmp_path):
     file, out = small_ablation(tmp_path), tmp_path / "out"
@@ -343,12 +370,17 @@ def test_an_ablation_runs_resumes_and_reports(synthetic_root, tmp_path):
     ) as first:
         while not (out / "runs" / "plain-0" / "config.yaml").exists() and first.poll() is None:
             time.sleep(0.1)
+        assert cores_of(out / "runs" / "plain-0") in core_shares(2)
         first.terminate()
+    with pytest.raises(AssertionError):
+        cores_of(out / "runs")
     done = asd_train(*command)
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^plain-0: mAP \d.\d+, \d.\d+ core-seconds per sample$", done.stdout, re.M)
     results = {path.stem for path in (out / "results").glob("*-*.json")}
     assert results == {"teacher-lidar", "plain-0", "taught-0"}
     taught = json.loads((out / "results" / "taught-0.json").read_text())
+    assert set(taught["core_seconds_per_sample"]) == {"loader", "step"}
     assert taught["seed"] == 0 and "asd-train student" in taught["command"]
     assert taught["training"]["distillation"]["teacher"] == "lidar/model"  # no folder
     assert "taught" in (out / "results.md").read_text()
@@ -357,6 +389,17 @@ def test_an_ablation_runs_resumes_and_reports(synthetic_root, tmp_path):
     assert asd_train(*command).returncode == 0
     after = (out / "runs" / "taught-0" / "model" / "model.safetensors").stat().st_mtime_ns
     assert after == before
+
+    # One that fails is named at the end; its cause can be mended, and the others are there.
+    shutil.rmtree(out / "runs" / "plain-0")
+    (out / "results" / "plain-0.json").unlink()
+    (out / "runs" / "plain-0").touch()
+    (out / "results" / "taught-0.json").unlink()
+    failed = asd_train(*command)
+    assert failed.returncode == 2
+    log = out / "logs" / "plain-0.txt"
+    assert f"error: 1 of 3 runs failed: plain-0 (see {log}); fix that" in failed.stderr
+    assert (out / "results" / "taught-0.json").exists()
 
     tested = asd_train("robustness", synthetic_root, out, "--keyframes", "1")
     assert tested.returncode == 0, tested.stderr

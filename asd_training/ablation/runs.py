@@ -9,6 +9,7 @@ the same keyframes in the same order, augmented alike, so that they can be compa
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from asd_perception.configuration import to_dict
+from asd_perception.cores import available_cores
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
 from asd_perception.network import model_directory
@@ -245,7 +247,7 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 
 class Runner:
-    """Runs jobs in parallel, each as a process of `asd-train`."""
+    """Runs jobs side by side, each as a process of `asd-train` on its own share of the cores."""
 
     def __init__(self, data: Path, out: Path, options: list[str], jobs: int) -> None:
         """options: further arguments of every command."""
@@ -257,36 +259,44 @@ class Runner:
     def run(self, jobs: list[Job]) -> list[str]:
         """Run what is not done; returns what went wrong.
 
-        An interruption stops its processes, too; a run resumes from its last checkpoint.
+        Whenever there is room, the first job begins whose teacher is there. An interruption ends
+        all processes; a run resumes from its last checkpoint.
         """
         former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        pool = ThreadPoolExecutor(self.jobs)
-        failed: list[str] = []
+        shares = iter(core_shares(self.jobs))
+        # A process inherits the cores of the thread that starts it.
+        pool = ThreadPoolExecutor(
+            self.jobs, initializer=lambda: os.sched_setaffinity(0, next(shares))
+        )
+        waiting, failed = list(jobs), dict[Path, str]()
+        running: dict[Future[str], Job] = {}
         try:
-            teachers: dict[Path, Future[str]] = {}
-            futures = []
-            for job in jobs:  # teachers come first, so that no student waits in vain
-                future = pool.submit(self._do, job, teachers.get(job.teacher or job.folder))
-                futures.append(future)
-                if job.command == "teacher":
-                    teachers[job.folder] = future
             with tqdm(total=len(jobs), desc="ablation", unit="run") as bar:
-                for future in as_completed(futures):
-                    if error := future.result():
-                        failed.append(error)
-                    bar.update()
+                while waiting or running:
+                    unfinished = {job.folder for job in [*waiting, *running.values()]}
+                    for job in [job for job in waiting if job.teacher not in unfinished]:
+                        if len(running) < self.jobs:
+                            waiting.remove(job)
+                            without = job.teacher in failed
+                            running[pool.submit(self._do, job, without)] = job
+                    bar.set_postfix_str(", ".join(job.name for job in running.values()))
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        job, error = running.pop(future), future.result()
+                        if error:
+                            failed[job.folder] = error
+                        bar.write(f"failed: {error}" if error else _in_one_line(job))
+                        bar.update()
         finally:
             self._stop()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown()
             signal.signal(signal.SIGTERM, former)
-        return failed
+        return list(failed.values())
 
-    def _do(self, job: Job, teacher: Future[str] | None) -> str:
+    def _do(self, job: Job, without_teacher: bool) -> str:
         """One job, unless it is done; says what went wrong, or nothing."""
-        if teacher is not None and teacher.result():
+        if without_teacher:
             return f"{job.name} has no teacher"
-        model = job.folder / "model"
-        if not model.exists():
+        if not (job.folder / "model").exists():
             error = self._train(job)
             if error:
                 return error
@@ -303,7 +313,9 @@ class Runner:
             arguments += [part for change in job.changes for part in ("--set", change)]
         log = self.out / "logs" / f"{job.name.replace(' ', '-')}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if self.jobs > 1 else {})}
+        environment = dict(os.environ)
+        if self.jobs > 1:
+            environment["OMP_NUM_THREADS"] = str(max(1, available_cores() // self.jobs))
         with log.open("ab") as output:
             with self._lock:
                 if self._stopped:
@@ -327,6 +339,23 @@ class Runner:
             self._stopped = True
             for process in self._living:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def core_shares(jobs: int) -> list[set[int]]:
+    """This process's cores, dealt out to so many jobs; if there are fewer, jobs share them."""
+    cores = sorted(os.sched_getaffinity(0))
+    bounds = [job * len(cores) // jobs for job in range(jobs + 1)]
+    return [set(cores[at : max(end, at + 1)]) for at, end in itertools.pairwise(bounds)]
+
+
+def _in_one_line(job: Job) -> str:
+    """What a finished run has come to."""
+    result = json.loads(job.result.read_text())
+    score = result["validation"].get("mean_ap")
+    parts = [] if score is None else [f"mAP {score:.3f}"]
+    if costs := result.get("core_seconds_per_sample"):
+        parts.append(f"{sum(costs.values()):.3f} core-seconds per sample")
+    return f"{job.name}: {', '.join(parts) or 'finished'}"
 
 
 def write_result(job: Job) -> None:

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=int,
         default=1,
-        help="runs side by side, each on one CPU thread if there are several (default: 1)",
+        help="runs side by side, each on its own share of the cores (default: 1)",
     )
     for option, kind, what in (("rows", str, "rows"), ("seeds", int, "seeds")):
         parser.add_argument(
