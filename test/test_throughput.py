@@ -5,7 +5,10 @@ import argparse
 import json
 
 import pytest
+import yaml
+from small import SMALL as SMALL_STUDENT
 
+from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_training.commands.bench import training
 
@@ -54,6 +57,22 @@ def test_one_configuration_is_measured_alone(synthetic_root, tmp_path):
     figures = json.loads((tmp_path / "costs.json").read_text())["figures"]
     assert len(figures["configurations"]) == 1
     assert "times_cheaper" not in figures
+
+
+def test_steps_on_resident_samples_are_measured(synthetic_root, tmp_path):
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({"student": to_dict(SMALL_STUDENT)}))
+    parser = argparse.ArgumentParser()
+    training.configure(parser)
+    changes = [f"cache={tmp_path / 'cache'}", "resident=true", "batch_size=2", "loader_workers=0"]
+    arguments = ["student", str(synthetic_root), "--config", str(tmp_path / "small.yaml")]
+    arguments += ["--device", "cpu", "--steps", "2", "--json", str(tmp_path / "costs.json")]
+    training.run(parser.parse_args([*arguments, *(f"--set={change}" for change in changes)]))
+    (row,) = json.loads((tmp_path / "costs.json").read_text())["figures"]["configurations"]
+    assert row["resident"]
+    assert not row["recorded"]  # there is no GPU
+    assert row["sample"]["forward_gflop"] > 0
+    assert row["core_seconds_per_sample"]["step"] > 0
+    assert row["samples_per_s"] > 0
 
 
 def test_a_split_without_keyframes_is_told(synthetic_root, tmp_path):

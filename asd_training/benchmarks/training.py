@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from asd_training.config.run import Run
 from asd_training.data.index import KeyframeIndex
-from asd_training.data.samples import collate
 from asd_training.training.curve import CostMeter
 from asd_training.training.module import DetectorTraining
 from asd_training.training.run import prepare
@@ -46,8 +45,10 @@ def benchmark(
     falls on both. core_seconds_per_sample: processor time, of `loader` and `step` as in CostMeter;
     other programs slow it down, but do not count. By the clock: samples_per_s, and data_share, the
     share of the time between the end of a step and the start of the next one: the wait for the
-    loader, the copy to the device, and Lightning's own bookkeeping. times_cheaper: what a sample of
-    the second costs, divided by what one of the first does.
+    loader, the copy to the device, and Lightning's own bookkeeping. Steps on a GPU that are
+    recorded are timed without waiting for it in between, which would keep the host from preparing
+    the next one; data_share is then of the host's time. times_cheaper: what a sample of the second
+    costs, divided by what one of the first does.
     """
     load = os.getloadavg()[0]
     modules = []
@@ -75,6 +76,8 @@ def benchmark(
                 "loader_workers": module.config.loader_workers,
                 "precision": module.config.precision,
                 "cache": module.config.cache is not None,
+                "resident": module.samples is not None,
+                "recorded": module.recorded_step is not None and module.recorded_step.is_graph,
                 "sample": counted,
                 "core_seconds_per_sample": {
                     part: round(median[part], 5) for part in ("loader", "step", "total")
@@ -105,7 +108,8 @@ def table(figures: dict[str, Any]) -> str:
     ]
     for name, row in zip(("measured", "against"), figures["configurations"], strict=False):
         milliseconds = [1e3 * value for value in row["core_seconds_per_sample"].values()]
-        how = f"{name} ({row['precision']}{', cache' * row['cache']})"
+        kept = ", resident" if row["resident"] else ", cache" * row["cache"]
+        how = f"{name} ({row['precision']}{kept}{', recorded' * row['recorded']})"
         lines.append(
             f"{how:32}"
             + "".join(f"{value:10.2f}" for value in milliseconds)
@@ -131,8 +135,11 @@ def cost(module: DetectorTraining, device: torch.device) -> dict[str, float]:
     """
     module.trainer = trainer = _trainer(module, [], 1, device)
     module.to(device)
-    stream, size = module.train_dataloader().dataset, module.config.batch_size
-    batch = move_data_to_device(collate([stream[place] for place in range(size)]), device)
+    loader, size = module.train_dataloader(), module.config.batch_size
+    samples = [loader.dataset[place] for place in range(size)]
+    batch = move_data_to_device(loader.collate_fn(samples), device)
+    if module.samples is not None:
+        batch = module.samples(batch)
     kept: dict[int, int] = {}  # bytes by storage
 
     def note(tensor: Tensor) -> Tensor:
@@ -157,11 +164,16 @@ def cost(module: DetectorTraining, device: torch.device) -> dict[str, float]:
 
 
 class _Clock(CostMeter):
-    """Also when each step began and ended; the device has then done all that was asked of it."""
+    """Also when each step began and ended; the device has then done all that was asked of it.
 
-    def __init__(self, device: torch.device, progress: tqdm[Any]) -> None:
+    waits: for which ends that is so; None: at each beginning and end.
+    """
+
+    def __init__(
+        self, device: torch.device, progress: tqdm[Any], waits: tuple[int, ...] | None
+    ) -> None:
         super().__init__()
-        self.device, self.progress = device, progress
+        self.device, self.progress, self.waits = device, progress, waits
         self.starts: list[float] = []
         self.ends: list[float] = []
         self.costs: list[dict[str, float]] = []  # core-seconds until each end
@@ -169,19 +181,19 @@ class _Clock(CostMeter):
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self.starts.append(self._now())
+        self.starts.append(self._now(self.waits is None))
         super().on_train_batch_start(trainer, module, batch, batch_idx)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.ends.append(self._now())
+        self.ends.append(self._now(self.waits is None or len(self.ends) in self.waits))
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
         self.costs.append(dict(self.core_seconds))
         self.progress.update()
 
-    def _now(self) -> float:
-        if self.device.type == "cuda":
+    def _now(self, wait: bool) -> float:
+        if wait and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
@@ -190,8 +202,10 @@ def _turn(
     module: DetectorTraining, steps: int, device: torch.device, progress: tqdm[Any]
 ) -> dict[str, float]:
     """Costs per sample of the last `steps` steps, with Lightning's loop, as in a run."""
-    clock = _Clock(device, progress)
-    trainer = _trainer(module, [clock], _warm_up(module) + steps, device)
+    first = _warm_up(module)
+    waits = (first - 1, first + steps - 1) if module.recorded else None
+    clock = _Clock(device, progress, waits)
+    trainer = _trainer(module, [clock], first + steps, device)
     trainer.fit(module)
     samples = steps * module.config.batch_size
     parts = {

@@ -80,6 +80,11 @@ class RecordedStep:
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
 
+    @property
+    def is_graph(self) -> bool:
+        """Whether steps are started as one CUDA graph by now."""
+        return self._graph is not None
+
     def __call__(self, draws: Tensor, share: float) -> None:
         """A step on the batch of these draws (B, D), which lie on the device.
 

@@ -104,6 +104,8 @@ class DetectorTraining(LightningModule):
         """Why a step on resident samples cannot be one CUDA graph; None: it can."""
         if self.contents.sweeps:
             return "the number of LiDAR points in the grid differs from step to step"
+        if self.config.recompute_images:
+            return "recompute_images keeps the state of random numbers on the host"
         if self.config.accumulate > 1:
             return "accumulate is above 1"
         if self.config.precision == "16-mixed":
@@ -183,6 +185,9 @@ class DetectorTraining(LightningModule):
         for name, value in values.items():  # on the CPU: a GPU's would be waited for at each step
             on_bar = name in ("loss", "loss/heatmap", "loss/boxes")
             self.log(name, torch.tensor(value), prog_bar=on_bar)
+
+    def on_train_start(self) -> None:
+        self.recorded_step = None  # one of an earlier training has another optimiser
 
     def on_train_batch_start(self, batch: TrainingSample, batch_idx: int) -> None:
         # For networks that draw random numbers (Swin's stochastic depth). 0 and 1 after the seed
