@@ -70,7 +70,7 @@ def test_steps_on_resident_samples_are_measured(synthetic_root, tmp_path):
     (row,) = json.loads((tmp_path / "costs.json").read_text())["figures"]["configurations"]
     assert row["resident"]
     assert not row["recorded"]  # there is no GPU
-    assert row["sample"]["forward_gflop"] > 0
+    assert row["sample"]["kept_for_backward_gb"] > 0
     assert row["core_seconds_per_sample"]["step"] > 0
     assert row["samples_per_s"] > 0
 
