@@ -207,8 +207,9 @@ class KeyframeDataset(Dataset[TrainingSample]):
         """A keyframe, augmented by `random` if it is given."""
         recorded = self.recorded(keyframe)
         cameras = len(recorded.cameras.images)
-        augmentation = Augmentation.none(cameras)
-        if self.augmentation is not None and random is not None:
+        if self.augmentation is None or random is None:
+            augmentation = Augmentation.none(cameras)
+        else:
             augmentation = Augmentation.draw(
                 self.augmentation, cameras, self.config.image_size, random
             )

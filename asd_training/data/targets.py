@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -133,38 +133,36 @@ def detection_targets(objects: Annotations, grid: BevGrid) -> DetectionTargets:
     cameras, too.
     """
     boxes = torch.from_numpy(objects.boxes).float()
-    rows, columns, encoded = encode_boxes(boxes, grid)
-    inside = ((rows >= 0) & (rows < grid.size) & (columns >= 0) & (columns < grid.size)).numpy()
+    rows, columns, encoded = (values.numpy() for values in encode_boxes(boxes, grid))
+    inside = (rows >= 0) & (rows < grid.size) & (columns >= 0) & (columns < grid.size)
     index = np.flatnonzero(inside & objects.observed)
-    distance = np.linalg.norm(objects.boxes[index, :2], axis=1)
+    distance = np.hypot(objects.boxes[index, 0], objects.boxes[index, 1])
     index = index[np.argsort(distance, kind="stable")]
 
-    kept = torch.from_numpy(index)
-    labels = torch.from_numpy(objects.labels)[kept]
-    cells = (rows * grid.size + columns)[kept]
-    covered, discs = gaussian_discs(cells, boxes[kept, 3:5], grid)
+    cells, labels = (rows * grid.size + columns)[index], objects.labels[index]
+    discs = gaussian_discs(torch.from_numpy(cells), boxes[index, 3:5], grid)
+    covered, values = (tensor.numpy() for tensor in discs)
     covered = covered + labels[:, None] * grid.size**2  # each class has a map of its own
-    discs[MAX_OBJECTS:] = discs[MAX_OBJECTS:].clamp(max=IGNORED)
-    heatmap = torch.zeros(len(CLASSES) * grid.size**2)
-    within = discs.flatten().nonzero()[:, 0]  # the few cells of the square that the discs fill
-    covered, discs = covered.flatten()[within], discs.flatten()[within]
-    heatmap = heatmap.scatter_reduce_(0, covered, discs, "amax")
+    values[MAX_OBJECTS:] = np.minimum(values[MAX_OBJECTS:], IGNORED)
+    within = np.flatnonzero(values)  # the few cells of the squares that the discs fill
+    heatmap = np.zeros(len(CLASSES) * grid.size**2, np.float32)
+    np.maximum.at(heatmap, covered.ravel()[within], values.ravel()[within])
 
     return DetectionTargets(
-        heatmap=heatmap.view(len(CLASSES), grid.size, grid.size),
+        heatmap=torch.from_numpy(heatmap).view(len(CLASSES), grid.size, grid.size),
         cells=_padded(cells),
-        valid=_padded(torch.ones(min(len(index), MAX_OBJECTS), dtype=torch.bool)),
-        boxes=_padded(encoded[kept]),
-        velocities=_padded(torch.from_numpy(objects.velocities[index]).float()),
-        attributes=_padded(torch.from_numpy(objects.attributes[index])),
+        valid=_padded(np.ones(len(index), bool)),
+        boxes=_padded(encoded[index]),
+        velocities=_padded(objects.velocities[index].astype(np.float32)),
+        attributes=_padded(objects.attributes[index]),
         labels=_padded(labels),
     )
 
 
-def _padded(values: Tensor) -> Tensor:
-    result = values.new_zeros((MAX_OBJECTS, *values.shape[1:]))
+def _padded(values: NDArray[Any]) -> Tensor:
+    result = np.zeros((MAX_OBJECTS, *values.shape[1:]), values.dtype)
     result[: len(values)] = values[:MAX_OBJECTS]
-    return result
+    return torch.from_numpy(result)
 
 
 def gaussian_discs(cells: Tensor, sizes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
