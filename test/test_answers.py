@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -161,6 +162,18 @@ def test_a_changed_byte_is_refused(training):
         changed.write(b"\x7f\x3f")
     with pytest.raises(UserError, match=rf"{folder} is damaged \(answer {row}\); remove it"):
         module.losses(batch)
+
+
+def test_a_full_disk_leaves_nothing(training, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}"):
+            assert training().answers
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+    assert training().answers
 
 
 def test_a_run_says_what_it_does_and_resumed_ends_as_if_never_stopped(

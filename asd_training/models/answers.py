@@ -21,7 +21,9 @@ import hashlib
 import json
 import os
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,20 +111,20 @@ class PreparedAnswers:
         be. If several processes find none, one asks while the others wait; damaged ones are made
         anew. Raises UserError, or OSError where there is no room for them.
         """
-        question = _Questions(index, keyframes, config, teacher, mirrored)
-        identities = {name: question.identity(name) for name in _used(losses, teacher)}
+        questions = _Questions(index, keyframes, config, teacher, mirrored)
+        identities = {name: _digest(name, questions.digest) for name in _used(losses, teacher)}
         folders = {name: Path(cache) / identity[:16] for name, identity in identities.items()}
         names = {folder: name for name, folder in folders.items()}
 
         def read(folder: Path) -> tuple[Tensor, NDArray[np.uint32]] | str:
             name = names[folder]
-            return _read(folder, identities[name], _shape(name, teacher), len(question))
+            return _read(folder, identities[name], _shape(name, teacher), len(questions))
 
         def build(missing: list[Path]) -> None:
             named = {names[folder]: folder for folder in missing}
-            _build(named, identities, question, teacher, device)
+            _build(named, identities, questions, teacher, device)
 
-        lock = Path(cache) / f"{question.identity('')[:16]}.lock"
+        lock = Path(cache) / f"{questions.digest[:16]}.lock"
         found = dict(zip(folders, built_once(lock, [*folders.values()], read, build), strict=True))
         places = torch.full((len(index),), -1)
         places[torch.from_numpy(keyframes)] = torch.arange(len(keyframes))
@@ -192,8 +194,9 @@ class _Questions(Dataset[TrainingSample]):
         keyframe = int(self.keyframes[place])
         return self.samples.mirrored(keyframe) if mirrored else self.samples[keyframe]
 
-    def identity(self, name: str) -> str:
-        """A digest of all that the maps of this name depend on."""
+    @cached_property
+    def digest(self) -> str:
+        """Of all that the teacher's answers depend on."""
         of_teacher = hashlib.blake2b(json.dumps(to_dict(self.teacher.config)).encode())
         for tensor in self.teacher.state_dict().values():
             of_teacher.update(tensor.cpu().numpy().tobytes())
@@ -201,8 +204,11 @@ class _Questions(Dataset[TrainingSample]):
             self.samples.index, self.keyframes, self.samples.config, self.samples.contents, None
         ).identity()
         features = self.samples.config.feature_size  # of the pixels that a lens sees
-        meaning = FORMAT, name, self.mirrored, of_samples, features, of_teacher.hexdigest()
-        return hashlib.blake2b(json.dumps(meaning).encode(), digest_size=32).hexdigest()
+        return _digest(FORMAT, self.mirrored, of_samples, features, of_teacher.hexdigest())
+
+
+def _digest(*values: Any) -> str:
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=32).hexdigest()
 
 
 def _used(losses: DistillConfig, teacher: Teacher) -> list[str]:
