@@ -267,6 +267,81 @@ def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
     assert len(results) == (12 if kind == "distilled" else 8)
 
 
+@pytest.fixture
+def stepping(six, both):
+    """A student in training on a device: its module, its recorded step, and how to take one."""
+
+    def stepping(device):
+        torch.manual_seed(0)
+        run = StudentRun(student=SMALL, augmentation=WORLD, warmup_steps=3)
+        module = StudentTraining(run, six).to(device).train()
+        arguments = six, run.student, module.contents, WORLD
+        store = SampleStore.open(both.cache, six, np.arange(6), *arguments[1:])
+        training = module.configure_optimizers()
+        scheduler = training["lr_scheduler"]["scheduler"]
+        step = module.recorded_step = RecordedStep(
+            ResidentSamples(store, *arguments, device),
+            module.losses,
+            training["optimizer"],
+            partial(module.average.update, module.network),
+            gradient_clip=1.0,
+            bfloat16=False,
+        )
+        drawn = DrawnSamples(six, True, WORLD, run.student.image_size)
+
+        def take_one():
+            draws = [drawn.sample(i, np.random.default_rng(step.done)) for i in range(4)]
+            batch = torch.stack(draws)
+            if device.type == "cuda":
+                batch = batch.pin_memory().to(device, non_blocking=True)
+            step(batch, module.average.share(step.done))
+            scheduler.step()
+
+        return module, step, take_one
+
+    return stepping
+
+
+def test_what_a_recording_reads_and_writes_keeps_its_place(stepping):
+    """What only looks like it stays: a learning rate that is replaced, a buffer made anew."""
+    module, step, take_one = stepping(CPU)
+
+    def kept():
+        optimizer = step.optimizer
+        states = [value for state in optimizer.state.values() for value in state.values()]
+        rates = [group["lr"] for group in optimizer.param_groups]
+        lying = [*step.batch_of.keyframes, step.batch_of.points, step.batch_of.place_of]
+        inputs = [step._draws, step._share, step.number]
+        return [*module.state_dict().values(), *states, *rates, *lying, *inputs]
+
+    def rates():
+        return [float(group["lr"]) for group in step.optimizer.param_groups]
+
+    take_one()
+    before, first_rates = kept(), rates()
+    for _ in range(3):
+        take_one()
+    for tensor, earlier in zip(kept(), before, strict=True):
+        assert tensor.data_ptr() == earlier.data_ptr()
+    assert rates() != first_rates
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and none is here")
+def test_on_a_gpu_a_step_is_one_graph_that_learns_what_the_cpu_does(stepping):
+    (on_cpu, cpu, step_cpu), (on_gpu, gpu, step_gpu) = map(stepping, (CPU, torch.device("cuda", 0)))
+    for number in range(12):
+        step_cpu()
+        if number == 8:
+            assert gpu.is_graph, gpu.failure
+            torch.cuda.set_sync_debug_mode("error")
+        step_gpu()
+    torch.cuda.set_sync_debug_mode("default")
+    for ours, theirs in zip(gpu.read(), cpu.read(), strict=True):
+        assert ours == pytest.approx(theirs, rel=0.02, abs=0.01)
+    weights = {name: tensor.cpu() for name, tensor in on_gpu.average.state_dict().items()}
+    assert_learnt_alike(weights, on_cpu.average.state_dict())
+
+
 class NothingSent(TorchFunctionMode):
     """Fails at a tensor made of numbers of the host, which a GPU would wait for."""
 

@@ -329,7 +329,8 @@ class DetectorTraining(LightningModule):
         if isinstance(made, str):
             if wanted is True:
                 raise UserError(f"resident is true, but samples cannot stay on the device: {made}")
-            print(f"samples come from the loader: {made}")
+            if self.trainer.is_global_zero:
+                print(f"samples come from the loader: {made}")
             return
         self.samples = made
         if self.recorded:
@@ -337,7 +338,8 @@ class DetectorTraining(LightningModule):
         how = "one CUDA graph" if self.device.type == "cuda" else "one call"
         if reason := self.why_not_recorded:
             how = f"not recorded ({reason})"
-        print(f"samples: {made.nbytes / 1e9:.2f} GB on {self.device}; a step is {how}")
+        if self.trainer.is_global_zero:
+            print(f"samples: {made.nbytes / 1e9:.2f} GB on {self.device}; a step is {how}")
 
     def val_dataloader(self) -> DataLoader[TrainingSample]:
         """This process's share of the validation keyframes."""
