@@ -173,7 +173,7 @@ def assert_learnt_alike(weights, others):
 def test_a_resident_run_learns_what_an_ordinary_one_does(train, tmp_path):
     ordinary, _ = train("ordinary")
     resident, said = train("resident", "--set=resident=true")
-    assert "GB on cpu; a step is one call" in said
+    assert "MB on cpu; a step is one call" in said
     assert_learnt_alike(resident, ordinary)
 
 

@@ -95,6 +95,7 @@ class DetectorTraining(LightningModule):
         self.validation: Validation | None = None
         self.refusal: UserError | None = None
         self._step_end: float | None = None
+        self._timed_from = 0  # the step that ended then, where many are timed together
         self._seconds = 0.0  # per batch, averaged
         self.samples: ResidentSamples | None = None  # in place of the loader's
         self.recorded_step: RecordedStep | None = None
@@ -171,17 +172,18 @@ class DetectorTraining(LightningModule):
                 bfloat16=self.config.precision == "bf16-mixed",
                 first=self.global_step,
             )
-            self._step_end = time.perf_counter()
         step, done = self.recorded_step, self.global_step + 1
+        if self._step_end is None:
+            self._step_end, self._timed_from = time.perf_counter(), self.global_step
         step(draws, self.average.share(self.global_step))
         if done % self.trainer.log_every_n_steps and done != self.config.steps:
             return
-        results = step.read()
+        values = step.read()[-1]
         now = time.perf_counter()
-        values = results[-1] | {"learning_rate": float(step.optimizer.param_groups[0]["lr"])}
-        if self._step_end is not None:
-            values["samples_per_s"] = len(results) * len(draws) / (now - self._step_end)
-        self._step_end = now
+        samples = (done - self._timed_from) * len(draws)
+        values["samples_per_s"] = samples / (now - self._step_end)
+        values["learning_rate"] = float(step.optimizer.param_groups[0]["lr"])
+        self._step_end, self._timed_from = now, done
         for name, value in values.items():  # on the CPU: a GPU's would be waited for at each step
             on_bar = name in ("loss", "loss/heatmap", "loss/boxes")
             self.log(name, torch.tensor(value), prog_bar=on_bar)
@@ -339,7 +341,7 @@ class DetectorTraining(LightningModule):
         if reason := self.why_not_recorded:
             how = f"not recorded ({reason})"
         if self.trainer.is_global_zero:
-            print(f"samples: {made.nbytes / 1e9:.2f} GB on {self.device}; a step is {how}")
+            print(f"samples: {made.nbytes / 1e6:.0f} MB on {self.device}; a step is {how}")
 
     def val_dataloader(self) -> DataLoader[TrainingSample]:
         """This process's share of the validation keyframes."""
