@@ -94,7 +94,18 @@ def a_batch(module):
     ],
 )
 def test_prepared_answers_give_the_loss_that_the_teacher_gives(training, modality, augmentation):
-    asks, prepares = (training(modality, augmentation, cache) for cache in (False, True))
+    gives_the_same_loss(training, modality, augmentation)
+
+
+@pytest.mark.parametrize("multi_modal", ["raw", "adaptive_ray", "functional"])
+@pytest.mark.parametrize("modality", ["lidar", "lidar_camera"])
+def test_so_do_those_that_other_losses_need(training, modality, multi_modal):
+    losses = {"multi_modal": multi_modal, "cross_modal": "raw", "response": "replaces"}
+    gives_the_same_loss(training, modality, MIRRORED, **losses)
+
+
+def gives_the_same_loss(training, modality, augmentation, **losses):
+    asks, prepares = (training(modality, augmentation, cache, **losses) for cache in (False, True))
     batch = a_batch(asks)
     if augmentation is not None:
         assert 0 < batch.mirrored.sum() < len(batch.mirrored)
@@ -102,9 +113,10 @@ def test_prepared_answers_give_the_loss_that_the_teacher_gives(training, modalit
     found = prepares.losses(a_batch(prepares))
     for name, loss in asks.losses(batch).items():
         torch.testing.assert_close(found[name], loss, rtol=5e-3, atol=1e-4, msg=name)
-    answers = zip(asks.teacher(batch).answer, prepares.answers(batch), strict=True)
-    for asked, prepared in answers:
-        torch.testing.assert_close(prepared.float(), asked, rtol=2**-8, atol=1e-6)
+    asked, prepared = asks.teacher(batch).answer, prepares.answers(batch)
+    for name in prepares.answers.maps:
+        maps = getattr(prepared, name).float(), getattr(asked, name)
+        torch.testing.assert_close(*maps, rtol=2**-8, atol=1e-6, msg=name)
 
 
 def test_they_are_prepared_only_where_the_teacher_sees_nothing_new(training):

@@ -17,14 +17,22 @@ from asd_perception.bev_grid import BevGrid
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import BOX_VALUES, HeadOutput
+from asd_perception.network.config import StudentConfig
+from asd_perception.network.view_transform import frame_geometry
 from asd_training.config.distillation import DistillConfig
 from asd_training.data.nuscenes import Annotations
 from asd_training.data.targets import DetectionTargets, detection_targets
 from asd_training.losses.adaptive_smooth import adaptive_smooth_loss, smooth
+from asd_training.losses.detection import detection_losses
 from asd_training.losses.distillation import DistillationObjective
 from asd_training.losses.feature_l2 import feature_l2_loss
 from asd_training.losses.features import Adapter, object_mask
-from asd_training.losses.response import heatmap_weight, response_losses, response_quality
+from asd_training.losses.response import (
+    heatmap_weight,
+    response_losses,
+    response_quality,
+    soft_targets,
+)
 from asd_training.models.teacher import TeacherAnswer
 
 GRID = BevGrid(half_extent=12.8)  # 32 x 32 cells
@@ -440,6 +448,21 @@ def test_descent_on_the_responses_finds_the_teachers_boxes():
 # The objective
 
 
+def an_objective(
+    config: DistillConfig, student_channels: int = 6, teacher_channels: int = 6
+) -> DistillationObjective:
+    """Of networks with so many channels; six of the teacher's, repeated, are its answer."""
+    student, teacher = (
+        StudentConfig(bev=GRID, bev_channels=n, encoder_channels=(n, n, n))
+        for n in (student_channels, teacher_channels)
+    )
+
+    def answer_to(fused_bev: torch.Tensor) -> HeadOutput:
+        return HeadOutput(*fused_bev.repeat(1, 5, 1, 1).split([10, BOX_VALUES, 2, 8], dim=1))
+
+    return DistillationObjective(config, student, teacher, answer_to)
+
+
 def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: int = 6):
     """The parts of the two networks' outputs that distillation reads."""
 
@@ -448,12 +471,26 @@ def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: in
 
     head = random_head(seed)
     teacher = TeacherAnswer(
-        maps(1, teacher_channels), maps(2, teacher_channels), head.heatmap, head.boxes
+        lidar_bev=maps(1, teacher_channels),
+        camera_bev=maps(5, teacher_channels),
+        fused_bev=maps(2, teacher_channels),
+        encoded_bev=maps(6, teacher_channels),
+        heatmap=head.heatmap,
+        boxes=head.boxes,
     )
+    config = StudentConfig(bev=GRID)
+    depth = (1, 1, config.depth.bins, *config.feature_size)
+    forward = torch.tensor([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+    intrinsics = torch.tensor([[128.0, 0, 127.5], [0, 128, 47.5], [0, 0, 1]])
     student = SimpleNamespace(
         head=trainable(random_head(seed + 10)),
+        geometry=frame_geometry(intrinsics[None, None], forward[None, None], (96, 256), config),
+        camera_depth=noise(seed + 7, *depth),
+        point_depth=noise(seed + 8, *depth),
+        camera_bev=maps(9, student_channels).requires_grad_(),
         point_bev=maps(3, student_channels).requires_grad_(),
         fused_bev=maps(4, student_channels).requires_grad_(),
+        encoded_bev=maps(11, student_channels).requires_grad_(),
     )
     return teacher, student
 
@@ -461,19 +498,19 @@ def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: in
 FULL = DistillConfig(cross_modal="adaptive", multi_modal="adaptive", response="soft", ramp_steps=0)
 
 
-@pytest.mark.parametrize("cross_modal", ["none", "l2", "adaptive"])
-@pytest.mark.parametrize("multi_modal", ["none", "l2"])
-@pytest.mark.parametrize("response", ["none", "unweighted", "soft"])
+@pytest.mark.parametrize("cross_modal", ["none", "raw", "adaptive_ray"])
+@pytest.mark.parametrize("multi_modal", ["none", "l2", "raw", "adaptive_ray", "functional"])
+@pytest.mark.parametrize("response", ["none", "soft", "replaces"])
 def test_the_objective_has_the_terms_that_its_configuration_asks_for(
     cross_modal, multi_modal, response
 ):
     config = DistillConfig(cross_modal=cross_modal, multi_modal=multi_modal, response=response)
-    terms = DistillationObjective(config, GRID, 6, 6)(*both_networks(), a_frame(0, 8), step=1)
-    expected = {"response_heatmap", "response_boxes"} if response != "none" else set()
+    terms = an_objective(config)(*both_networks(), a_frame(0, 8), step=1)
+    expected = {"response_heatmap", "response_boxes"} if response == "soft" else set()
     expected |= {"cross_modal"} if cross_modal != "none" else set()
     expected |= {"multi_modal"} if multi_modal != "none" else set()
     assert set(terms) == expected
-    assert config.asks_teacher == config.needs_teacher == bool(expected)
+    assert config.asks_teacher == config.needs_teacher == bool(expected or response != "none")
     assert DistillConfig(initialise=True).needs_teacher
 
 
@@ -481,7 +518,7 @@ def test_each_place_has_its_own_method():
     config = DistillConfig(cross_modal="l2", multi_modal="adaptive", ramp_steps=0)
     teacher, student = both_networks()
     targets = a_frame(0, 8)
-    terms = DistillationObjective(config, GRID, 6, 6)(teacher, student, targets, step=0)
+    terms = an_objective(config)(teacher, student, targets, step=0)
     mask = object_mask(targets, 0.01)
     torch.testing.assert_close(
         terms["cross_modal"], feature_l2_loss(teacher.lidar_bev, student.point_bev, mask)
@@ -490,6 +527,108 @@ def test_each_place_has_its_own_method():
         terms["multi_modal"],
         adaptive_smooth_loss(teacher.fused_bev, student.fused_bev, mask).loss,
     )
+
+
+@given(seed=SEEDS, count=st.integers(1, 16))
+@few
+def test_a_response_that_replaces_nothing_is_ground_truths_loss(seed, count):
+    """Where the teacher finds every object, so that each has its full weight."""
+    targets, student = a_frame(seed, count), random_head(seed + 1)
+    teacher = perfect_teacher(targets, seed)
+    soft = soft_targets(teacher, targets, GRID, 0.5, share=0.0)
+    found, plain = (detection_losses(student, targets, s) for s in (soft, None))
+    for name, value in plain.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-2, atol=1e-4, msg=name)
+    assert torch.equal(found["velocity"], plain["velocity"])
+
+
+@given(seed=SEEDS, share=st.sampled_from([0.3, 1.0]))
+@few
+def test_a_response_replaces_ground_truth_as_far_as_it_is_good(seed, share):
+    """The best heatmap and boxes lie between the two; those of an object that the teacher misses
+    are ground truth's alone, with less weight."""
+    targets = a_frame(seed, 8)
+    teacher = perfect_teacher(targets, seed)
+    with torch.no_grad():
+        teacher.heatmap.flatten(2)[0, :, targets.cells[0, :8]] -= 4  # it is not sure of any
+        teacher.boxes.flatten(2)[0, 2, targets.cells[0, :8]] += 0.5  # m higher: q stays
+        teacher.boxes.flatten(2)[0, :2, targets.cells[0, 0]] += 20.0  # m: IoU 0
+    quality, agreement = (values[0, :8] for values in response_quality(teacher, targets, GRID, 0.0))
+    assert quality[0] == 0 and (quality[1:] > 0.99).all()
+    soft = soft_targets(teacher, targets, GRID, 0.0, share)
+    cells, labels = targets.cells[0, :8], targets.labels[0, :8]
+    peaks = [maps.flatten(2)[0, labels, cells] for maps in (soft.heatmap, soft.heatmap_weight)]
+    answer = teacher.heatmap.sigmoid().flatten(2)[0, labels, cells]
+    expected = (1 - share * quality) + share * quality * answer
+    torch.testing.assert_close(peaks[0], expected, rtol=0, atol=1e-3)
+    assert peaks[0][0] == 1 and (peaks[0][1:] < 1).all()
+    torch.testing.assert_close(peaks[1], quality.clamp(min=0.3), rtol=0, atol=0.05)
+
+    truth = targets.boxes[0, :8]
+    higher = soft.boxes[0, :8, 2] - truth[:, 2]
+    torch.testing.assert_close(higher, 0.5 * share * quality * agreement, rtol=0, atol=1e-3)
+    assert torch.equal(soft.boxes[0, 0], truth[0])
+    assert soft.box_weight[0, 0] == pytest.approx(0.3) and not soft.box_weight[0, 8:].any()
+
+
+def test_descent_finds_the_replaced_targets():
+    targets, student = a_frame(0, 8), trainable(random_head(5))
+    teacher = perfect_teacher(targets)
+    teacher.heatmap.flatten(2)[0, :, targets.cells[0, :8]] -= 3
+    soft = soft_targets(teacher, targets, GRID, 0.0, share=0.5)
+    optimizer = torch.optim.Adam([student.heatmap], lr=0.1)
+    for _ in range(150):
+        loss = detection_losses(student, targets, soft)["heatmap"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    cells, labels = targets.cells[0, :8], targets.labels[0, :8]
+    found, asked = (
+        maps.flatten(2)[0, labels, cells] for maps in (student.heatmap.sigmoid(), soft.heatmap)
+    )
+    assert asked.max() < 1
+    torch.testing.assert_close(found, asked, rtol=0, atol=0.1)
+
+
+def test_raw_features_are_simdistills():
+    """Means over everything, as they are; of the points at the objects, 100 being its weight."""
+    teacher, student = both_networks()
+    targets = a_frame(0, 8)
+    config = DistillConfig(
+        cross_modal="raw", multi_modal="raw", cross_modal_weight=100.0, ramp_steps=0
+    )
+    objective = an_objective(config)
+    terms = objective(teacher, student, targets, step=0)
+    fused, camera = (
+        F.mse_loss(getattr(student, name), getattr(teacher, name))
+        for name in ("fused_bev", "camera_bev")
+    )
+    torch.testing.assert_close(terms["multi_modal"], fused + camera)
+    discs = targets.heatmap.sum(dim=1, keepdim=True)
+    adapted = objective.adapters["cross_modal"](student.point_bev)
+    assert adapted.min() == 0  # behind a ReLU
+    expected = 100 * F.mse_loss(discs * adapted, discs * teacher.lidar_bev)
+    torch.testing.assert_close(terms["cross_modal"], expected)
+    lidar_alone = teacher._replace(camera_bev=None)
+    without = objective(lidar_alone, student, targets, step=0)["multi_modal"]
+    torch.testing.assert_close(without, fused)
+    with pytest.raises(UserError, match="6 channels and the student's 4; with raw they must"):
+        an_objective(DistillConfig(multi_modal="raw"), 4, 6)
+
+
+def test_functional_features_are_those_that_the_teacher_answers_alike():
+    teacher, student = both_networks()
+    targets = a_frame(0, 8)
+    config = DistillConfig(multi_modal="functional", adapters=False, ramp_steps=0, alpha=0.0)
+    objective = an_objective(config)
+    answer = objective.answer_to(teacher.fused_bev)
+    teacher = teacher._replace(heatmap=answer.heatmap, boxes=answer.boxes)
+    student.fused_bev = teacher.fused_bev.clone().requires_grad_()
+    assert objective(teacher, student, targets, step=0)["multi_modal"] == 0
+    student.fused_bev = (teacher.fused_bev + 1).requires_grad_()
+    loss = objective(teacher, student, targets, step=0)["multi_modal"]
+    loss.backward()
+    assert loss > 0 and student.fused_bev.grad.any()
 
 
 def test_an_unweighted_response_mimics_a_box_that_misses():
@@ -509,7 +648,7 @@ def test_an_unweighted_response_mimics_a_box_that_misses():
 
 def test_each_pair_of_features_is_taught_by_its_own_teacher():
     teacher, student = both_networks(student_channels=4, teacher_channels=6)
-    objective = DistillationObjective(FULL, GRID, 4, 6)
+    objective = an_objective(FULL, 4, 6)
     targets = a_frame(0, 8)
     terms = objective(teacher, student, targets, step=0)
     mask = object_mask(targets, 0.01)
@@ -528,13 +667,13 @@ def test_without_adapters_the_features_are_compared_as_they_are():
     teacher, student = both_networks()
     targets = a_frame(0, 8)
     config = dataclasses.replace(FULL, adapters=False)
-    objective = DistillationObjective(config, GRID, 6, 6)
+    objective = an_objective(config)
     assert not list(objective.parameters())
     found = objective(teacher, student, targets, step=0)["multi_modal"]
     mask = object_mask(targets, config.background_floor)
     assert found == adaptive_smooth_loss(teacher.fused_bev, student.fused_bev, mask).loss
     with pytest.raises(UserError, match="6 channels and the student's 4; without adapters"):
-        DistillationObjective(config, GRID, 4, 6)
+        an_objective(config, 4, 6)
 
 
 def test_the_weights_ramp_up_and_scale_their_terms():
@@ -544,7 +683,7 @@ def test_the_weights_ramp_up_and_scale_their_terms():
     def terms(step: int, **weights: float) -> dict[str, float]:
         torch.manual_seed(0)
         config = dataclasses.replace(FULL, ramp_steps=100, **weights)
-        found = DistillationObjective(config, GRID, 6, 6)(teacher, student, targets, step)
+        found = an_objective(config)(teacher, student, targets, step)
         return {name: value.item() for name, value in found.items()}
 
     full = terms(1000)
@@ -558,7 +697,7 @@ def test_the_weights_ramp_up_and_scale_their_terms():
 def test_a_frame_without_objects_is_finite():
     teacher, student = both_networks()
     config = dataclasses.replace(FULL, background_floor=0.0)
-    terms = DistillationObjective(config, GRID, 6, 6)(teacher, student, a_frame(0, 0), step=0)
+    terms = an_objective(config)(teacher, student, a_frame(0, 0), step=0)
     total = torch.stack(list(terms.values())).sum()
     total.backward()
     assert torch.isfinite(total)
@@ -569,9 +708,9 @@ def test_a_frame_without_objects_is_finite():
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"cross_modal": "l1"}, "cross_modal is 'l1'; it must be one of none, l2, adaptive"),
+        ({"cross_modal": "l1"}, "cross_modal is 'l1'; it must be one of none, raw, l2, ad"),
         ({"multi_modal": "soft"}, "multi_modal is 'soft'"),
-        ({"response": "l2"}, "response is 'l2'; it must be one of none, unweighted, soft"),
+        ({"response": "l2"}, "response is 'l2'; it must be one of none, unweighted, s"),
         ({"response_weight": -1.0}, "response_weight is -1.0"),
         ({"cross_modal_weight": float("nan")}, "cross_modal_weight is nan"),
         ({"alpha": 1.0}, "alpha is 1.0"),
@@ -603,9 +742,9 @@ def _distillation_gradient(student: torch.Tensor, frames: slice) -> torch.Tensor
     ]
     theirs, ours = (HeadOutput(*(maps[frames] for maps in head)) for head in heads)
     teacher_bev = noise(5, 4, 6, GRID.size, GRID.size)[frames]
-    objective = DistillationObjective(FULL, GRID, 6, 6)
+    objective = an_objective(FULL)
     terms = objective(
-        TeacherAnswer(teacher_bev, teacher_bev, theirs.heatmap, theirs.boxes),
+        TeacherAnswer(teacher_bev, None, teacher_bev, teacher_bev, theirs.heatmap, theirs.boxes),
         SimpleNamespace(
             head=ours._replace(heatmap=ours.heatmap + student.mean()),
             point_bev=student[frames],

@@ -249,6 +249,7 @@ def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
     step = module.recorded_step = RecordedStep(
         samples,
         module.losses,
+        lambda: module.statistics,
         module.configure_optimizers()["optimizer"],
         partial(module.average.update, module.network),
         gradient_clip=1.0,

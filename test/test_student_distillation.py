@@ -66,10 +66,19 @@ def total(module, batch):
 
 
 FULL = {"cross_modal": "adaptive", "multi_modal": "adaptive", "response": "soft"}
+ALONG_RAYS = {
+    "cross_modal": "adaptive_ray",
+    "multi_modal": "adaptive_ray",
+    "response": "replaces",
+}
+BY_ITS_ANSWER = {"cross_modal": "raw", "multi_modal": "functional"}
 
 
-def test_the_teacher_stays_as_it_is_and_out_of_what_is_trained_and_saved(index, teacher):
-    module = training(index, teacher, **FULL)
+@pytest.mark.parametrize(
+    "losses", [FULL, ALONG_RAYS, BY_ITS_ANSWER], ids=lambda losses: losses["multi_modal"]
+)
+def test_the_teacher_stays_as_it_is_and_out_of_what_is_trained_and_saved(index, teacher, losses):
+    module = training(index, teacher, **losses)
     before = copy.deepcopy(module.teacher.network.state_dict())
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.1)
     total(module, a_batch(index)).backward()
@@ -183,6 +192,22 @@ def test_what_differs_but_does_not_matter_is_no_fault():
     assert not misfits(lidar, student, DistillConfig(**FULL))
 
 
+def test_a_response_that_replaces_changes_ground_truths_terms_and_adds_none(index, teacher):
+    batch = a_batch(index)
+    replaced = training(index, teacher, response="replaces").losses(batch)
+    alone = training(index, teacher, response="replaces", response_share=0.0).losses(batch)
+    plain = training(index, teacher, **PRESETS["none"]).losses(batch)
+    assert set(replaced) == set(plain)
+    for name in ("heatmap", "boxes"):
+        assert not torch.equal(replaced[name], alone[name])
+    for name in set(plain) - {"heatmap", "boxes"}:
+        assert torch.equal(replaced[name], plain[name]), name
+    factor = training(
+        index, teacher, supervision=Supervision(detection=1.3), response="replaces"
+    ).losses(batch)
+    torch.testing.assert_close(factor["heatmap"], 1.3 * replaced["heatmap"])
+
+
 def test_a_student_with_other_channels_is_adapted(index, teacher):
     module = training(index, teacher, dataclasses.replace(SMALL, bev_channels=12), **FULL)
     terms = module.losses(a_batch(index))
@@ -205,7 +230,7 @@ def small_run(folder: Path, steps: int = 2) -> Path:
 
 
 def test_the_command_distils_into_a_plain_student(synthetic_root, teacher, tmp_path):
-    config = small_run(tmp_path)
+    config = small_run(tmp_path, steps=10)  # the first that are logged
     run = tmp_path / "run"
     done = asd_train(
         *("student", synthetic_root, run, "--config", config, "--set", "distillation.alpha=0.3"),
@@ -223,6 +248,10 @@ def test_the_command_distils_into_a_plain_student(synthetic_root, teacher, tmp_p
     assert (distillation["cross_modal"], distillation["alpha"]) == ("adaptive", 0.3)
     saved = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
     assert any(name.startswith("distillation.adapters.") for name in saved)
+    (log,) = run.glob("log/*/metrics.csv")
+    columns = log.read_text().splitlines()[0].split(",")
+    for place in ("cross_modal", "multi_modal"):
+        assert {f"gate/{place}_granularity_{where}" for where in ("near", "far")} <= {*columns}
     assert not any("lidar" in name or "teacher" in name for name in saved)
 
     idle = asd_train("student", synthetic_root, tmp_path / "idle", "--teacher", teacher)

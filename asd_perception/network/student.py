@@ -21,15 +21,18 @@ class StudentOutput(NamedTuple):
 
     image_features (B, N, F, h, w). camera_depth, point_depth (B, N, D, h, w): logits.
     simulated_points (B, N * h * w, 4): x, y, z in base_link and confidence. camera_bev, point_bev,
-    fused_bev (B, C, Y, X). evidence (of the points), gate (B, 1, Y, X). A camera-only student has
-    None for what comes from points, and fused_bev is camera_bev.
+    fused_bev (B, C, Y, X). encoded_bev (B, E, Y, X): the head's input. evidence (of the points),
+    gate (B, 1, Y, X). A camera-only student has None for what comes from points, and fused_bev is
+    camera_bev. geometry: that of the images.
     """
 
     head: HeadOutput
+    geometry: FrameGeometry
     image_features: Tensor
     camera_depth: Tensor
     camera_bev: Tensor
     fused_bev: Tensor
+    encoded_bev: Tensor
     point_depth: Tensor | None = None
     simulated_points: Tensor | None = None
     point_bev: Tensor | None = None
@@ -81,17 +84,27 @@ class Student(nn.Module):
         """All after the image encoder, from its features (B, N, F, h, w) and the geometry."""
         camera_bev, camera_depth = self.lift_splat(features, geometry)
         if self.config.fusion == "camera_only":
-            head = HeadOutput(*self.head(self.bev_encoder(camera_bev)))
-            return StudentOutput(head, features, camera_depth, camera_bev, fused_bev=camera_bev)
+            encoded_bev = self.bev_encoder(camera_bev)
+            return StudentOutput(
+                head=HeadOutput(*self.head(encoded_bev)),
+                geometry=geometry,
+                image_features=features,
+                camera_depth=camera_depth,
+                camera_bev=camera_bev,
+                fused_bev=camera_bev,
+                encoded_bev=encoded_bev,
+            )
         simulated = self.point_simulator(features, geometry, camera_bev)
         fused_bev, gate = self.fusion(camera_bev, simulated.bev, simulated.evidence)
-        head = self.head(self.bev_encoder(fused_bev))
+        encoded_bev = self.bev_encoder(fused_bev)
         return StudentOutput(
-            head=HeadOutput(*head),
+            head=HeadOutput(*self.head(encoded_bev)),
+            geometry=geometry,
             image_features=features,
             camera_depth=camera_depth,
             camera_bev=camera_bev,
             fused_bev=fused_bev,
+            encoded_bev=encoded_bev,
             point_depth=simulated.depth,
             simulated_points=simulated.points,
             point_bev=simulated.bev,

@@ -9,7 +9,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from asd_perception.configuration import configuration, fault
 
-Method = Literal["none", "l2", "adaptive"]
+CrossModal = Literal["none", "raw", "l2", "adaptive", "adaptive_ray"]
+MultiModal = Literal["none", "raw", "l2", "adaptive", "adaptive_ray", "functional"]
 
 PRESETS: dict[str, dict[str, str | float | bool]] = {
     "none": {
@@ -50,20 +51,24 @@ class DistillConfig:
 
     teacher: str | None = None
     """Model directory of the teacher."""
-    cross_modal: Method = "none"
-    """How LiDAR features teach those of the simulated points: adaptive (adaptive_smooth.py), l2
-    (feature_l2.py) or none."""
-    multi_modal: Method = "none"
-    """How the teacher's fused features teach the student's: adaptive, l2 or none."""
-    response: Literal["none", "unweighted", "soft"] = "none"
+    cross_modal: CrossModal = "none"
+    """How LiDAR features teach those of the simulated points: adaptive (adaptive_smooth.py),
+    adaptive_ray (adaptive_ray.py), l2, raw (both feature_l2.py) or none."""
+    multi_modal: MultiModal = "none"
+    """How the teacher's fused features teach the student's: adaptive, l2, raw (which compares the
+    cameras' features, too) or none; adaptive_ray compares what the BEV encoders make of them,
+    functional what the teacher's encoder and head answer to the student's."""
+    response: Literal["none", "unweighted", "soft", "replaces"] = "none"
     """How the teacher's heatmap and boxes teach (response.py): soft by their quality, unweighted,
-    or none."""
+    or none, each beside ground truth; or in its place, for a share of it (replaces)."""
     cross_modal_weight: NonNegativeFloat = 1.0
     """Weight of the cross-modal term in the loss."""
     multi_modal_weight: NonNegativeFloat = 1.0
     """Weight of the multi-modal term in the loss."""
     response_weight: NonNegativeFloat = 1.0
-    """Weight of the response terms in the loss."""
+    """Weight of the response terms in the loss, of soft and unweighted."""
+    response_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of ground truth that a perfect answer of the teacher replaces, of replaces."""
     initialise: bool = False
     """Initialise BEV encoder and head from the teacher."""
     adapters: bool = True

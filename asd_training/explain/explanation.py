@@ -17,6 +17,7 @@ from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import detections_of
 from asd_training.config.distillation import DistillConfig
 from asd_training.data.samples import TrainingSample
+from asd_training.losses.adaptive_ray import SHARES, AdaptiveRay
 from asd_training.losses.adaptive_smooth import AdaptiveSmooth
 from asd_training.losses.distillation import DistillationObjective
 from asd_training.losses.features import object_mask, standardised_pair
@@ -33,11 +34,12 @@ SHOWN_SCORE = 0.2
 @dataclass(frozen=True)
 class Alignment:
     """One place of feature distillation: the teacher's and the adapted student's standardised
-    features (C, Y, X), and what the adaptive-smooth loss makes of them."""
+    features (C, Y, X), what the adaptive loss makes of them, and what its levels are called."""
 
     teacher: Tensor
     student: Tensor
-    asked: AdaptiveSmooth
+    asked: AdaptiveSmooth | AdaptiveRay
+    levels: list[str]
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,11 @@ def trained_adapters(
 ) -> DistillationObjective:
     """The objective with the adapters of the run's checkpoint; identities where it has none.
 
-    Raises UserError where an identity cannot be, since the channels differ.
+    The scale of a channel is the checkpoint's, too, or that of the keyframe. Raises UserError where
+    an identity cannot be, since the channels differ.
     """
-    ours, theirs = student.config.bev_channels, teacher.network.config.network.bev_channels
-    objective = DistillationObjective(config, student.config.bev, ours, theirs)
+    theirs = teacher.network.config.network
+    objective = DistillationObjective(config, student.config, theirs, teacher.answer_to)
     prefix = "distillation.adapters."
     saved = {}
     if (run / LAST).is_file():
@@ -74,12 +77,20 @@ def trained_adapters(
         weight = saved.get(f"{prefix}{name}.weight")
         if weight is not None and weight.shape == adapter.weight.shape:
             adapter.load_state_dict({"weight": weight})
-        elif ours != theirs:
+        elif adapter.in_channels != adapter.out_channels:
             raise UserError(
-                f"{run} holds no {name} adapter from {ours} to {theirs} channels; "
-                "give a run that was distilled by this teacher"
+                f"{run} holds no {name} adapter from {adapter.in_channels} to "
+                f"{adapter.out_channels} channels; give a run that was distilled by this teacher"
             )
-    return objective.eval()
+    objective.eval()
+    for name, scale in objective.scales.items():
+        prefix = f"distillation.scales.{name}."
+        buffers = {key: saved[prefix + key] for key in scale.state_dict() if prefix + key in saved}
+        if buffers:
+            scale.load_state_dict(buffers)
+        else:
+            scale.train()
+    return objective
 
 
 @torch.no_grad()
@@ -96,10 +107,17 @@ def explain(
     mask = object_mask(objects, config.background_floor)
 
     def alignment(name: str, theirs: Tensor, ours: Tensor) -> Alignment:
-        adapted = objective.adapters[name](ours)
-        asked = objective.adaptive_smooth(theirs, adapted, mask)
-        teacher_maps, student_maps, _ = standardised_pair(theirs, adapted)
-        return Alignment(teacher_maps[0], student_maps[0], asked)
+        asked: AdaptiveSmooth | AdaptiveRay
+        if name in objective.scales:
+            asked = objective.adaptive_ray(name, answer.answer, output, mask)
+            if name == "multi_modal":
+                theirs, ours = answer.encoded_bev, output.encoded_bev
+            levels = [f"{share:g} σ" for share in SHARES]
+        else:
+            asked = objective.adaptive_smooth(theirs, objective.adapters[name](ours), mask)
+            levels = [f"{sigma:g} cells" for sigma in config.levels]
+        maps = standardised_pair(theirs, objective.adapters[name](ours))
+        return Alignment(maps[0][0], maps[1][0], asked, levels)
 
     assert output.point_bev is not None
     cells = objects.cells[0][objects.valid[0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
@@ -45,8 +46,10 @@ def explain_keyframe(
         config = dataclasses.replace(config, teacher=str(teacher_model))
     if config.teacher is None:
         raise UserError(f"{run} had no teacher; give a model directory with --teacher")
-    # Shown in both places, whether or not the run was taught there.
-    config = dataclasses.replace(config, cross_modal="adaptive", multi_modal="adaptive")
+    # Shown in both places, whether or not the run was taught there adaptively.
+    ray = "adaptive_ray" in (config.cross_modal, config.multi_modal)
+    method: Literal["adaptive", "adaptive_ray"] = "adaptive_ray" if ray else "adaptive"
+    config = dataclasses.replace(config, cross_modal=method, multi_modal=method)
     teacher = load_teacher(config, student.config)
     objective = trained_adapters(run, config, student, teacher)
 
@@ -64,6 +67,6 @@ def explain_keyframe(
     frame = index.frame(keyframe)
     found = explanation.found
     cameras = cameras_picture(read_images(frame), frame.rig, found.boxes, found.labels, frame.up)
-    figure = draw(explanation, cameras, student.config.bev, config.levels)
+    figure = draw(explanation, cameras, student.config.bev)
     with atomic_file(output) as path:
         figure.savefig(path, dpi=100, facecolor="white")

@@ -27,8 +27,8 @@ SHOWN_REACH = 42.0
 """Half the side in m of the square that is drawn from above."""
 
 
-def draw(shown: Explanation, cameras: Any, grid: BevGrid, levels: tuple[float, ...]) -> Figure:
-    """The picture. cameras (height, width, 3): the rig's images. levels: sigma_k in cells."""
+def draw(shown: Explanation, cameras: Any, grid: BevGrid) -> Figure:
+    """The picture. cameras (height, width, 3): the rig's images."""
     figure = Figure(figsize=(16, 16.6), layout="constrained")
     rows = figure.add_gridspec(4, 4, height_ratios=(1.0, 1, 1, 1))
     axes = figure.add_subplot(rows[0, :3])
@@ -65,15 +65,15 @@ def draw(shown: Explanation, cameras: Any, grid: BevGrid, levels: tuple[float, .
             2.0,
         )
         panel.scale(image, axes, ticks={0: "0", 1: "1", 2: "2"})
-        top = len(levels) - 1
+        top = len(alignment.levels) - 1
         axes, image = panel.map(
             rows[row, 3],
             alignment.asked.granularity[0],
-            f"{place} granularity g, as σ in cells",
+            f"{place} granularity: smoothed by",
             "viridis",
             top,
         )
-        panel.scale(image, axes, ticks={k: f"{sigma:g}" for k, sigma in enumerate(levels)})
+        panel.scale(image, axes, ticks=dict(enumerate(alignment.levels)))
 
     assert shown.student.gate is not None and shown.student.evidence is not None
     axes, image = panel.map(rows[3, 0], shown.student.gate[0, 0], "fusion gate g", "cividis", 1.0)

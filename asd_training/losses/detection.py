@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,21 +25,34 @@ OBJECT_PIXEL_WEIGHT = 5.0
 """Weight of a feature pixel on an object, relative to one on the background."""
 
 
+class SoftTargets(NamedTuple):
+    """What a teacher makes of the targets of heatmap and boxes (response.py), and their weights.
+
+    heatmap, heatmap_weight (B, 10, rows, columns); boxes (B, M, 10), box_weight (B, M).
+    """
+
+    heatmap: Tensor
+    heatmap_weight: Tensor
+    boxes: Tensor
+    box_weight: Tensor
+
+
 def student_objective(
     output: StudentOutput,
     semantics: Tensor | None,
     objects: DetectionTargets,
     pixels: PixelTargets,
     supervision: Supervision,
+    soft: SoftTargets | None = None,
 ) -> dict[str, Tensor]:
     """All terms of the loss, weighted; the loss is their sum.
 
     semantics (B, N, 11, h, w): class logits of the image features, the background last; None where
-    they are not trained.
+    they are not trained. soft: as for `detection_losses`.
     """
     terms = {
         name: supervision.detection * loss
-        for name, loss in detection_losses(output.head, objects).items()
+        for name, loss in detection_losses(output.head, objects, soft).items()
     }
     depth_loss = {"cross_entropy": cross_entropy, "crps": crps}[supervision.depth_loss]
     for name, weight, logits, target, loss in (
@@ -57,11 +71,13 @@ def student_objective(
     return terms
 
 
-def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str, Tensor]:
+def detection_losses(
+    output: HeadOutput, targets: DetectionTargets, soft: SoftTargets | None = None
+) -> dict[str, Tensor]:
     """Losses of the centre head, each a scalar normalised by the number of objects.
 
     In float32 (or wider), whatever precision the network computes in: bfloat16 has no number
-    between 0.996 and 1, so 1 - p would vanish.
+    between 0.996 and 1, so 1 - p would vanish. soft: in place of the targets' heatmap and boxes.
     """
     output = HeadOutput(*(at_least_float32(maps) for maps in output))
     count = shared_count(targets.valid.sum())
@@ -73,9 +89,15 @@ def detection_losses(output: HeadOutput, targets: DetectionTargets) -> dict[str,
     known = targets.valid & torch.isfinite(targets.velocities).all(-1)
     velocities = targets.velocities.nan_to_num()
     attributes = torch.where(targets.valid, targets.attributes, NO_ATTRIBUTE)
+    if soft is None:
+        heatmap = heatmap_loss(output.heatmap, targets.heatmap)
+        box = l1_loss(boxes, targets.boxes, targets.valid)
+    else:
+        heatmap = (soft.heatmap_weight * quality_focal_loss(output.heatmap, soft.heatmap)).sum()
+        box = (soft.box_weight[..., None] * (boxes - soft.boxes).abs()).sum()
     return {
-        "heatmap": heatmap_loss(output.heatmap, targets.heatmap) / count,
-        "boxes": BOX_WEIGHT * l1_loss(boxes, targets.boxes, targets.valid) / count,
+        "heatmap": heatmap / count,
+        "boxes": BOX_WEIGHT * box / count,
         "velocity": VELOCITY_WEIGHT * l1_loss(velocity, velocities, known) / count,
         "attribute": ATTRIBUTE_WEIGHT
         * F.cross_entropy(
@@ -103,6 +125,15 @@ def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:
     positive = F.logsigmoid(logits) * (1 - p) ** 2
     negative = F.logsigmoid(-logits) * p**2 * (1 - target) ** 4
     return -torch.where(target == 1, positive, negative).sum()
+
+
+def quality_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """|p - y|^2 BCE(p, y), elementwise: the focal loss of targets y between 0 and 1 as well.
+
+    Source: Li et al. (NeurIPS 2020, arXiv 2006.04388), beta = 2.
+    """
+    cost = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (logits.sigmoid() - target) ** 2 * cost
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +25,35 @@ class Adapter(nn.Conv2d):
         super().__init__(student_channels, teacher_channels, 1, bias=False)
         if student_channels == teacher_channels:
             nn.init.dirac_(self.weight)
+
+
+class ChannelScale(nn.Module):
+    """Mean and variance of each channel of the teacher's features, over all that training has seen.
+
+    From the second step on they are the same for every sample, and soon they hardly change.
+    """
+
+    batches: Tensor
+    moments: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("batches", torch.zeros(()))
+        self.register_buffer("moments", torch.zeros(2, channels))  # mean of x, and of x^2
+
+    @torch.no_grad()
+    def forward(self, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (C); in training, the teacher's maps (B, C, H, W) are included."""
+        if self.training:
+            maps = at_least_float32(teacher)
+            seen = torch.stack([maps.mean(dim=(0, 2, 3)), maps.square().mean(dim=(0, 2, 3))])
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.all_reduce(seen)
+                seen /= torch.distributed.get_world_size()
+            self.batches += 1
+            self.moments += (seen - self.moments) / self.batches
+        mean, square = self.moments.unbind()
+        return mean, (square - mean.square()).clamp(min=0)
 
 
 def standardised_difference(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:

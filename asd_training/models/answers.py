@@ -153,7 +153,9 @@ class PreparedAnswers:
         lidar_bev = maps.get("lidar_bev", nothing)
         return TeacherAnswer(
             lidar_bev=lidar_bev,
+            camera_bev=maps.get("camera_bev"),
             fused_bev=maps.get("fused_bev", lidar_bev),  # which it is without cameras
+            encoded_bev=maps.get("encoded_bev", nothing),
             heatmap=maps.get("heatmap", nothing),
             boxes=maps.get("boxes", nothing),
         )
@@ -213,21 +215,30 @@ def _digest(*values: Any) -> str:
 
 def _used(losses: DistillConfig, teacher: Teacher) -> list[str]:
     """The maps that these losses use, by their names in TeacherAnswer."""
-    used = []
-    if losses.cross_modal != "none" or (losses.multi_modal != "none" and not teacher.uses_cameras):
-        used.append("lidar_bev")
-    if losses.multi_modal != "none" and teacher.uses_cameras:
-        used.append("fused_bev")
-    return used + ["heatmap", "boxes"] * (losses.response != "none")
+    used = {
+        "none": set[str](),
+        "raw": {"camera_bev", "fused_bev"},
+        "adaptive_ray": {"encoded_bev"},
+        "functional": {"heatmap", "boxes"},
+    }.get(losses.multi_modal, {"fused_bev"})
+    if not teacher.uses_cameras:
+        used = {"lidar_bev" if name == "fused_bev" else name for name in used - {"camera_bev"}}
+    if losses.cross_modal != "none":
+        used |= {"lidar_bev"}
+    if losses.response != "none":
+        used |= {"heatmap", "boxes"}
+    return [name for name in TeacherAnswer._fields if name in used]
 
 
 def _shape(name: str, teacher: Teacher) -> tuple[int, int, int]:
     """Channels, rows and columns of a map."""
-    channels = {"heatmap": teacher.head.heatmap, "boxes": teacher.head.boxes}
-    size = teacher.config.network.bev.size
-    if name in channels:
-        return channels[name].out_channels, size, size
-    return teacher.config.network.bev_channels, size, size
+    network, head = teacher.config.network, teacher.head
+    channels = {
+        "encoded_bev": network.encoder_channels[0],
+        "heatmap": head.heatmap.out_channels,
+        "boxes": head.boxes.out_channels,
+    }.get(name, network.bev_channels)
+    return channels, network.bev.size, network.bev.size
 
 
 def _read(

@@ -26,7 +26,9 @@ class TeacherAnswer(NamedTuple):
     """
 
     lidar_bev: Tensor
+    camera_bev: Tensor | None
     fused_bev: Tensor
+    encoded_bev: Tensor
     heatmap: Tensor
     boxes: Tensor
 
@@ -49,7 +51,14 @@ class TeacherOutput(NamedTuple):
     @property
     def answer(self) -> TeacherAnswer:
         """What a student learns from."""
-        return TeacherAnswer(self.lidar_bev, self.fused_bev, self.head.heatmap, self.head.boxes)
+        return TeacherAnswer(
+            self.lidar_bev,
+            self.camera_bev,
+            self.fused_bev,
+            self.encoded_bev,
+            self.head.heatmap,
+            self.head.boxes,
+        )
 
 
 class Teacher(nn.Module):

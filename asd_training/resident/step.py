@@ -42,6 +42,7 @@ class RecordedStep:
         self,
         batch_of: Callable[[Tensor], TrainingSample],
         losses: Callable[[TrainingSample], dict[str, Tensor]],
+        statistics: Callable[[], dict[str, Tensor]],
         optimizer: torch.optim.Optimizer,
         average: Callable[[Tensor], None],
         *,
@@ -49,12 +50,14 @@ class RecordedStep:
         bfloat16: bool,
         first: int = 0,
     ) -> None:
-        """batch_of: the batch of some draws. losses: the terms of its loss. average: includes the
-        new weights in the averaged ones, by a weight that is a scalar tensor. bfloat16: whether
-        the losses are computed in mixed precision. first: the number of the first step.
+        """batch_of: the batch of some draws. losses: the terms of its loss. statistics: scalars
+        that came with them. average: includes the new weights in the averaged ones, by a weight
+        that is a scalar tensor. bfloat16: whether the losses are computed in mixed precision.
+        first: the number of the first step.
         """
         self.batch_of = batch_of
         self.losses = losses
+        self.statistics = statistics
         self.optimizer = optimizer
         self.average = average
         self.gradient_clip = gradient_clip
@@ -64,7 +67,8 @@ class RecordedStep:
         self.failure: str | None = None
         self.done = first  # steps
         self.number = torch.zeros((), device=device)  # of the present step
-        self._names: list[str] = []  # of the loss's terms
+        self._terms: list[str] = []  # names of the loss's terms
+        self._statistics: list[str] = []  # names of the statistics
         self._draws: Tensor | None = None
         self._share = torch.zeros((), device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -113,17 +117,20 @@ class RecordedStep:
         self._unread = []
         results = []
         for step, (*values, norm) in enumerate(rows, self.done - len(rows)):
-            terms, loss = dict(zip(self._names, values, strict=True)), sum(values)
+            terms = dict(zip(self._terms, values[: len(self._terms)], strict=True))
+            others = zip(self._statistics, values[len(self._terms) :], strict=True)
+            loss = sum(terms.values())
             if not math.isfinite(loss):
                 raise loss_not_finite(step, terms)
             if not math.isfinite(norm):
                 raise gradient_not_finite(step, norm)
             named = {f"loss/{name}": value for name, value in terms.items()}
-            results.append({"loss": loss, **named, "gradient_norm": norm})
+            gates = {f"gate/{name}": value for name, value in others}
+            results.append({"loss": loss, **named, **gates, "gradient_norm": norm})
         return results
 
     def _run(self) -> Tensor:
-        """The results (terms + 1,) of a step, until the next one."""
+        """The results of a step, until the next one: terms, statistics, the gradient's norm."""
         self._calls += 1
         if self.device.type != "cuda":
             return self._step()
@@ -164,14 +171,14 @@ class RecordedStep:
             self._results.copy_(done[0])
 
     def _step(self) -> Tensor:
-        """One step, operation by operation: the loss's terms and the gradient's norm."""
+        """One step, operation by operation; the results are `_run`'s."""
         results = self.gradients()
         self.optimizer.step()
         self.average(self._share)
         return results
 
     def gradients(self) -> Tensor:
-        """Compute the clipped gradients of the present draws; the result is `_step`'s."""
+        """Compute the clipped gradients of the present draws; the results are `_run`'s."""
         assert self._draws is not None
         kind = self.device.type
         with torch.autocast(kind, enabled=False):  # Lightning's, which is around a training step
@@ -184,8 +191,10 @@ class RecordedStep:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip)
-        self._names = list(terms)
-        return torch.stack([*(term.detach() for term in terms.values()), norm]).float()
+        statistics = self.statistics()
+        self._terms, self._statistics = list(terms), list(statistics)
+        scalars = [*terms.values(), *statistics.values(), norm]
+        return torch.stack([scalar.detach().float() for scalar in scalars])
 
 
 def as_on_any_device(state: dict[str, Any]) -> None:

@@ -6,9 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from asd_perception.errors import UserError
+from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.config import StudentConfig
 from asd_training.config.distillation import DistillConfig
 from asd_training.config.teacher import TeacherConfig
@@ -33,6 +34,12 @@ class FrozenTeacher:
     def __call__(self, batch: TrainingSample) -> TeacherOutput:
         """What it sees in a batch, on the batch's device."""
         return run_teacher(self.network.to(batch.images.device), batch)
+
+    def answer_to(self, fused_bev: Tensor) -> HeadOutput:
+        """What its BEV encoder and head make of a student's fused features (B, C, Y, X), which get
+        a gradient."""
+        network = self.network.to(fused_bev.device)
+        return network.head(network.bev_encoder(fused_bev))
 
     def initialise(self, student: nn.Module) -> None:
         """Copy the weights of SHARED_MODULES to the student."""

@@ -129,6 +129,11 @@ class DetectorTraining(LightningModule):
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
         """The weighted terms of the loss of a batch."""
 
+    @property
+    def statistics(self) -> dict[str, Tensor]:
+        """What else tells of the last batch, to be logged: scalars."""
+        return {}
+
     @abstractmethod
     def heads(self, network: nn.Module, batch: TrainingSample) -> HeadOutput:
         """The head's output of `network` for a batch."""
@@ -157,6 +162,7 @@ class DetectorTraining(LightningModule):
         self.log("loss", loss, prog_bar=True)
         for name, value in terms.items():  # all of them would fill the terminal
             self.log(f"loss/{name}", value, prog_bar=name in ("heatmap", "boxes"))
+        self.log_dict({f"gate/{name}": value for name, value in self.statistics.items()})
         return loss
 
     def _recorded_training_step(self, draws: Tensor) -> None:
@@ -166,6 +172,7 @@ class DetectorTraining(LightningModule):
             self.recorded_step = RecordedStep(
                 self.samples,
                 self.losses,
+                lambda: self.statistics,
                 self.optimizers(use_pl_optimizer=False),
                 partial(self.average.update, self.network),
                 gradient_clip=self.config.gradient_clip,

@@ -51,11 +51,9 @@ class StudentTraining(DetectorTraining):
         self.teacher, self.distillation = None, None
         if teacher and distillation.asks_teacher:
             self.teacher, self.asked_anew = teacher, asked_anew
+            theirs = teacher.network.config.network
             self.distillation = DistillationObjective(
-                distillation,
-                config.student.bev,
-                config.student.bev_channels,
-                teacher.network.config.network.bev_channels,
+                distillation, config.student, theirs, teacher.answer_to
             )
 
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
@@ -64,11 +62,17 @@ class StudentTraining(DetectorTraining):
         if self.semantics is not None:
             semantics = self.semantics(output.image_features.flatten(0, 1))
             semantics = semantics.unflatten(0, output.image_features.shape[:2])
-        terms = student_objective(output, semantics, batch.objects, batch.pixels, self.supervision)
+        objects, soft, taught = batch.objects, None, {}
         if self.teacher is not None and self.distillation is not None:
             answer = self.teacher(batch).answer if self.asked_anew else self.answers(batch)
-            terms |= self.distillation(answer, output, batch.objects, self.step_number)
-        return terms
+            soft = self.distillation.soft_targets(answer, objects)
+            taught = self.distillation(answer, output, objects, self.step_number)
+        terms = student_objective(output, semantics, objects, batch.pixels, self.supervision, soft)
+        return terms | taught
+
+    @property
+    def statistics(self) -> dict[str, Tensor]:
+        return {} if self.distillation is None else self.distillation.statistics
 
     @cached_property
     def answers(self) -> PreparedAnswers:
