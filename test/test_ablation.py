@@ -81,13 +81,20 @@ def test_the_shipped_ablation_has_every_row_of_the_method(tmp_path):
     assert of["heterogeneous"].student.fusion == "heterogeneous"
     taught = {name: config.distillation for name, config in of.items()}
     assert not taught["heterogeneous"].needs_teacher
-    assert (taught["l2"].cross_modal, taught["l2"].multi_modal) == ("l2", "l2")
-    assert (taught["cross_modal"].cross_modal, taught["cross_modal"].multi_modal) == (
-        *("adaptive", "none"),
-    )
-    assert taught["multi_modal"].multi_modal == "adaptive"
-    assert taught["multi_modal"].response == "none"
-    assert taught["full"].response == "soft"
+    places = {name: (config.cross_modal, config.multi_modal) for name, config in taught.items()}
+    for row, method in (("smooth", "adaptive"), ("ray", "adaptive_ray")):
+        assert places[f"{row}_cross_modal"] == (method, "none")
+        assert places[f"{row}_multi_modal"] == ("none", method)
+        assert places[row] == (method, method)
+    assert places["raw"] == ("raw", "raw") and places["l2"] == ("l2", "l2")
+    assert places["functional"] == ("none", "functional")
+    assert places["full"] == places["ray"]
+    responses = {"adds": "soft", "unweighted": "unweighted", "replaces": "replaces"}
+    for row, response in responses.items():
+        assert taught[row].response == taught[f"{row}_poor"].response == response
+        assert places[row] == ("none", "none")
+    assert taught["full"].response == "replaces"
+    assert of["detection"].supervision.detection == 1.3
     beginners = {name for name, config in taught.items() if config.initialise}
     assert beginners == set(of) - {"camera_only", "depth", "symmetric", "heterogeneous"}
     assert not taught["initialised"].asks_teacher

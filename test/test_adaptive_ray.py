@@ -280,14 +280,12 @@ def test_near_objects_are_compared_more_finely_than_far_ones():
     objective = DistillationObjective(config, architecture, architecture, lambda maps: maps)
     nothing = torch.zeros(0)
     answer = TeacherAnswer(nothing, None, nothing, teacher, nothing, nothing)
-    output = SimpleNamespace(
-        fused_bev=None, encoded_bev=student, camera_depth=logits, geometry=geometry
-    )
-    objective(answer, output, targets, step=0)
+    output = SimpleNamespace(fused_bev=None, encoded_bev=student, camera_depth=logits)
+    objective(answer, output, geometry, targets, step=0)
     noted = {name: float(value) for name, value in objective.statistics.items()}
     assert noted["multi_modal_smoothing_near"] < 0.5 < 1.5 < noted["multi_modal_smoothing_far"]
     assert noted["multi_modal_granularity_near"] < noted["multi_modal_granularity_far"]
 
     knowing = SimpleNamespace(**vars(output) | {"encoded_bev": teacher.clone()})
-    objective(answer, knowing, targets, step=0)
+    objective(answer, knowing, geometry, targets, step=0)
     assert objective.statistics["multi_modal_smoothing_far"] < 0.1

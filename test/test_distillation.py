@@ -18,7 +18,7 @@ from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import BOX_VALUES, HeadOutput
 from asd_perception.network.config import StudentConfig
-from asd_perception.network.view_transform import frame_geometry
+from asd_perception.network.view_transform import FrameGeometry, frame_geometry
 from asd_training.config.distillation import DistillConfig
 from asd_training.data.nuscenes import Annotations
 from asd_training.data.targets import DetectionTargets, detection_targets
@@ -36,6 +36,7 @@ from asd_training.losses.response import (
 from asd_training.models.teacher import TeacherAnswer
 
 GRID = BevGrid(half_extent=12.8)  # 32 x 32 cells
+STUDENT = StudentConfig(bev=GRID)
 SEEDS = st.integers(0, 2**31)
 few = settings(max_examples=15, deadline=None)
 
@@ -453,7 +454,7 @@ def an_objective(
 ) -> DistillationObjective:
     """Of networks with so many channels; six of the teacher's, repeated, are its answer."""
     student, teacher = (
-        StudentConfig(bev=GRID, bev_channels=n, encoder_channels=(n, n, n))
+        dataclasses.replace(STUDENT, bev_channels=n, encoder_channels=(n, n, n))
         for n in (student_channels, teacher_channels)
     )
 
@@ -461,6 +462,13 @@ def an_objective(
         return HeadOutput(*fused_bev.repeat(1, 5, 1, 1).split([10, BOX_VALUES, 2, 8], dim=1))
 
     return DistillationObjective(config, student, teacher, answer_to)
+
+
+def a_geometry() -> FrameGeometry:
+    """Of one camera that looks ahead."""
+    ahead = torch.tensor([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+    intrinsics = torch.tensor([[128.0, 0, 127.5], [0, 128, 47.5], [0, 0, 1]])
+    return frame_geometry(intrinsics[None, None], ahead[None, None], STUDENT.image_size, STUDENT)
 
 
 def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: int = 6):
@@ -478,13 +486,9 @@ def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: in
         heatmap=head.heatmap,
         boxes=head.boxes,
     )
-    config = StudentConfig(bev=GRID)
-    depth = (1, 1, config.depth.bins, *config.feature_size)
-    forward = torch.tensor([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
-    intrinsics = torch.tensor([[128.0, 0, 127.5], [0, 128, 47.5], [0, 0, 1]])
+    depth = (1, 1, STUDENT.depth.bins, *STUDENT.feature_size)
     student = SimpleNamespace(
         head=trainable(random_head(seed + 10)),
-        geometry=frame_geometry(intrinsics[None, None], forward[None, None], (96, 256), config),
         camera_depth=noise(seed + 7, *depth),
         point_depth=noise(seed + 8, *depth),
         camera_bev=maps(9, student_channels).requires_grad_(),
@@ -505,7 +509,7 @@ def test_the_objective_has_the_terms_that_its_configuration_asks_for(
     cross_modal, multi_modal, response
 ):
     config = DistillConfig(cross_modal=cross_modal, multi_modal=multi_modal, response=response)
-    terms = an_objective(config)(*both_networks(), a_frame(0, 8), step=1)
+    terms = an_objective(config)(*both_networks(), a_geometry(), a_frame(0, 8), step=1)
     expected = {"response_heatmap", "response_boxes"} if response == "soft" else set()
     expected |= {"cross_modal"} if cross_modal != "none" else set()
     expected |= {"multi_modal"} if multi_modal != "none" else set()
@@ -518,7 +522,7 @@ def test_each_place_has_its_own_method():
     config = DistillConfig(cross_modal="l2", multi_modal="adaptive", ramp_steps=0)
     teacher, student = both_networks()
     targets = a_frame(0, 8)
-    terms = an_objective(config)(teacher, student, targets, step=0)
+    terms = an_objective(config)(teacher, student, a_geometry(), targets, step=0)
     mask = object_mask(targets, 0.01)
     torch.testing.assert_close(
         terms["cross_modal"], feature_l2_loss(teacher.lidar_bev, student.point_bev, mask)
@@ -598,7 +602,7 @@ def test_raw_features_are_simdistills():
         cross_modal="raw", multi_modal="raw", cross_modal_weight=100.0, ramp_steps=0
     )
     objective = an_objective(config)
-    terms = objective(teacher, student, targets, step=0)
+    terms = objective(teacher, student, a_geometry(), targets, step=0)
     fused, camera = (
         F.mse_loss(getattr(student, name), getattr(teacher, name))
         for name in ("fused_bev", "camera_bev")
@@ -610,7 +614,7 @@ def test_raw_features_are_simdistills():
     expected = 100 * F.mse_loss(discs * adapted, discs * teacher.lidar_bev)
     torch.testing.assert_close(terms["cross_modal"], expected)
     lidar_alone = teacher._replace(camera_bev=None)
-    without = objective(lidar_alone, student, targets, step=0)["multi_modal"]
+    without = objective(lidar_alone, student, a_geometry(), targets, step=0)["multi_modal"]
     torch.testing.assert_close(without, fused)
     with pytest.raises(UserError, match="6 channels and the student's 4; with raw they must"):
         an_objective(DistillConfig(multi_modal="raw"), 4, 6)
@@ -624,9 +628,9 @@ def test_functional_features_are_those_that_the_teacher_answers_alike():
     answer = objective.answer_to(teacher.fused_bev)
     teacher = teacher._replace(heatmap=answer.heatmap, boxes=answer.boxes)
     student.fused_bev = teacher.fused_bev.clone().requires_grad_()
-    assert objective(teacher, student, targets, step=0)["multi_modal"] == 0
+    assert objective(teacher, student, a_geometry(), targets, step=0)["multi_modal"] == 0
     student.fused_bev = (teacher.fused_bev + 1).requires_grad_()
-    loss = objective(teacher, student, targets, step=0)["multi_modal"]
+    loss = objective(teacher, student, a_geometry(), targets, step=0)["multi_modal"]
     loss.backward()
     assert loss > 0 and student.fused_bev.grad.any()
 
@@ -650,7 +654,7 @@ def test_each_pair_of_features_is_taught_by_its_own_teacher():
     teacher, student = both_networks(student_channels=4, teacher_channels=6)
     objective = an_objective(FULL, 4, 6)
     targets = a_frame(0, 8)
-    terms = objective(teacher, student, targets, step=0)
+    terms = objective(teacher, student, a_geometry(), targets, step=0)
     mask = object_mask(targets, 0.01)
     for name, theirs, ours in (
         ("cross_modal", teacher.lidar_bev, student.point_bev),
@@ -669,7 +673,7 @@ def test_without_adapters_the_features_are_compared_as_they_are():
     config = dataclasses.replace(FULL, adapters=False)
     objective = an_objective(config)
     assert not list(objective.parameters())
-    found = objective(teacher, student, targets, step=0)["multi_modal"]
+    found = objective(teacher, student, a_geometry(), targets, step=0)["multi_modal"]
     mask = object_mask(targets, config.background_floor)
     assert found == adaptive_smooth_loss(teacher.fused_bev, student.fused_bev, mask).loss
     with pytest.raises(UserError, match="6 channels and the student's 4; without adapters"):
@@ -683,7 +687,7 @@ def test_the_weights_ramp_up_and_scale_their_terms():
     def terms(step: int, **weights: float) -> dict[str, float]:
         torch.manual_seed(0)
         config = dataclasses.replace(FULL, ramp_steps=100, **weights)
-        found = an_objective(config)(teacher, student, targets, step)
+        found = an_objective(config)(teacher, student, a_geometry(), targets, step)
         return {name: value.item() for name, value in found.items()}
 
     full = terms(1000)
@@ -697,7 +701,7 @@ def test_the_weights_ramp_up_and_scale_their_terms():
 def test_a_frame_without_objects_is_finite():
     teacher, student = both_networks()
     config = dataclasses.replace(FULL, background_floor=0.0)
-    terms = an_objective(config)(teacher, student, a_frame(0, 0), step=0)
+    terms = an_objective(config)(teacher, student, a_geometry(), a_frame(0, 0), step=0)
     total = torch.stack(list(terms.values())).sum()
     total.backward()
     assert torch.isfinite(total)
@@ -750,6 +754,7 @@ def _distillation_gradient(student: torch.Tensor, frames: slice) -> torch.Tensor
             point_bev=student[frames],
             fused_bev=2 * student[frames] + 1,
         ),
+        a_geometry(),
         targets,
         step=1,
     )

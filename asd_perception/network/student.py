@@ -23,11 +23,10 @@ class StudentOutput(NamedTuple):
     simulated_points (B, N * h * w, 4): x, y, z in base_link and confidence. camera_bev, point_bev,
     fused_bev (B, C, Y, X). encoded_bev (B, E, Y, X): the head's input. evidence (of the points),
     gate (B, 1, Y, X). A camera-only student has None for what comes from points, and fused_bev is
-    camera_bev. geometry: that of the images.
+    camera_bev.
     """
 
     head: HeadOutput
-    geometry: FrameGeometry
     image_features: Tensor
     camera_depth: Tensor
     camera_bev: Tensor
@@ -76,9 +75,19 @@ class Student(nn.Module):
         images, pixel centres at integers. ego_from_camera (B, N, 4, 4): at the reference time.
         seen (B, N, h, w) bool: as in `frame_geometry`.
         """
-        size = (images.shape[-2], images.shape[-1])
-        geometry = frame_geometry(intrinsics, ego_from_camera, size, self.config, seen)
+        geometry = self.geometry(images, intrinsics, ego_from_camera, seen)
         return self.forward_bev(self.image_encoder(images), geometry)
+
+    def geometry(
+        self,
+        images: Tensor,
+        intrinsics: Tensor,
+        ego_from_camera: Tensor,
+        seen: Tensor | None = None,
+    ) -> FrameGeometry:
+        """The geometry of such frames, for `forward_bev`."""
+        size = (images.shape[-2], images.shape[-1])
+        return frame_geometry(intrinsics, ego_from_camera, size, self.config, seen)
 
     def forward_bev(self, features: Tensor, geometry: FrameGeometry) -> StudentOutput:
         """All after the image encoder, from its features (B, N, F, h, w) and the geometry."""
@@ -87,7 +96,6 @@ class Student(nn.Module):
             encoded_bev = self.bev_encoder(camera_bev)
             return StudentOutput(
                 head=HeadOutput(*self.head(encoded_bev)),
-                geometry=geometry,
                 image_features=features,
                 camera_depth=camera_depth,
                 camera_bev=camera_bev,
@@ -99,7 +107,6 @@ class Student(nn.Module):
         encoded_bev = self.bev_encoder(fused_bev)
         return StudentOutput(
             head=HeadOutput(*self.head(encoded_bev)),
-            geometry=geometry,
             image_features=features,
             camera_depth=camera_depth,
             camera_bev=camera_bev,

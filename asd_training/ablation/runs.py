@@ -32,6 +32,7 @@ from asd_perception.files import atomic_file, check_output_file
 from asd_perception.network import model_directory
 from asd_training.ablation.report import DEFINITION, write_report
 from asd_training.config.ablation import Ablation, read_ablation
+from asd_training.config.distillation import DistillConfig
 from asd_training.config.read import read_config
 from asd_training.config.run import Run, StudentRun, TeacherRun, as_begun
 from asd_training.data.index import KeyframeIndex
@@ -174,8 +175,9 @@ def _has_result(job: Job) -> bool:
     try:
         result = json.loads(job.result.read_text())
         made = {"set": result["changes"], **_short_paths(result["training"])}
+        # A result from before there was a key has its default.
+        made["distillation"] = to_dict(DistillConfig()) | made["distillation"]
         made["distillation"].pop("teacher")  # its path
-        made["distillation"].setdefault("adapters", True)  # a result from before it was a key
         precision = made["precision"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error

@@ -102,14 +102,15 @@ def explain(
 ) -> Explanation:
     """What both networks say of a batch of one keyframe, and what distillation asks there."""
     answer = teacher(batch)
-    output = student(batch.images, batch.intrinsics, batch.ego_from_camera, batch.seen)
+    geometry = student.geometry(batch.images, batch.intrinsics, batch.ego_from_camera, batch.seen)
+    output = student.forward_bev(student.image_encoder(batch.images), geometry)
     config, grid, objects = objective.config, student.config.bev, batch.objects
     mask = object_mask(objects, config.background_floor)
 
     def alignment(name: str, theirs: Tensor, ours: Tensor) -> Alignment:
         asked: AdaptiveSmooth | AdaptiveRay
         if name in objective.scales:
-            asked = objective.adaptive_ray(name, answer.answer, output, mask)
+            asked = objective.adaptive_ray(name, answer.answer, output, geometry, mask)
             if name == "multi_modal":
                 theirs, ours = answer.encoded_bev, output.encoded_bev
             levels = [f"{share:g} σ" for share in SHARES]

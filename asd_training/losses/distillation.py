@@ -14,6 +14,7 @@ from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.layers import ConvNormReLU
 from asd_perception.network.student import StudentOutput
+from asd_perception.network.view_transform import FrameGeometry
 from asd_training.config.distillation import DistillConfig
 from asd_training.data.targets import DetectionTargets
 from asd_training.losses.adaptive_ray import AdaptiveRay, adaptive_ray_loss
@@ -69,13 +70,15 @@ class DistillationObjective(nn.Module):
         self,
         teacher: TeacherAnswer,
         student: StudentOutput,
+        geometry: FrameGeometry,
         targets: DetectionTargets,
         step: int | Tensor,
     ) -> dict[str, Tensor]:
         """All terms at an optimiser step, weighted; the loss is their sum.
 
-        step: a number, or a scalar tensor on the device. The teacher's maps get no gradient. Both
-        networks saw the same batch, whose objects are `targets`.
+        geometry: of the student's images. step: a number, or a scalar tensor on the device. The
+        teacher's maps get no gradient. Both networks saw the same batch, whose objects are
+        `targets`.
         """
         config = self.config
         ramp = step / config.ramp_steps if config.ramp_steps else 1.0
@@ -83,7 +86,7 @@ class DistillationObjective(nn.Module):
         self.statistics = {}
         terms = {}
         for name in self.adapters:
-            loss = self._feature_loss(name, teacher, student, targets)
+            loss = self._feature_loss(name, teacher, student, geometry, targets)
             terms[name] = getattr(config, f"{name}_weight") * loss
         if config.response in ("soft", "unweighted"):
             losses = response_losses(
@@ -101,7 +104,12 @@ class DistillationObjective(nn.Module):
         return soft_targets(teacher, targets, self.student.bev, config.alpha, config.response_share)
 
     def _feature_loss(
-        self, name: str, teacher: TeacherAnswer, student: StudentOutput, targets: DetectionTargets
+        self,
+        name: str,
+        teacher: TeacherAnswer,
+        student: StudentOutput,
+        geometry: FrameGeometry,
+        targets: DetectionTargets,
     ) -> Tensor:
         method, adapter = getattr(self.config, name), self.adapters[name]
         cross_modal = name == "cross_modal"
@@ -127,7 +135,7 @@ class DistillationObjective(nn.Module):
                 losses = response_losses(teacher, answer, targets, grid, alpha)
                 return torch.stack(list(losses.values())).sum()
             case "adaptive_ray":
-                ray = self.adaptive_ray(name, teacher, student, mask)
+                ray = self.adaptive_ray(name, teacher, student, geometry, mask)
                 self._note(name, targets, granularity=ray.granularity, smoothing=ray.smoothing)
                 return ray.loss
         smooth = self.adaptive_smooth(theirs, adapter(ours), mask)
@@ -146,7 +154,12 @@ class DistillationObjective(nn.Module):
         )
 
     def adaptive_ray(
-        self, name: str, teacher: TeacherAnswer, student: StudentOutput, mask: Tensor
+        self,
+        name: str,
+        teacher: TeacherAnswer,
+        student: StudentOutput,
+        geometry: FrameGeometry,
+        mask: Tensor,
     ) -> AdaptiveRay:
         """Adaptive target smoothing: of LiDAR's features by what the simulated points' depth leaves
         open (cross_modal), of encoded features by what lift-splat's does (multi_modal)."""
@@ -154,7 +167,7 @@ class DistillationObjective(nn.Module):
         if name == "cross_modal":
             assert student.point_bev is not None and student.point_depth is not None
             theirs, ours, depth = teacher.lidar_bev, student.point_bev, student.point_depth
-        ray = ray_uncertainty(depth, student.geometry, self.student.depth, self.student.bev)
+        ray = ray_uncertainty(depth, geometry, self.student.depth, self.student.bev)
         scale = self.scales[name](theirs)
         return adaptive_ray_loss(theirs, self.adapters[name](ours), mask, ray, *scale)
 

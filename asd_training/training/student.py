@@ -57,7 +57,11 @@ class StudentTraining(DetectorTraining):
             )
 
     def losses(self, batch: TrainingSample) -> dict[str, Tensor]:
-        output = self.network(batch.images, batch.intrinsics, batch.ego_from_camera, batch.seen)
+        student = self.network
+        geometry = student.geometry(
+            batch.images, batch.intrinsics, batch.ego_from_camera, batch.seen
+        )
+        output = student.forward_bev(student.image_encoder(batch.images), geometry)
         semantics = None
         if self.semantics is not None:
             semantics = self.semantics(output.image_features.flatten(0, 1))
@@ -66,7 +70,7 @@ class StudentTraining(DetectorTraining):
         if self.teacher is not None and self.distillation is not None:
             answer = self.teacher(batch).answer if self.asked_anew else self.answers(batch)
             soft = self.distillation.soft_targets(answer, objects)
-            taught = self.distillation(answer, output, objects, self.step_number)
+            taught = self.distillation(answer, output, geometry, objects, self.step_number)
         terms = student_objective(output, semantics, objects, batch.pixels, self.supervision, soft)
         return terms | taught
 
