@@ -221,17 +221,24 @@ def teacher(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["world", "warped", "distilled"])
+DISTILLED = {
+    "distilled": {"cross_modal": "adaptive", "multi_modal": "l2", "response": "soft"},
+    "along rays": {"multi_modal": "adaptive_ray", "response": "replaces"},
+    "by its answer": {"cross_modal": "raw", "multi_modal": "functional"},
+}
+LOGGED = {"distilled": 4 + 2, "along rays": 1 + 4, "by its answer": 2}
+"""Terms and statistics of these losses."""
+
+
+@pytest.mark.parametrize("kind", ["world", "warped", *DISTILLED])
 def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
     six, both, teacher, kind, monkeypatch
 ):
     """On the device "meta" tensors have shapes and no values: who asks for a value fails there. The
     optimiser's own kernel has no form for it; PyTorch says that it can be recorded."""
     augmentation, distillation = {"world": WORLD, "warped": WARPED}.get(kind), DistillConfig()
-    if kind == "distilled":
-        distillation = DistillConfig(
-            str(teacher), cross_modal="adaptive", multi_modal="l2", response="soft"
-        )
+    if kind in DISTILLED:
+        distillation = DistillConfig(str(teacher), **DISTILLED[kind])
     run = StudentRun(
         student=SMALL,
         augmentation=augmentation,
@@ -240,7 +247,7 @@ def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
         train_split="synthetic_train",
     )
     module = StudentTraining(run, six)
-    if kind == "distilled":
+    if kind in DISTILLED:
         assert module.answers.bytes_per_keyframe  # asked for by real numbers
     module = module.to("meta")
     arguments = six, run.student, module.contents, augmentation
@@ -249,23 +256,24 @@ def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
     step = module.recorded_step = RecordedStep(
         samples,
         module.losses,
-        lambda: module.statistics,
         module.configure_optimizers()["optimizer"],
         partial(module.average.update, module.network),
         gradient_clip=1.0,
         bfloat16=False,
+        statistics=lambda: module.statistics,
     )
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no "meta"
     monkeypatch.setattr(bev_pool, "_TRITON", False)  # no kernel runs without values
     drawn = DrawnSamples(six, True, augmentation, run.student.image_size)
     draws = drawn.sample(0, np.random.default_rng(0))[None].expand(4, -1)
     step.take(draws.to("meta"))
-    if kind == "distilled":
+    if kind in DISTILLED:
+        module.teacher.network.to("meta")
         module.answers(samples(draws.to("meta")))  # they go to the device at first
     with OneDevice("meta"), NothingSent():
         results = step.gradients()
         step.average(torch.zeros((), device="meta"))
-    assert len(results) == (12 if kind == "distilled" else 8)
+    assert len(results) == 8 + LOGGED.get(kind, 0)
 
 
 @pytest.fixture

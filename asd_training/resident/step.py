@@ -42,18 +42,18 @@ class RecordedStep:
         self,
         batch_of: Callable[[Tensor], TrainingSample],
         losses: Callable[[TrainingSample], dict[str, Tensor]],
-        statistics: Callable[[], dict[str, Tensor]],
         optimizer: torch.optim.Optimizer,
         average: Callable[[Tensor], None],
         *,
         gradient_clip: float,
         bfloat16: bool,
+        statistics: Callable[[], dict[str, Tensor]] = dict,
         first: int = 0,
     ) -> None:
-        """batch_of: the batch of some draws. losses: the terms of its loss. statistics: scalars
-        that came with them. average: includes the new weights in the averaged ones, by a weight
-        that is a scalar tensor. bfloat16: whether the losses are computed in mixed precision.
-        first: the number of the first step.
+        """batch_of: the batch of some draws. losses: the terms of its loss. average: includes the
+        new weights in the averaged ones, by a weight that is a scalar tensor. bfloat16: whether
+        the losses are computed in mixed precision. statistics: scalars that came with them, to be
+        logged. first: the number of the first step.
         """
         self.batch_of = batch_of
         self.losses = losses

@@ -172,11 +172,11 @@ class DetectorTraining(LightningModule):
             self.recorded_step = RecordedStep(
                 self.samples,
                 self.losses,
-                lambda: self.statistics,
                 self.optimizers(use_pl_optimizer=False),
                 partial(self.average.update, self.network),
                 gradient_clip=self.config.gradient_clip,
                 bfloat16=self.config.precision == "bf16-mixed",
+                statistics=lambda: self.statistics,
                 first=self.global_step,
             )
         step, done = self.recorded_step, self.global_step + 1
