@@ -281,6 +281,8 @@ def made_resident(
 
     Raises UserError where the store is damaged.
     """
+    if device.type not in ("cpu", "cuda"):
+        return f"augmentation in float64 is for a CPU or a CUDA GPU, not for {device}"
     if augmentation is not None and augmentation.resize[0] <= 0.5 and contents.images:
         return f"resize to {augmentation.resize[0]} averages pixels, which only the loader does"
     arguments = store, index, config, contents, augmentation
