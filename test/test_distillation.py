@@ -464,11 +464,12 @@ def an_objective(
     return DistillationObjective(config, student, teacher, answer_to)
 
 
-def a_geometry() -> FrameGeometry:
+def a_geometry(samples: int = 1) -> FrameGeometry:
     """Of one camera that looks ahead."""
     ahead = torch.tensor([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
     intrinsics = torch.tensor([[128.0, 0, 127.5], [0, 128, 47.5], [0, 0, 1]])
-    return frame_geometry(intrinsics[None, None], ahead[None, None], STUDENT.image_size, STUDENT)
+    matrices, poses = (m.expand(samples, 1, *m.shape) for m in (intrinsics, ahead))
+    return frame_geometry(matrices, poses, STUDENT.image_size, STUDENT)
 
 
 def both_networks(seed: int = 0, student_channels: int = 6, teacher_channels: int = 6):
@@ -746,15 +747,18 @@ def _distillation_gradient(student: torch.Tensor, frames: slice) -> torch.Tensor
     ]
     theirs, ours = (HeadOutput(*(maps[frames] for maps in head)) for head in heads)
     teacher_bev = noise(5, 4, 6, GRID.size, GRID.size)[frames]
-    objective = an_objective(FULL)
-    terms = objective(
+    along_rays = dataclasses.replace(FULL, multi_modal="adaptive_ray")
+    count = len(teacher_bev)
+    terms = an_objective(along_rays)(
         TeacherAnswer(teacher_bev, None, teacher_bev, teacher_bev, theirs.heatmap, theirs.boxes),
         SimpleNamespace(
             head=ours._replace(heatmap=ours.heatmap + student.mean()),
             point_bev=student[frames],
-            fused_bev=2 * student[frames] + 1,
+            encoded_bev=2 * student[frames] + 1,
+            fused_bev=None,
+            camera_depth=noise(7, 4, 1, STUDENT.depth.bins, *STUDENT.feature_size)[frames],
         ),
-        a_geometry(),
+        a_geometry(count),
         targets,
         step=1,
     )

@@ -56,8 +56,10 @@ def asd_train(*arguments: object) -> None:
 
 
 def test_a_run_becomes_a_picture(synthetic_root, teacher, tmp_path):
+    """In one place as if taught by the difference, in the other as it was, by the target."""
     adapter = torch.randn(8, 8, 1, 1)
-    run = a_run(tmp_path / "run", DistillConfig(teacher=str(teacher), cross_modal="l2"), adapter)
+    config = DistillConfig(teacher=str(teacher), cross_modal="l2", multi_modal="adaptive_ray")
+    run = a_run(tmp_path / "run", config, adapter)
     asd_train(run, synthetic_root, tmp_path / "out.png", "--keyframe", 1)
     drawn = matplotlib.image.imread(tmp_path / "out.png")
     assert drawn.shape[0] > 1000 and drawn.shape[1] > 1000

@@ -72,7 +72,8 @@ class DistillConfig:
     initialise: bool = False
     """Initialise BEV encoder and head from the teacher."""
     adapters: bool = True
-    """Compare the student's features through learned 1x1 convolutions, or as they are."""
+    """Compare the student's features through learned 1x1 convolutions, or as they are (raw: fused
+    features as they are, the points' through its own convolution)."""
     alpha: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the teacher's probability, against the overlap of its box, in its quality. Below 1:
     at 1 a box that misses would count."""

@@ -34,10 +34,12 @@ SHOWN_SCORE = 0.2
 @dataclass(frozen=True)
 class Alignment:
     """One place of feature distillation: the teacher's and the adapted student's standardised
-    features (C, Y, X), what the adaptive loss makes of them, and what its levels are called."""
+    features (C, Y, X), how those are called, what the adaptive loss makes of them, and how its
+    levels are called."""
 
     teacher: Tensor
     student: Tensor
+    names: tuple[str, str]
     asked: AdaptiveSmooth | AdaptiveRay
     levels: list[str]
 
@@ -107,18 +109,19 @@ def explain(
     config, grid, objects = objective.config, student.config.bev, batch.objects
     mask = object_mask(objects, config.background_floor)
 
-    def alignment(name: str, theirs: Tensor, ours: Tensor) -> Alignment:
+    def alignment(name: str, theirs: Tensor, ours: Tensor, *names: str) -> Alignment:
         asked: AdaptiveSmooth | AdaptiveRay
         if name in objective.scales:
             asked = objective.adaptive_ray(name, answer.answer, output, geometry, mask)
             if name == "multi_modal":
                 theirs, ours = answer.encoded_bev, output.encoded_bev
+                names = "encoded features", "encoded features"
             levels = [f"{share:g} σ" for share in SHARES]
         else:
             asked = objective.adaptive_smooth(theirs, objective.adapters[name](ours), mask)
             levels = [f"{sigma:g} cells" for sigma in config.levels]
         maps = standardised_pair(theirs, objective.adapters[name](ours))
-        return Alignment(maps[0][0], maps[1][0], asked, levels)
+        return Alignment(maps[0][0], maps[1][0], (names[0], names[1]), asked, levels)
 
     assert output.point_bev is not None
     cells = objects.cells[0][objects.valid[0]]
@@ -128,8 +131,14 @@ def explain(
         batch=batch,
         teacher=answer,
         student=output,
-        cross_modal=alignment("cross_modal", answer.lidar_bev, output.point_bev),
-        multi_modal=alignment("multi_modal", answer.fused_bev, output.fused_bev),
+        cross_modal=alignment(
+            *("cross_modal", answer.lidar_bev, output.point_bev),
+            *("LiDAR features", "simulated points' features"),
+        ),
+        multi_modal=alignment(
+            *("multi_modal", answer.fused_bev, output.fused_bev),
+            *("fused features", "fused features"),
+        ),
         boxes=decode_boxes(cells // grid.size, cells % grid.size, encoded, grid).double().numpy(),
         quality=response_quality(answer.head, objects, grid, config.alpha)[0][
             objects.valid

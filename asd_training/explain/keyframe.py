@@ -47,9 +47,11 @@ def explain_keyframe(
     if config.teacher is None:
         raise UserError(f"{run} had no teacher; give a model directory with --teacher")
     # Shown in both places, whether or not the run was taught there adaptively.
-    ray = "adaptive_ray" in (config.cross_modal, config.multi_modal)
-    method: Literal["adaptive", "adaptive_ray"] = "adaptive_ray" if ray else "adaptive"
-    config = dataclasses.replace(config, cross_modal=method, multi_modal=method)
+    config = dataclasses.replace(
+        config,
+        cross_modal=_adaptive(config.cross_modal),
+        multi_modal=_adaptive(config.multi_modal),
+    )
     teacher = load_teacher(config, student.config)
     objective = trained_adapters(run, config, student, teacher)
 
@@ -70,3 +72,8 @@ def explain_keyframe(
     figure = draw(explanation, cameras, student.config.bev)
     with atomic_file(output) as path:
         figure.savefig(path, dpi=100, facecolor="white")
+
+
+def _adaptive(method: str) -> Literal["adaptive", "adaptive_ray"]:
+    """The adaptive loss by which a place is shown that was taught by this method."""
+    return "adaptive_ray" if method == "adaptive_ray" else "adaptive"

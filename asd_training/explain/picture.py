@@ -48,15 +48,12 @@ def draw(shown: Explanation, cameras: Any, grid: BevGrid) -> Figure:
     )  # fmt: skip
     panel.scale(drawn, axes)
 
-    for row, alignment, names in (
-        (1, shown.cross_modal, ("teacher: LiDAR features", "student: simulated points' features")),
-        (2, shown.multi_modal, ("teacher: fused features", "student: fused features")),
-    ):
+    for row, alignment in ((1, shown.cross_modal), (2, shown.multi_modal)):
         place = "cross-modal" if row == 1 else "multi-modal"
-        for column, (maps, name) in enumerate(
-            zip(in_common_colours(alignment.teacher, alignment.student), names, strict=True)
-        ):
-            panel.image(rows[row, column], maps, name)
+        colours = in_common_colours(alignment.teacher, alignment.student)
+        for column, whose in enumerate(("teacher", "student")):
+            title = f"{whose}: {alignment.names[column]}"
+            panel.image(rows[row, column], colours[column], title)
         axes, image = panel.map(
             rows[row, 2],
             alignment.asked.discrepancy[0],
