@@ -16,6 +16,8 @@ from rigs import FIVE, with_cameras
 from small import SMALL
 from test_cuda_student import OneDevice
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import default_collate
 
 from asd_perception.cameras.view import mostly_seen
@@ -276,11 +278,17 @@ def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
 def stepping(six, both):
     """A student in training on a device: its module, its recorded step, and how to take one."""
 
-    def stepping(device):
+    def stepping(device, augmentation=WORLD, **losses):
         torch.manual_seed(0)
-        run = StudentRun(student=SMALL, augmentation=WORLD, warmup_steps=3)
+        run = StudentRun(
+            student=SMALL,
+            augmentation=augmentation,
+            warmup_steps=3,
+            distillation=DistillConfig(**losses),
+            cache=str(both.cache),
+        )
         module = StudentTraining(run, six).to(device).train()
-        arguments = six, run.student, module.contents, WORLD
+        arguments = six, run.student, module.contents, augmentation
         store = SampleStore.open(both.cache, six, np.arange(6), *arguments[1:])
         training = module.configure_optimizers()
         scheduler = training["lr_scheduler"]["scheduler"]
@@ -292,10 +300,10 @@ def stepping(six, both):
             gradient_clip=1.0,
             bfloat16=False,
         )
-        drawn = DrawnSamples(six, True, WORLD, run.student.image_size)
+        drawn = DrawnSamples(six, True, augmentation, run.student.image_size)
 
         def take_one():
-            draws = [drawn.sample(i, np.random.default_rng(step.done)) for i in range(4)]
+            draws = [drawn.sample(i, np.random.default_rng(step.done)) for i in range(3)]
             batch = torch.stack(draws)
             if device.type == "cuda":
                 batch = batch.pin_memory().to(device, non_blocking=True)
@@ -329,6 +337,73 @@ def test_what_a_recording_reads_and_writes_keeps_its_place(stepping):
     for tensor, earlier in zip(kept(), before, strict=True):
         assert tensor.data_ptr() == earlier.data_ptr()
     assert rates() != first_rates
+
+
+class Tape(TorchDispatchMode):
+    """All operations of a call, which `replay` repeats on what then lies in their inputs' places:
+    like a CUDA graph, with every number of the host as it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.operations.append((func, args, kwargs or {}, result))
+        return result
+
+    def replay(self, wanted):
+        """The new value of a tensor that the call returned."""
+        made = {}  # anew, by the storage of the tape's tensor
+
+        def present(value):
+            if isinstance(value, torch.Tensor):
+                storage = made.get(value.untyped_storage()._cdata)
+                if storage is not None:
+                    layout = value.storage_offset(), value.size(), value.stride()
+                    return torch.empty(0, dtype=value.dtype).set_(storage, *layout)
+            return value
+
+        with torch.no_grad():
+            for func, args, kwargs, result in self.operations:
+                again = func(*tree_map(present, args), **tree_map(present, kwargs))
+                for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                    if isinstance(old, torch.Tensor):
+                        made[old.untyped_storage()._cdata] = new.untyped_storage()
+            return present(wanted)
+
+
+@pytest.mark.parametrize("kind", ["student", "distilled"])
+def test_a_recording_that_is_replayed_trains_on_as_steps_do(stepping, teacher, kind, monkeypatch):
+    """Learning rate, weight of the average, the losses' ramp: none stays what it was."""
+    monkeypatch.setattr(bev_pool, "_plain", True)  # on a CPU, the other form's lengths differ
+    losses, augmentation = {}, WORLD
+    if kind == "distilled":
+        losses = {"teacher": str(teacher), "ramp_steps": 5, **DISTILLED[kind]}
+        augmentation = AugmentationConfig(bev_rotation=0, colour_gain=0, colour_offset=0)
+    _, taken, take_one = stepping(CPU, augmentation, **losses)
+    _, replayed, replay_one = stepping(CPU, augmentation, **losses)
+    replay_one()  # makes what is made at first
+    tape, results = Tape(), []
+    call = replayed._run
+
+    def taped():
+        with tape:
+            results.append(call())
+        return results[0]
+
+    monkeypatch.setattr(replayed, "_run", taped)
+    replay_one()
+    monkeypatch.setattr(replayed, "_run", lambda: tape.replay(results[0]))
+    for _ in range(4):
+        replay_one()
+    for _ in range(6):
+        take_one()
+    for ours, theirs in zip(replayed.read(), taken.read(), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6)
+    averages = (step.average.func.__self__.module.state_dict() for step in (replayed, taken))
+    for ours, theirs in zip(*(average.values() for average in averages), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(
