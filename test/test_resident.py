@@ -373,7 +373,7 @@ class Tape(TorchDispatchMode):
             return present(wanted)
 
 
-@pytest.mark.parametrize("kind", ["student", "distilled"])
+@pytest.mark.parametrize("kind", [pytest.param("student", marks=pytest.mark.slow), "distilled"])
 def test_a_recording_that_is_replayed_trains_on_as_steps_do(stepping, teacher, kind, monkeypatch):
     """Learning rate, weight of the average, the losses' ramp: none stays what it was."""
     monkeypatch.setattr(bev_pool, "_plain", True)  # on a CPU, the other form's lengths differ
