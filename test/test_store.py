@@ -176,6 +176,16 @@ def test_a_store_is_shared_and_belongs_to_its_data_and_configuration(
     assert len({first.folder, *(store.folder for store in others)}) == 8
 
 
+def test_only_samples_with_the_same_returns_share_a_store(open_store):
+    cropped = AugmentationConfig(resize=(1.0, 1.2))  # needs no margin, and its returns found anew
+    assert rows_above(cropped, CONFIG.image_size) == 0
+    for sweeps in range(2):
+        contents = SampleContents(sweeps=sweeps)
+        warped, still = open_store(contents, cropped), open_store(contents)
+        assert warped.folder != still.folder
+        assert not np.isfinite(warped.depths).any() and np.isfinite(still.depths).any()
+
+
 def test_images_that_were_made_anew_are_not_mistaken(synthetic_root, tmp_path):
     root = shutil.copytree(synthetic_root, tmp_path / "data")
     index = KeyframeIndex.open(root)

@@ -53,7 +53,7 @@ from asd_training.data.samples import (
 )
 from asd_training.data.targets import NearestReturns
 
-FORMAT = 3
+FORMAT = 4
 """Increment it when what `read_keyframe` gives changes its meaning, or the layout of the files."""
 
 
@@ -189,7 +189,9 @@ class Readings(Dataset[RecordedKeyframe]):
         if contents.images:
             of_images = config.image_size, to_dict(config)["trained_cameras"], self.margin
         if contents.needs_returns:
-            of_returns = config.feature_size, config.depth.near
+            # Those of warped images are found in each sample anew, and none are stored.
+            found_anew = contents.projects_points(self.augmentation)
+            of_returns = config.feature_size, config.depth.near, found_anew
         of_lidar = sweeps, contents.needs_points(self.augmentation), of_returns
         keyframes = self.keyframes.tolist()
         meaning = FORMAT, index.digest(), keyframes, of_images, of_lidar, sizes
