@@ -4,9 +4,12 @@ tells it, and are prepared only where augmentation shows the teacher nothing new
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import resource
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,16 +19,17 @@ import yaml
 from commands import asd_train_here
 from small import SMALL
 
-from asd_perception.configuration import to_dict
+from asd_perception.configuration import configuration, to_dict
 from asd_perception.errors import UserError
 from asd_perception.network import model_directory
+from asd_training.benchmarks.training import cost
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.config.distillation import PRESETS, DistillConfig
 from asd_training.config.run import StudentRun
 from asd_training.config.teacher import TeacherConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import KeyframeDataset, collate
-from asd_training.models.answers import changes
+from asd_training.models.answers import _used, changes
 from asd_training.models.teacher import Teacher
 from asd_training.training.student import StudentTraining
 
@@ -130,6 +134,45 @@ def test_they_are_prepared_only_where_the_teacher_sees_nothing_new(training):
         assert module.asked_anew.startswith("augmentation changes what it sees: ")
         assert module.contents.sweeps == 1
     assert training(cache=False).asked_anew == "no cache is configured"
+
+
+def test_an_augmentation_that_nobody_thought_of_counts_as_a_change():
+    @configuration
+    class WithFog(AugmentationConfig):
+        fog: float = 0.1
+
+    fog = WithFog(bev_rotation=0, colour_gain=0, colour_offset=0)
+    assert changes(fog, uses_cameras=False) == changes(fog, uses_cameras=True) == ["fog"]
+
+
+@pytest.mark.parametrize("key", ["cross_modal", "multi_modal", "response"])
+def test_a_loss_whose_maps_are_not_known_is_refused(key):
+    losses = dict.fromkeys(("cross_modal", "multi_modal", "response"), "none") | {key: "novel"}
+    with pytest.raises(KeyError, match="novel"):
+        _used(SimpleNamespace(**losses), SimpleNamespace(uses_cameras=True))
+
+
+def test_answers_that_a_benchmark_prepares_are_those_of_a_run(training, tmp_path):
+    def bits(module):
+        return {name: maps.view(torch.int16) for name, maps in module.answers.maps.items()}
+
+    def measured():
+        module = training()
+        module.config = dataclasses.replace(
+            module.config, precision="bf16-mixed", batch_size=1, train_split="synthetic_train"
+        )
+        return module, cost(module, torch.device("cpu"))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        in_bfloat16 = bits(training())
+    shutil.rmtree(tmp_path / "cache")
+    expected = bits(training())
+    shutil.rmtree(tmp_path / "cache")
+    (first, at_first), (_, then) = measured(), measured()
+    assert at_first == then  # the teacher's forward pass is none of the student's
+    for name, of_map in expected.items():
+        assert torch.equal(in_bfloat16[name], of_map)
+        assert torch.equal(bits(first)[name], of_map)
 
 
 def test_only_maps_that_the_losses_use_are_kept_and_shared_between_runs(training, tmp_path):

@@ -140,6 +140,7 @@ def cost(module: DetectorTraining, device: torch.device) -> dict[str, float]:
     batch = move_data_to_device(loader.collate_fn(samples), device)
     if module.samples is not None:
         batch = module.samples(batch)
+    module.on_fit_start()  # what is prepared once, such as a teacher's answers, does not count
     kept: dict[int, int] = {}  # bytes by storage
 
     def note(tensor: Tensor) -> Tensor:

@@ -50,10 +50,22 @@ from asd_training.data.samples import (
 from asd_training.data.store import Readings, checksum
 from asd_training.models.teacher import Teacher, TeacherAnswer, run_teacher
 
-FORMAT = 1
+FORMAT = 2
 """Increment it when a teacher's answer changes its meaning, or the layout of the files."""
 
 BATCH = 4  # keyframes that the teacher is asked about at once
+
+
+_STILL_WORLD = {"bev_rotation": 0.0, "bev_scale": [1.0, 1.0]}
+_STILL_IMAGES = {
+    "resize": [1.0, 1.0],
+    "rotation": 0.0,
+    "flip": False,
+    "colour_gain": 0.0,
+    "colour_offset": 0.0,
+    "camera_dropout": 0.0,
+}
+"""The values of the augmentation's keys that change nothing. Any other key counts as a change."""
 
 
 def changes(augmentation: AugmentationConfig | None, uses_cameras: bool) -> list[str]:
@@ -63,11 +75,13 @@ def changes(augmentation: AugmentationConfig | None, uses_cameras: bool) -> list
     """
     if augmentation is None:
         return []
-    still = AugmentationConfig(bev_rotation=0.0, colour_gain=0.0, colour_offset=0.0)
-    seen = ["bev_rotation", "bev_scale"]
-    if uses_cameras:
-        seen += ["resize", "rotation", "flip", "colour_gain", "colour_offset", "camera_dropout"]
-    return [key for key in seen if getattr(augmentation, key) != getattr(still, key)]
+    harmless = {"bev_flip"} if uses_cameras else {"bev_flip", *_STILL_IMAGES}
+    still = _STILL_WORLD | _STILL_IMAGES
+    return [
+        key
+        for key, value in to_dict(augmentation).items()
+        if key not in harmless and (key not in still or value != still[key])
+    ]
 
 
 class PreparedAnswers:
@@ -215,19 +229,36 @@ def _digest(*values: Any) -> str:
 
 def _used(losses: DistillConfig, teacher: Teacher) -> list[str]:
     """The maps that these losses use, by their names in TeacherAnswer."""
-    used = {
-        "none": set[str](),
-        "raw": {"camera_bev", "fused_bev"},
-        "adaptive_ray": {"encoded_bev"},
-        "functional": {"heatmap", "boxes"},
-    }.get(losses.multi_modal, {"fused_bev"})
+    used = {name for key, methods in _USED.items() for name in methods[getattr(losses, key)]}
     if not teacher.uses_cameras:
         used = {"lidar_bev" if name == "fused_bev" else name for name in used - {"camera_bev"}}
-    if losses.cross_modal != "none":
-        used |= {"lidar_bev"}
-    if losses.response != "none":
-        used |= {"heatmap", "boxes"}
     return [name for name in TeacherAnswer._fields if name in used]
+
+
+_USED: dict[str, dict[str, list[str]]] = {
+    "cross_modal": {
+        "none": [],
+        "raw": ["lidar_bev"],
+        "l2": ["lidar_bev"],
+        "adaptive": ["lidar_bev"],
+        "adaptive_ray": ["lidar_bev"],
+    },
+    "multi_modal": {
+        "none": [],
+        "raw": ["camera_bev", "fused_bev"],
+        "l2": ["fused_bev"],
+        "adaptive": ["fused_bev"],
+        "adaptive_ray": ["encoded_bev"],
+        "functional": ["heatmap", "boxes"],
+    },
+    "response": {
+        "none": [],
+        "unweighted": ["heatmap", "boxes"],
+        "soft": ["heatmap", "boxes"],
+        "replaces": ["heatmap", "boxes"],
+    },
+}
+"""The maps that a loss uses, by its key in DistillConfig and its value there."""
 
 
 def _shape(name: str, teacher: Teacher) -> tuple[int, int, int]:
@@ -291,7 +322,8 @@ def _build(
                 for name, value in batch._asdict().items()
                 if isinstance(value, Tensor)  # and not the targets
             }
-            answer = run_teacher(network, batch._replace(**inputs)).answer
+            with torch.autocast(device.type, enabled=False):  # whoever asks: files are shared
+                answer = run_teacher(network, batch._replace(**inputs)).answer
             for name, file in files.items():
                 maps = getattr(answer, name).bfloat16().contiguous().cpu().view(torch.int16).numpy()
                 file.write(maps.tobytes())
