@@ -97,6 +97,16 @@ def test_equal_features_have_equal_colours_and_the_adapter_is_the_runs(teacher, 
     assert torch.equal(identity, torch.eye(8))
 
 
+def test_features_compared_as_they_are_need_no_adapter(teacher, tmp_path):
+    config = DistillConfig(teacher=str(teacher), cross_modal="l2", adapters=False)
+    run = a_run(tmp_path / "run", config)
+    objective = explanation.trained_adapters(
+        run, config, Student(SMALL), load_teacher(config, SMALL)
+    )
+    maps = torch.randn(1, 8, 4, 4)
+    assert torch.equal(objective.adapters["cross_modal"](maps), maps)
+
+
 def test_maps_stand_as_the_boxes_do():
     """A cell at x = 10 m, y = 20 m is drawn where a box there is."""
     from matplotlib.figure import Figure

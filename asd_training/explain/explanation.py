@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
@@ -76,6 +76,8 @@ def trained_adapters(
     if (run / LAST).is_file():
         saved = load_pickle(run / LAST)["state_dict"]
     for name, adapter in objective.adapters.items():
+        if isinstance(adapter, nn.Identity):  # features were compared as they are
+            continue
         weight = saved.get(f"{prefix}{name}.weight")
         if weight is not None and weight.shape == adapter.weight.shape:
             adapter.load_state_dict({"weight": weight})
