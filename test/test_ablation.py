@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from commands import asd_train
 from scipy import stats
 from small import SMALL
 
+from asd_perception import cores
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.models import TINY
@@ -30,7 +32,7 @@ from asd_perception.network.student import Student
 from asd_perception.runtime.detector import Detector
 from asd_training.ablation.corruption import CORRUPTIONS, corrupt
 from asd_training.ablation.report import DEFINITION, paired, write_report
-from asd_training.ablation.runs import core_shares, plan, to_do
+from asd_training.ablation.runs import Runner, core_shares, plan, to_do
 from asd_training.config.ablation import read_ablation
 from asd_training.data.example import example_images, example_rig
 
@@ -160,7 +162,8 @@ def test_a_run_begun_with_another_configuration_is_refused(tmp_path):
     out = tmp_path / "out"
     job = plan(read_ablation(file), tmp_path, out)[1]
     job.folder.mkdir(parents=True)
-    (job.folder / "config.yaml").write_text(yaml.safe_dump(to_dict(job.config)))
+    begun = {**to_dict(job.config), "resident": "auto"}  # the same weights
+    (job.folder / "config.yaml").write_text(yaml.safe_dump(begun))
     plan(read_ablation(file), tmp_path, out)
     (tmp_path / "base.yaml").write_text(
         (tmp_path / "base.yaml").read_text().replace("steps: 2", "steps: 3", 1)
@@ -195,6 +198,17 @@ def test_a_run_with_a_result_is_not_made_again(tmp_path):
     assert not to_do(jobs)
     write("plain-0", cache="/elsewhere/cache", curve_from=7, precision="bf16-mixed")  # of auto
     assert not to_do(jobs)
+    earliest = to_dict(by_name["plain-0"].config)
+    del earliest["student"], earliest["resident"], earliest["pretrained"]
+    by_name["plain-0"].result.write_text(
+        json.dumps({"changes": by_name["plain-0"].labels["changes"], "training": earliest})
+    )
+    assert not to_do(jobs)
+    write("plain-0", resident="auto")  # the same weights
+    assert not to_do(jobs)
+    write("plain-0", stepz=3)
+    with pytest.raises(UserError, match=r"plain-0.json was made with .*unknown key stepz"):
+        to_do(jobs)
     write("plain-0", steps=3)
     with pytest.raises(UserError, match=r"plain-0.json was made with .*steps: 3 there, 2 now"):
         to_do(jobs)
@@ -356,6 +370,23 @@ def test_a_detector_of_a_corrupted_student_sees_wrong_points(kind):
 def test_runs_side_by_side_have_cores_of_their_own(monkeypatch, cores, jobs, shares):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
     assert core_shares(jobs) == shares
+
+
+@pytest.mark.parametrize(("quota", "threads"), [(None, 2), (2.0, 1)])
+def test_a_run_has_as_many_threads_as_cores(tmp_path, monkeypatch, quota, threads):
+    """Two at once on a machine of four cores; a program in the training's place tells."""
+    own = threading.local()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: getattr(own, "cores", {0, 1, 2, 3}))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: setattr(own, "cores", cores))
+    monkeypatch.setattr(cores, "_quota", lambda: quota)
+    program, out = tmp_path / "program", tmp_path / "out"
+    program.write_text("#!/bin/sh\necho threads: $OMP_NUM_THREADS\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    jobs = plan(read_ablation(small_ablation(tmp_path, seeds=[0, 1])), tmp_path, out, ["plain"])
+    assert len(Runner(tmp_path, out, [], 2).run(jobs)) == 2
+    for job in jobs:
+        assert (out / "logs" / f"{job.name}.txt").read_text() == f"threads: {threads}\n"
 
 
 def cores_of(run: Path) -> set[int]:

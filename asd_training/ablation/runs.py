@@ -18,21 +18,20 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 from tqdm import tqdm
 
-from asd_perception.configuration import to_dict
+from asd_perception.configuration import from_dict, to_dict
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file, check_output_file
 from asd_perception.network import model_directory
 from asd_training.ablation.report import DEFINITION, write_report
 from asd_training.config.ablation import Ablation, read_ablation
-from asd_training.config.distillation import DistillConfig
 from asd_training.config.read import read_config
 from asd_training.config.run import Run, StudentRun, TeacherRun, as_begun
 from asd_training.data.index import KeyframeIndex
@@ -174,20 +173,27 @@ def _has_result(job: Job) -> bool:
         return False
     try:
         result = json.loads(job.result.read_text())
-        made = {"set": result["changes"], **_short_paths(result["training"])}
-        # A result from before there was a key has its default.
-        made["distillation"] = to_dict(DistillConfig()) | made["distillation"]
-        made["distillation"].pop("teacher")  # its path
-        precision = made["precision"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        changes, training = result["changes"], dict(result["training"])
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
-    required = {"set": job.labels["changes"], **_short_paths(to_dict(job.config))}
-    del required["student"], required["distillation"]["teacher"]
-    for values in (made, required):
-        for key in ("cache", "curve_from"):  # of no effect on the weights; older results lack them
-            values.pop(key, None)
+    try:
+        # A result from before there was a key has its default.
+        begun = from_dict(type(job.config), training)
+    except UserError as error:
+        raise UserError(
+            f"{job.result} was made with another configuration ({error}); "
+            "remove it or choose another OUTPUT"
+        ) from error
+    made, required = (
+        {"set": row, **_short_paths(to_dict(config))}
+        for row, config in ((changes, begun), (job.labels["changes"], job.config))
+    )
     if required["precision"] == "auto":
-        required["precision"] = precision
+        required["precision"] = made["precision"]
+    for values in (made, required):
+        del values["student"], values["distillation"]["teacher"]  # its path
+        for key in ("cache", "resident", "curve_from"):  # of no effect on the weights
+            del values[key]
     if made != required:
         raise UserError(
             f"{job.result} was made with another configuration "
@@ -228,10 +234,12 @@ def _job(
         raise UserError(f"{name}: distillation needs a teacher, and the row {wrong}")
     if (folder / "config.yaml").is_file():
         begun = read_config(kind, folder / "config.yaml")
-        if begun != as_begun(config, begun):
+        # It goes on with its own `resident`, which has no effect on the weights.
+        asked = as_begun(replace(config, resident=begun.resident), begun)
+        if begun != asked:
             raise UserError(
                 f"{folder} was trained with another configuration "
-                f"({'; '.join(_differences(to_dict(begun), to_dict(config)))}); "
+                f"({'; '.join(_differences(to_dict(begun), to_dict(asked)))}); "
                 "remove it or choose another OUTPUT"
             )
     return Job(name, command, folder, config, base, changes, result, labels, teacher)
@@ -254,6 +262,7 @@ class Runner:
     def __init__(self, data: Path, out: Path, options: list[str], jobs: int) -> None:
         """options: further arguments of every command."""
         self.data, self.out, self.options, self.jobs = data, out, options, jobs
+        self._threads = math.ceil(available_cores() / jobs)  # of a run, where a quota limits them
         self._living: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -316,8 +325,8 @@ class Runner:
         log = self.out / "logs" / f"{job.name.replace(' ', '-')}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ)
-        if self.jobs > 1:
-            environment["OMP_NUM_THREADS"] = str(max(1, available_cores() // self.jobs))
+        if self.jobs > 1:  # this thread's cores are its share
+            environment["OMP_NUM_THREADS"] = str(min(len(os.sched_getaffinity(0)), self._threads))
         with log.open("ab") as output:
             with self._lock:
                 if self._stopped:
