@@ -509,6 +509,10 @@ def test_samples_that_do_not_fit_are_left_to_the_loader(six, both, monkeypatch):
     assert "resize to 0.4" in made_resident(store, *arguments[:3], coarse, CPU)
 
 
+def test_samples_are_resident_only_where_that_is_asked_for():
+    assert StudentRun(cache="cache").resident is TeacherRun(cache="cache").resident is False
+
+
 def test_a_resident_run_needs_a_cache():
     with pytest.raises(UserError, match="resident is true; it needs prepared samples"):
         from_dict(StudentRun, {"resident": True})

@@ -67,9 +67,10 @@ class TrainingConfig:
     """Folder for prepared samples, which runs and processes share: the training set's images at the
     network's size, what LiDAR saw and, where augmentation shows a teacher nothing new, its answers.
     Null: the samples are read from the dataset, and the teacher is asked, each time."""
-    resident: Literal["auto"] | bool = "auto"
+    resident: Literal["auto"] | bool = False
     """Whether the samples of `cache` are copied to the device once, and augmented there, so that a
-    GPU does not wait for the host. auto: on a GPU that has room for them."""
+    GPU does not wait for the host. auto: on a GPU that has room for them. Not the default, since it
+    has not run on a GPU yet."""
     balance_classes: bool = False
     """Draw keyframes with rare classes more often."""
     pretrained: str | None = None
