@@ -418,7 +418,7 @@ def test_an_ablation_runs_resumes_and_reports(synthetic_root, tmp_path):
     results = {path.stem for path in (out / "results").glob("*-*.json")}
     assert results == {"teacher-lidar", "plain-0", "taught-0"}
     taught = json.loads((out / "results" / "taught-0.json").read_text())
-    assert set(taught["core_seconds_per_sample"]) == {"loader", "step"}
+    assert set(taught["core_seconds_per_sample"]) == {"prepare", "loader", "step"}
     assert taught["seed"] == 0 and "asd-train student" in taught["command"]
     assert taught["training"]["distillation"]["teacher"] == "lidar/model"  # no folder
     assert "taught" in (out / "results.md").read_text()

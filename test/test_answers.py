@@ -268,8 +268,12 @@ def test_a_run_says_what_it_does_and_resumed_ends_as_if_never_stopped(
     )
     for name, tensor in whole.items():
         torch.testing.assert_close(stopped[name], tensor, rtol=0, atol=0, msg=name)
-    metrics = json.loads((tmp_path / "stopped" / "metrics.json").read_text())
-    assert set(metrics["core_seconds_per_sample"]) == {"loader", "step"}
+    costs = {
+        name: json.loads((tmp_path / name / "metrics.json").read_text())["core_seconds_per_sample"]
+        for name in ("whole", "stopped")
+    }
+    assert set(costs["whole"]) == set(costs["stopped"]) == {"prepare", "loader", "step"}
+    assert costs["whole"]["prepare"] > costs["stopped"]["prepare"] > 0  # which found all there
 
     code, said, _ = student(
         "anew", *configured, "--set=augmentation.bev_rotation=1", "--set=steps=1"

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 import yaml
 from commands import asd_train_here
+from lightning.pytorch import Trainer
 from small import SMALL
 
 from asd_perception.configuration import to_dict
@@ -95,7 +96,7 @@ def test_a_run_stopped_and_resumed_has_the_curve_of_one_that_was_not(
     code, said = asd_train("student", synthetic_root, tmp_path / "whole", *start)
     assert code == 0, said
     assert "cost: " in said
-    assert " core-seconds per sample (loader " in said
+    assert " core-seconds per sample (prepare " in said
     whole = read_curve(tmp_path / "whole")
     assert [(point.samples, point.steps) for point in whole] == [(2, 2), (4, 4), (6, 6)]
     assert len({point.heatmap_loss for point in whole}) == 3
@@ -197,6 +198,47 @@ def test_the_loaders_processes_count_once_while_they_live_and_after():
     meter.count("step")
     assert meter.core_seconds["loader"] == pytest.approx(alive, abs=0.2)
     assert meter.state_dict() == meter.core_seconds
+    assert meter.core_seconds["prepare"] == 0
+
+
+def test_what_comes_before_the_first_step_is_preparation_but_its_validation_is_not(synthetic_root):
+    def burn():
+        until = time.process_time() + 0.5
+        while time.process_time() < until:
+            pass
+
+    class Burning(StudentTraining):
+        def on_fit_start(self):
+            burn()
+
+        def train_dataloader(self):
+            burn()
+            return super().train_dataloader()
+
+        def validation_step(self, batch, number):
+            burn()
+
+        def on_validation_epoch_end(self):
+            pass
+
+    config = dataclasses.replace(RUN, steps=1, loader_workers=0)
+    module, meter = Burning(config, KeyframeIndex.open(synthetic_root)), CostMeter()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        num_sanity_val_steps=1,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        logger=False,
+        callbacks=[meter],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    meter.load_state_dict({"loader": 0.0, "step": 0.0})  # of a checkpoint without this part
+    trainer.fit(module)
+    assert 1.0 <= meter.core_seconds["prepare"] < 1.4
+    assert meter.core_seconds["step"] > 0
 
 
 def test_curves_are_drawn_over_samples_and_core_hours(tmp_path, asd_train):

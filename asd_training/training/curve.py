@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from asd_training.config.run import TrainingConfig
@@ -19,13 +20,15 @@ from asd_training.training.module import DetectorTraining, Validation
 class CostMeter(Callback):
     """Processor time of the training by part, in core-seconds; it counts through resumed runs.
 
-    loader: of the processes that prepare samples, and of this one between two steps, where it
-    waits for them. step: of this one from the beginning of a step to the next wait; on a GPU, what
-    its host does. To be the last of a trainer's callbacks.
+    prepare: before the first step, where prepared samples and a teacher's answers are opened, or
+    made; the mean of all processes, of which one makes them. loader: of the processes that load
+    samples, and of this one between two steps, where it waits for them. step: of this one from the
+    beginning of a step to the next wait; on a GPU, what its host does. To be the last of a
+    trainer's callbacks.
     """
 
     def __init__(self) -> None:
-        self.core_seconds = {"loader": 0.0, "step": 0.0}
+        self.core_seconds = {"prepare": 0.0, "loader": 0.0, "step": 0.0}
         self._own = self._children = 0.0
 
     def count(self, part: str) -> None:
@@ -33,14 +36,26 @@ class CostMeter(Callback):
         own, children = self._own, self._children
         self.skip()
         self.core_seconds[part] += self._own - own
-        self.core_seconds["loader"] += max(0.0, self._children - children)
+        of_children = "prepare" if part == "prepare" else "loader"
+        self.core_seconds[of_children] += max(0.0, self._children - children)
 
     def skip(self) -> None:
         """Do not count the time since the last call."""
         self._own, self._children = time.process_time(), _seconds_of_children()
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.skip()
+
+    def on_sanity_check_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.count("prepare")
+
+    def on_sanity_check_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.skip()
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.count("prepare")
+        cost = torch.tensor(self.core_seconds["prepare"], device=module.device)
+        self.core_seconds["prepare"] = float(trainer.strategy.reduce(cost, reduce_op="mean"))
 
     def on_train_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
@@ -59,7 +74,7 @@ class CostMeter(Callback):
         return dict(self.core_seconds)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.core_seconds = dict(state_dict)
+        self.core_seconds |= state_dict  # those of earlier versions lack `prepare`
 
 
 class CurveRecorder(Callback):
