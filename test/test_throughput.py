@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import statistics
 
 import pytest
 import yaml
@@ -41,9 +42,13 @@ def test_two_configurations_are_measured_in_turns_and_leave_no_trace(
     assert [row["batch_size"] for row in (first, second)] == [1, 2]
     for row in (first, second):
         assert all(value > 0 for value in row["sample"].values())
-        costs = row["core_seconds_per_sample"]
-        assert costs["total"] == pytest.approx(costs["loader"] + costs["step"], rel=0.5)
-        assert costs["loader"] > 0 and costs["step"] > 0
+        turns = row["core_seconds_by_turn"]
+        assert len(turns) == figures["turns"]
+        for turn in turns:
+            assert turn["total"] == pytest.approx(turn["loader"] + turn["step"], abs=2e-5)
+            assert turn["loader"] > 0 and turn["step"] > 0
+        for part, cost in row["core_seconds_per_sample"].items():
+            assert cost == statistics.median(turn[part] for turn in turns)
         assert row["samples_per_s"] > 0
         assert 0 < row["data_share"] < 1
     assert set(figures["times_cheaper"]) == {"loader", "step", "total"}

@@ -43,12 +43,12 @@ def benchmark(
 
     configs: one or two, measured in turns of `steps` steps, so that what else the machine does
     falls on both. core_seconds_per_sample: processor time, of `loader` and `step` as in CostMeter;
-    other programs slow it down, but do not count. By the clock: samples_per_s, and data_share, the
-    share of the time between the end of a step and the start of the next one: the wait for the
-    loader, the copy to the device, and Lightning's own bookkeeping. Steps on a GPU that are
-    recorded are timed without waiting for it in between, which would keep the host from preparing
-    the next one; data_share is then of the host's time. times_cheaper: what a sample of the second
-    costs, divided by what one of the first does.
+    other programs slow it down, but do not count. core_seconds_by_turn: of these the single turns.
+    By the clock: samples_per_s, and data_share, the share of the time between the end of a step and
+    the start of the next one: the wait for the loader, the copy to the device, and Lightning's own
+    bookkeeping. Steps on a GPU that are recorded are timed without waiting for it in between, which
+    would keep the host from preparing the next one; data_share is then of the host's time.
+    times_cheaper: what a sample of the second costs, divided by what one of the first does.
     """
     load = os.getloadavg()[0]
     modules = []
@@ -82,10 +82,16 @@ def benchmark(
                 "core_seconds_per_sample": {
                     part: round(median[part], 5) for part in ("loader", "step", "total")
                 },
+                "core_seconds_by_turn": [
+                    {part: round(turn[part], 5) for part in ("loader", "step", "total")}
+                    for turn in measured
+                ],
                 "samples_per_s": round(1 / median["seconds"], 2),
                 "data_share": round(median["data_share"], 4),
             }
-            for module, counted, median in zip(modules, costs, medians, strict=True)
+            for module, counted, measured, median in zip(
+                modules, costs, turns, medians, strict=True
+            )
         ],
     }
     if len(modules) == 2:
