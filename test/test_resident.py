@@ -5,6 +5,7 @@ the device for a value."""
 import re
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -511,6 +512,12 @@ def test_samples_that_do_not_fit_are_left_to_the_loader(six, both, monkeypatch):
 
 def test_samples_are_resident_only_where_that_is_asked_for():
     assert StudentRun(cache="cache").resident is TeacherRun(cache="cache").resident is False
+
+
+def test_what_a_cpu_has_free_includes_files_that_the_system_keeps_at_hand():
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = dict(line.split(":") for line in lines)["MemAvailable"].split()[0]
+    assert resident_samples.free_bytes(CPU) == pytest.approx(1024 * int(available), rel=0.05)
 
 
 def test_a_resident_run_needs_a_cache():

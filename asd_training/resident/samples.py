@@ -8,7 +8,8 @@ values: nothing waits for the device, and a CUDA graph can hold all of it.
 
 from __future__ import annotations
 
-import os
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -303,7 +304,10 @@ def free_bytes(device: torch.device) -> int:
     """Memory of a device that is free now."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # Not the free pages, to which those of files that the system keeps at hand do not count.
+    available = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+    assert available is not None
+    return 1024 * int(available[1])
 
 
 _NUMPY = {
