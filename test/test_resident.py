@@ -199,6 +199,7 @@ def test_a_resident_run_learns_what_an_ordinary_one_does_also_when_stopped_and_r
     for group in checkpoint["optimizer_states"][0]["param_groups"]:
         assert isinstance(group["lr"], float)  # as on any device
         assert not group["fused"]
+    assert {type(rate) for rate in checkpoint["lr_schedulers"][0]["_last_lr"]} == {float}
     resumed, _ = train("run", "--resume")
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0, msg=name)
@@ -407,6 +408,54 @@ def test_a_recording_that_is_replayed_trains_on_as_steps_do(stepping, teacher, k
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("failing", ["gradients", "average", None])
+def test_a_step_whose_recording_fails_is_taken_once(stepping, failing, monkeypatch):
+    """failing: what does in the call before the recording; None: the recording itself."""
+    (_, step, take_one), (_, other, take_another) = stepping(CPU), stepping(CPU)
+
+    def recorded(function, stream):
+        with monkeypatch.context() as broken:
+            if failing:
+
+                def fail(*_):
+                    raise RuntimeError("it waits")
+
+                broken.setattr(step, failing, fail)
+                with pytest.raises(RuntimeError, match="it waits"):
+                    function()
+            else:
+                function()
+        return "it waits"
+
+    def record():
+        step._record()
+        return step._results
+
+    monkeypatch.setattr("asd_training.resident.step.recorded", recorded)
+    step._stream = None  # of a GPU
+    take_one()
+    with monkeypatch.context() as recording:
+        recording.setattr(step, "_run", record)
+        take_one()
+    take_one()
+    for _ in range(3):
+        take_another()
+    assert step.failure == "it waits"
+    assert step.read() == other.read()
+    averages = (each.average.func.__self__.module.state_dict() for each in (step, other))
+    for ours, theirs in zip(*(average.values() for average in averages), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda module: module.on_save_checkpoint({"optimizer_states": [], "lr_schedulers": []}),
+        lambda module: module.on_validation_start(),
+        lambda module: module.validate_whole_split(),
+    ],
+    ids=["saved", "validated", "on the curve"],
+)
 @pytest.mark.parametrize(
     ("break_at_two", "message"),
     [
@@ -421,14 +470,16 @@ def test_a_recording_that_is_replayed_trains_on_as_steps_do(stepping, teacher, k
     ],
     ids=["loss", "gradient"],
 )
-def test_what_is_not_finite_is_told_with_its_step_and_not_saved(stepping, break_at_two, message):
+def test_what_is_not_finite_is_told_with_its_step_and_neither_validated_nor_saved(
+    stepping, break_at_two, message, then
+):
     module, _, take_one = stepping(CPU)
     for number in range(4):
         if number == 2:
             break_at_two(module)
         take_one()
     with pytest.raises(UserError, match=message):
-        module.on_save_checkpoint({"optimizer_states": []})
+        then(module)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and none is here")

@@ -150,11 +150,15 @@ class RecordedStep:
 
     def _record(self) -> None:
         """Record the step, which does this one as well."""
-        done: list[Tensor] = []
+        begun: list[Tensor] = []  # results of the calls that came as far as the optimiser
+        ended: list[Tensor] = []
 
         def step() -> Tensor:
-            done.append(self._step())
-            return done[-1]
+            begun.append(self.gradients())
+            self.optimizer.step()
+            self.average(self._share)
+            ended.append(begun[-1])
+            return begun[-1]
 
         recording = recorded(step, self._stream)
         if isinstance(recording, str):
@@ -163,12 +167,17 @@ class RecordedStep:
                 "the training step cannot be recorded as a CUDA graph and runs slower: %s",
                 recording,
             )
-            # A step that failed did not reach the optimiser, or is done.
-            self._results = done[0] if done else self._step()
+            # The call before the recording was this step, as far as it came; none is taken twice.
+            if not begun:
+                self._results = self._step()
+                return
+            self._results = begun[0]
+            if not ended:
+                self.average(self._share)
         else:
             # The call before the recording was this step; what it wrote is not the graph's.
             self._graph, self._results = recording
-            self._results.copy_(done[0])
+            self._results.copy_(begun[0])
 
     def _step(self) -> Tensor:
         """One step, operation by operation; the results are `_run`'s."""
@@ -197,10 +206,13 @@ class RecordedStep:
         return torch.stack([scalar.detach().float() for scalar in scalars])
 
 
-def as_on_any_device(state: dict[str, Any]) -> None:
-    """Take from an optimiser's saved state what `RecordedStep` has changed in it."""
-    for group in state["param_groups"]:
-        group.update(lr=float(group["lr"]), fused=None, foreach=None, capturable=False)
+def as_on_any_device(checkpoint: dict[str, Any]) -> None:
+    """Take from a checkpoint, as Lightning has it, what `RecordedStep` has changed in it."""
+    for optimizer in checkpoint["optimizer_states"]:
+        for group in optimizer["param_groups"]:
+            group.update(lr=float(group["lr"]), fused=None, foreach=None, capturable=False)
+    for schedule in checkpoint["lr_schedulers"]:
+        schedule["_last_lr"] = [float(rate) for rate in schedule["_last_lr"]]
 
 
 def loss_not_finite(step: int, terms: dict[str, float]) -> UserError:

@@ -195,6 +195,11 @@ class DetectorTraining(LightningModule):
             on_bar = name in ("loss", "loss/heatmap", "loss/boxes")
             self.log(name, torch.tensor(value), prog_bar=on_bar)
 
+    def _check_recorded(self) -> None:
+        """Before weights are validated or saved, raise UserError if a step was not finite."""
+        if self.recorded_step is not None:
+            self.recorded_step.read()
+
     def on_train_start(self) -> None:
         self.recorded_step = None  # one of an earlier training has another optimiser
 
@@ -216,6 +221,9 @@ class DetectorTraining(LightningModule):
             samples = len(batch.keyframe) * self.trainer.world_size
             self.log("samples_per_s", samples / self._seconds)
         self._step_end = now
+
+    def on_validation_start(self) -> None:
+        self._check_recorded()
 
     def on_validation_end(self) -> None:
         self._step_end = None  # its time is not the training's
@@ -250,10 +258,9 @@ class DetectorTraining(LightningModule):
         self.average.update(self.network, self.average.share(self.global_step))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._check_recorded()
         if self.recorded_step is not None:
-            self.recorded_step.read()  # what is not finite is not saved
-            for state in checkpoint["optimizer_states"]:
-                as_on_any_device(state)
+            as_on_any_device(checkpoint)
 
     def configure_optimizers(self) -> dict[str, Any]:
         config = self.config
@@ -410,6 +417,7 @@ class DetectorTraining(LightningModule):
     @torch.no_grad()
     def validate_whole_split(self) -> Validation:
         """Validate on the whole split, in the midst of training."""
+        self._check_recorded()
         was_training = self.average.training
         self.average.eval()
         loader, quiet = self._validation_loader(True), not self.trainer.is_global_zero
