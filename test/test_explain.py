@@ -97,7 +97,7 @@ def test_equal_features_have_equal_colours_and_the_adapter_is_the_runs(teacher, 
     assert torch.equal(identity, torch.eye(8))
 
 
-def test_features_compared_as_they_are_need_no_adapter(teacher, tmp_path):
+def test_features_compared_as_they_are_need_no_adapter(synthetic_root, teacher, tmp_path):
     config = DistillConfig(teacher=str(teacher), cross_modal="l2", adapters=False)
     run = a_run(tmp_path / "run", config)
     objective = explanation.trained_adapters(
@@ -105,6 +105,8 @@ def test_features_compared_as_they_are_need_no_adapter(teacher, tmp_path):
     )
     maps = torch.randn(1, 8, 4, 4)
     assert torch.equal(objective.adapters["cross_modal"](maps), maps)
+    asd_train(run, synthetic_root, tmp_path / "out.png")
+    assert (tmp_path / "out.png").stat().st_size > 1000
 
 
 def test_maps_stand_as_the_boxes_do():

@@ -167,7 +167,8 @@ class RecordedStep:
                 "the training step cannot be recorded as a CUDA graph and runs slower: %s",
                 recording,
             )
-            # The call before the recording was this step, as far as it came; none is taken twice.
+            # The call before the recording was this step, as far as it came. Where it failed in the
+            # optimiser, which weights that had changed is not known: it is not called again.
             if not begun:
                 self._results = self._step()
                 return
