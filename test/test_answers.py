@@ -31,6 +31,7 @@ from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import KeyframeDataset, collate
 from asd_training.models.answers import _used, changes
 from asd_training.models.teacher import Teacher
+from asd_training.resident import samples as resident_samples
 from asd_training.training.student import StudentTraining
 
 FULL = {"cross_modal": "adaptive", "multi_modal": "adaptive", "response": "soft"}
@@ -193,6 +194,22 @@ def test_only_maps_that_the_losses_use_are_kept_and_shared_between_runs(training
     assert training(augmentation=STILL).answers.folders.keys() == everything.folders.keys()
     assert list(training("lidar_camera").answers.maps)[:2] == ["lidar_bev", "fused_bev"]
     assert len(kept()) == 3 + 3 + 4
+
+
+def test_a_device_holds_them_if_samples_and_they_have_room(training, monkeypatch):
+    module = training()
+    needed = module.answers.nbytes  # asked for by real numbers
+    module = module.to("meta")
+    module.samples = SimpleNamespace(device=torch.device("meta"))
+    monkeypatch.setattr(resident_samples, "free_bytes", lambda _: 2 * needed - 1)
+    assert re.search("they take 0.0 GB, and at most 50% of the 0.0 GB", module.place_answers())
+    assert module.answers.device.type == "cpu"
+    assert module.why_not_recorded == "the teacher's answers are read from files"
+    assert module.bytes_beside_samples == 0
+    monkeypatch.setattr(resident_samples, "free_bytes", lambda _: 2 * needed)
+    assert module.place_answers() is None
+    assert {maps.device.type for maps in module.answers.maps.values()} == {"meta"}
+    assert module.bytes_beside_samples == needed
 
 
 @pytest.mark.parametrize("file", ["maps.bin", "records.npz"])

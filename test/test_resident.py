@@ -269,7 +269,7 @@ def test_what_is_recorded_stays_on_its_device_and_reads_no_value(
     step.take(draws.to("meta"))
     if kind in DISTILLED:
         module.teacher.network.to("meta")
-        module.answers(samples(draws.to("meta")))  # they go to the device at first
+        assert module.place_answers() is None
     with OneDevice("meta"), NothingSent():
         results = step.gradients()
         step.average(torch.zeros((), device="meta"))
@@ -557,6 +557,9 @@ def test_samples_that_do_not_fit_are_left_to_the_loader(six, both, monkeypatch):
     assert re.search(
         r"take 0.0 GB, and at most 50% of the 0.0 GB", made_resident(store, *arguments, CPU)
     )
+    monkeypatch.setattr(resident_samples, "free_bytes", lambda _: 2 * needed)
+    assert isinstance(made_resident(store, *arguments, CPU), ResidentSamples)
+    assert "beside 0.0 GB of answers" in made_resident(store, *arguments, CPU, beside=2 * needed)
     coarse = AugmentationConfig(resize=(0.4, 1.0))
     assert "resize to 0.4" in made_resident(store, *arguments[:3], coarse, CPU)
 

@@ -141,12 +141,12 @@ def cost(module: DetectorTraining, device: torch.device) -> dict[str, float]:
     """
     module.trainer = trainer = _trainer(module, [], 1, device)
     module.to(device)
+    module.on_fit_start()  # what is prepared once, such as a teacher's answers, does not count
     loader, size = module.train_dataloader(), module.config.batch_size
     samples = [loader.dataset[place] for place in range(size)]
     batch = move_data_to_device(loader.collate_fn(samples), device)
     if module.samples is not None:
         batch = module.samples(batch)
-    module.on_fit_start()  # what is prepared once, such as a teacher's answers, does not count
     kept: dict[int, int] = {}  # bytes by storage
 
     def note(tensor: Tensor) -> Tensor:

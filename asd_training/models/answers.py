@@ -88,7 +88,7 @@ class PreparedAnswers:
     """A teacher's answers to the samples of some keyframes; see `open`.
 
     Called with a batch, it gives what the teacher would, in bfloat16; maps that no loss uses are
-    empty. On a CPU they are read from the files. Another device holds all of them.
+    empty. They are read from the files, unless `move` has put all of them on a device.
     """
 
     def __init__(
@@ -153,17 +153,33 @@ class PreparedAnswers:
     @property
     def bytes_per_keyframe(self) -> int:
         """What the maps of a keyframe take, mirrored or not."""
-        return sum(maps.nbytes for maps in self.maps.values()) // self.keyframes
+        return self.nbytes // self.keyframes
+
+    @property
+    def nbytes(self) -> int:
+        """What all maps take."""
+        return sum(maps.nbytes for maps in self.maps.values())
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are; "cpu": in the files."""
+        return self.places.device
+
+    def move(self, device: torch.device) -> None:
+        """Copy them to a device. Raises UserError if the files have changed since then."""
+        self._check(torch.arange(len(next(iter(self.maps.values())))))
+        self.places = self.places.to(device)
+        self.maps = {name: maps.to(device) for name, maps in self.maps.items()}
 
     def __call__(self, batch: TrainingSample) -> TeacherAnswer:
         """Raises UserError if the files have changed since they were written."""
-        if batch.keyframe.device != self.places.device:
-            self._move(batch.keyframe.device)
-        rows = self.places[batch.keyframe] + self.keyframes * batch.mirrored
+        keyframe, mirrored = batch.keyframe.to(self.device), batch.mirrored.to(self.device)
+        rows = self.places[keyframe] + self.keyframes * mirrored
         if rows.device.type == "cpu":
             self._check(rows)
-        maps = {name: maps.index_select(0, rows) for name, maps in self.maps.items()}
-        nothing = torch.zeros(0, device=rows.device)
+        asking = batch.keyframe.device
+        maps = {name: maps.index_select(0, rows).to(asking) for name, maps in self.maps.items()}
+        nothing = torch.zeros(0, device=asking)
         lidar_bev = maps.get("lidar_bev", nothing)
         return TeacherAnswer(
             lidar_bev=lidar_bev,
@@ -173,11 +189,6 @@ class PreparedAnswers:
             heatmap=maps.get("heatmap", nothing),
             boxes=maps.get("boxes", nothing),
         )
-
-    def _move(self, device: torch.device) -> None:
-        self._check(torch.arange(len(next(iter(self.maps.values())))))
-        self.places = self.places.to(device)
-        self.maps = {name: maps.to(device) for name, maps in self.maps.items()}
 
     def _check(self, rows: Tensor) -> None:
         for name, maps in self.maps.items():

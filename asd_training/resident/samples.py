@@ -277,9 +277,11 @@ def made_resident(
     contents: SampleContents,
     augmentation: AugmentationConfig | None,
     device: torch.device,
+    beside: int = 0,
 ) -> ResidentSamples | str:
     """The samples of a store on a device, or why they are better left to the loader, in a line.
 
+    beside: as in `lacking_room`.
     Raises UserError where the store is damaged.
     """
     if device.type not in ("cpu", "cuda"):
@@ -287,17 +289,28 @@ def made_resident(
     if augmentation is not None and augmentation.resize[0] <= 0.5 and contents.images:
         return f"resize to {augmentation.resize[0]} averages pixels, which only the loader does"
     arguments = store, index, config, contents, augmentation
-    size, free = ResidentSamples(*arguments, torch.device("meta")).nbytes, free_bytes(device)
-    if size > MEMORY_SHARE * free:
-        return (
-            f"they take {size / 1e9:.1f} GB, and at most {MEMORY_SHARE:.0%} of the "
-            f"{free / 1e9:.1f} GB that are free on {device} are left to them"
-        )
-    return ResidentSamples(*arguments, device)
+    size = ResidentSamples(*arguments, torch.device("meta")).nbytes
+    return lacking_room(size, device, beside) or ResidentSamples(*arguments, device)
+
+
+def lacking_room(size: int, device: torch.device, beside: int = 0) -> str | None:
+    """Why so many bytes of prepared data should not be put on a device; None: there is room.
+
+    beside: bytes of prepared data that are there already, and count together with these.
+    """
+    free = free_bytes(device) + beside
+    if size + beside <= MEMORY_SHARE * free:
+        return None
+    others = f" beside {beside / 1e9:.1f} GB of answers" if beside else ""
+    return (
+        f"they take {size / 1e9:.1f} GB{others}, and at most {MEMORY_SHARE:.0%} of the "
+        f"{free / 1e9:.1f} GB that are free on {device} are left to them"
+    )
 
 
 MEMORY_SHARE = 0.5
-"""Of a device's free memory that samples may take; the rest is for the network and its batches."""
+"""Of a device's free memory that samples and a teacher's answers may take; the rest is for
+the network and its batches."""
 
 
 def free_bytes(device: torch.device) -> int:

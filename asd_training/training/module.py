@@ -116,6 +116,11 @@ class DetectorTraining(LightningModule):
         return None
 
     @property
+    def bytes_beside_samples(self) -> int:
+        """Bytes of what else is prepared and on the device, and shares the room of the samples."""
+        return 0
+
+    @property
     def step_number(self) -> int | Tensor:
         """The number of the present optimiser step; on the device where that is recorded."""
         return self.recorded_step.number if self.recorded_step else self.global_step
@@ -341,6 +346,7 @@ class DetectorTraining(LightningModule):
             self.contents,
             self.config.augmentation,
             self.device,
+            beside=self.bytes_beside_samples,
         )
         if isinstance(made, str):
             if wanted is True:

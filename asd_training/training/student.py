@@ -16,6 +16,7 @@ from asd_training.data.samples import SampleContents, TrainingSample
 from asd_training.losses.detection import student_objective
 from asd_training.losses.distillation import DistillationObjective
 from asd_training.models.answers import PreparedAnswers, changes
+from asd_training.resident.samples import lacking_room
 from asd_training.training.frozen_teacher import FrozenTeacher, load_teacher
 from asd_training.training.module import DetectorTraining
 
@@ -94,13 +95,41 @@ class StudentTraining(DetectorTraining):
             device=self.device,
         )
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether the teacher's answers are prepared."""
+        return self.teacher is not None and not self.asked_anew
+
+    @property
+    def bytes_beside_samples(self) -> int:
+        on_device = self.has_answers and self.answers.device.type != "cpu"
+        return self.answers.nbytes if on_device else 0
+
+    @property
+    def why_not_recorded(self) -> str | None:
+        samples = self.samples
+        if samples and self.has_answers and self.answers.device.type != samples.device.type:
+            return "the teacher's answers are read from files"
+        return super().why_not_recorded
+
+    def place_answers(self) -> str | None:
+        """Put the teacher's answers on this module's device; or why they stay in the files."""
+        if self.answers.device.type != "cpu" or self.device.type == "cpu":
+            return None
+        if reason := lacking_room(self.answers.nbytes, self.device):
+            return reason
+        self.answers.move(self.device)
+        return None
+
     def on_fit_start(self) -> None:
         if self.teacher is None:
             return
         if self.asked_anew:
             how = f"asked about each sample ({self.asked_anew})"
-        else:  # prepared here, where the time does not count as the training's
+        else:  # prepared here: outside of the steps and of what a benchmark counts
             how = f"answers prepared ({self.answers.bytes_per_keyframe / 1e6:.1f} MB per keyframe)"
+            if reason := self.place_answers():
+                how += f"; read from files: {reason}"
         if self.trainer.is_global_zero:
             print(f"teacher: {how}")
 
