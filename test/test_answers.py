@@ -236,7 +236,9 @@ def test_a_changed_byte_is_refused(training):
         module.losses(batch)
 
 
-def test_a_full_disk_leaves_nothing(training, tmp_path):
+def test_a_full_disk_leaves_nothing(training, tmp_path, monkeypatch):
+    # Loader processes would share memory through files that the limit applies to as well.
+    monkeypatch.setattr("asd_training.models.answers.available_cores", lambda: 1)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:

@@ -4,7 +4,7 @@
 import itertools
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
@@ -73,7 +73,7 @@ def new(**policy):
 
 @pytest.mark.parametrize("cameras", range(1, MAX_CAMERAS + 1))
 def test_a_rig_of_any_number_of_cameras_gives_its_sweeps(cameras):
-    """The first camera loses an image, and stops at sweep 20."""
+    """The first camera loses an image, and stops at sweep 20. One of two is no majority."""
     names = tuple(f"camera{i}" for i in range(cameras))
     images = [
         (name, START + sweep * PERIOD + i * 40 * MS // cameras, sweep)
@@ -84,7 +84,7 @@ def test_a_rig_of_any_number_of_cameras_gives_its_sweeps(cameras):
     frames = feed(FrameSynchronizer(names, TOLERANCE, MAX_WAIT), images)
     whole = [sweep for sweep in range(20) if sweep != 10]
     assert [f.items[0] for f in frames if f.cameras == names] == whole
-    assert sweeps_of(frames) == (list(range(30)) if cameras > 1 else whole)
+    assert sweeps_of(frames) == (list(range(30)) if cameras > 2 else whole)
     assert all(f.cameras in (names, names[1:]) for f in frames)
 
 
@@ -138,21 +138,17 @@ def test_sweeps_are_never_mixed_nor_repeated(sweeps, min_cameras):
     )
 )
 def test_every_sweep_comes_out_with_the_cameras_that_it_has(sweeps):
-    """All sweeps with more than half of the cameras come out, whatever the others are."""
+    """Nothing else is lost: all sweeps with more than half of the cameras come out."""
     arrivals, expected = on_time(sweep_images(0)), [(0, CAMERAS)]
     for sweep, (jitter, lost, delay) in enumerate(sweeps, start=1):
         there = tuple(camera for camera in CAMERAS if camera not in lost)
         for image, late in zip(sweep_images(sweep, jitter), delay, strict=True):
             if image[0] in there:
                 arrivals.append((image[1] - START + late, image))
-        if there:
+        if len(there) > 3:
             expected.append((sweep, there))
     frames = play(new(), arrivals)
-    found = [(frame.items[0], frame.cameras) for frame, _ in frames]
-    assert set(found) <= set(expected)
-    assert [sweep for sweep in expected if len(sweep[1]) > 3] == [
-        sweep for sweep in found if len(sweep[1]) > 3
-    ]
+    assert [(frame.items[0], frame.cameras) for frame, _ in frames] == expected
     for frame, at in frames:  # within a poll of the time that it is allowed
         first = START + frame.items[0] * PERIOD - 5 * MS
         assert at + START - first <= (MAX_WAIT * 1e9 + 80 * MS)
@@ -255,7 +251,8 @@ def test_frames_go_on_without_dead_cameras_and_wait_only_while_these_may_come_ba
     by_sweep = {frame.items[0]: (frame, at) for frame, at in frames}
     sweeps_of([frame for frame, _ in frames])
     assert all(by_sweep[sweep][0].cameras == CAMERAS for sweep in range(10))
-    assert set(range(12, 24)) <= by_sweep.keys(), "it goes on while the lost may come back"
+    # Within SILENT of the last image, more than half of the cameras are asked for.
+    assert all((sweep in by_sweep) == (dead < 3) for sweep in range(10, 18))
     for sweep in range(24, 40):
         frame, at = by_sweep[sweep]
         assert frame.cameras == there
@@ -277,46 +274,6 @@ def test_an_image_with_a_wrong_clock_is_no_frame_even_when_all_cameras_pause(max
     frames = [frame for frame, _ in play(synchronizer, arrivals, until=5.0)]
     assert sweeps_of(frames) == [0, 1]
     assert len(frames[1].cameras) == 5
-
-
-_PRESENCE = st.lists(st.sampled_from([0.2, 0.5, 1.5, 3.0]), min_size=1, max_size=6)  # on, off, s
-
-
-@settings(deadline=None, max_examples=20)
-@given(
-    steady=st.sets(st.sampled_from(CAMERAS), min_size=1, max_size=5),
-    presence=st.lists(st.one_of(st.none(), _PRESENCE), min_size=6, max_size=6),
-    min_cameras=st.integers(1, 3),
-)
-@example(  # three cameras, of which one comes and goes, beside three that were never there
-    steady={CAMERAS[0], CAMERAS[1]}, presence=[[3.0], [3.0], [3.0, 1.5], *[None] * 3], min_cameras=1
-)
-def test_no_gap_is_wide_while_enough_cameras_stream_whatever_others_do(
-    steady, presence, min_cameras
-):
-    """presence: lengths of a camera's times on and off, in turns, again and again; None: absent."""
-    first = int(1.5 * SILENT * 1e9) // PERIOD  # what a sweep is must be learnt
-    images = []
-    for sweep in range(first + 60):
-        for image in sweep_images(sweep):
-            times = presence[CAMERAS.index(image[0])]
-            if image[0] not in steady and not (times and _is_on(times, sweep * PERIOD * 1e-9)):
-                continue
-            images.append(image)
-    frames = play(new(min_cameras=min(min_cameras, len(steady))), on_time(images))
-    times = [at for _, at in frames if at >= first * PERIOD]
-    widest = max(later - at for at, later in itertools.pairwise(times))
-    assert widest <= MAX_WAIT * 1e9 + 2 * PERIOD + 10 * MS  # the polls' raster
-
-
-def _is_on(times, at):
-    at %= 2 * sum(times) if len(times) % 2 else sum(times)
-    on = True
-    for length in itertools.cycle(times):
-        if at < length:
-            return on
-        at -= length
-        on = not on
 
 
 def test_too_few_cameras_make_no_frame():

@@ -20,7 +20,6 @@ wrong by a period look right: no algorithm can tell.)
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -78,14 +77,10 @@ class FrameSynchronizer(Generic[T]):
 
     A frame is ready when every camera that is waited for has given its image or a newer one, or
     when the first of its images has waited `max_wait` s. A camera is waited for while it gives
-    images (one that was silent for `silent` s is not live) and while their stamps fit the others',
-    and a moment longer when one comes back that went together with it.
-    A frame has at least `min_cameras`, and more than half of those that give images at its time, so
-    that a few cameras with wrong clocks lead nobody. Where none of its cameras has the clock that
-    it had in an earlier frame, it needs more than half of the live ones. So frames go on without a
-    gap, whatever cameras come and go, while `min_cameras` stream.
-    What a sweep is, is known from the first complete one, or from QUEUE_SIZE incomplete ones;
-    before that there are no frames.
+    images (one that was silent for `silent` s is not live) and while their stamps fit the others'.
+    A frame has at least `min_cameras`, and more than half of the live ones, so that a few cameras
+    with wrong clocks lead nobody. What a sweep is, is known from the first complete one, or from
+    QUEUE_SIZE incomplete ones; before that there are no frames.
 
     A frame is emitted at most once, and reference stamps rise strictly, except when every camera
     goes back: by more than CLOCK_JUMP_NS at once, by less after STALE_RUN images. Images older
@@ -131,8 +126,6 @@ class FrameSynchronizer(Generic[T]):
         self._now: float | None = None
         self._since = 0.0  # since when all cameras may be coming
         self._arrivals: dict[str, float] = {}  # of each camera's latest image
-        self._returning: dict[str, float] = {}  # cameras that may come now as well: since when
-        self._clocks: dict[str, float] = {}  # of each camera's last image in a frame
         self._stale_run = dict.fromkeys(self._waiting, 0)
         self._last_stale = dict.fromkeys(self._waiting, 0)
         self.stale = dict.fromkeys(self._waiting, 0)
@@ -141,7 +134,8 @@ class FrameSynchronizer(Generic[T]):
     def add(self, camera: str, stamp_ns: int, item: T, now: float) -> None:
         """Take in one image."""
         now = self._advance(now)
-        self._note_return(camera, now)
+        if camera not in self.live(now):
+            self._since = now  # one comes back: so may the others, and get their time
         self._arrivals[camera] = now
         images = self._waiting[camera]
         twice = any(image.stamp == stamp_ns for image in images)
@@ -177,32 +171,12 @@ class FrameSynchronizer(Generic[T]):
             if now - max(self._arrivals.get(camera, self._since), self._since) < self.silent
         ]
 
-    def _note_return(self, camera: str, now: float) -> None:
-        """If the camera comes back, those that went when it did, or later, may come as well."""
-        live = self.live(now)
-        if camera in live:
-            return
-        if not live:  # all may be coming, and get their time
-            self._since = now
-        went = self._arrivals.get(camera, -math.inf) - self.silent
-        for other in self._waiting.keys() - {*live, camera}:
-            if self._arrivals.get(other, -math.inf) >= went:
-                self._returning[other] = now
-
-    def _awaited(self, now: float) -> list[str]:
-        """The cameras of which an image may come: live ones, and those that may be coming back."""
-        moment = self.max_wait + (self.period or 0.0)
-        coming = {camera for camera, since in self._returning.items() if now - since < moment}
-        return [*self.live(now), *sorted(coming - set(self.live(now)))]
-
     def _advance(self, now: float) -> float:
         """The time, which rises in spite of threads that call late; anew after a step back."""
         if self._now is None or now < self._now - SILENT:
             self._since = now
             self._settled = self._known = False
             self._arrivals.clear()
-            self._returning.clear()
-            self._clocks.clear()
             for camera in self._waiting:
                 self._waiting[camera].clear()
                 self._seen[camera].clear()
@@ -352,13 +326,15 @@ class FrameSynchronizer(Generic[T]):
         # One that came half a period before most of the others has waited for nothing.
         early = sorted(arrivals)[len(arrivals) // 2] - (self.period or 2 * self.max_wait) / 2
         arrival = min(a for a in arrivals if a >= early)
-        if len(images) < max(self.min_cameras, len(self._voters(images, arrival)) // 2 + 1):
+        # Of those that were live then: a pause of all of them gives no wrong clock a majority.
+        fewest = max(self.min_cameras, len(self.live(arrival)) // 2 + 1)
+        if len(images) < fewest:
             return False
         if now - arrival >= self.max_wait:
             return True
         sweep = self._sweep_time(stamps)
         assert sweep is not None
-        missing = [c for c in self._awaited(now) if c in self._phases and c not in images]
+        missing = [c for c in self.live(now) if c in self._phases and c not in images]
         return all(
             0
             < self._seen[c][-1].stamp - self._phases[c] - sweep - self._sweep_tolerance
@@ -366,28 +342,6 @@ class FrameSynchronizer(Generic[T]):
             for c in missing
             if self._seen[c]
         )
-
-    def _voters(self, images: dict[str, _Image[T]], arrival: float) -> list[str]:
-        """The cameras of which a frame of these images, the first of `arrival`, needs the majority.
-
-        Those that were live then: a pause of all of them gives no wrong clock a majority. If the
-        clock of one is right, only those that gave an image at the same time.
-        """
-        if self.period is None or not any(
-            abs(_clock(image) - self._clocks.get(camera, math.inf)) < self.period / 2
-            for camera, image in images.items()
-        ):
-            return self.live(arrival)
-        latest = max(image.arrival for image in images.values())
-        return [
-            camera
-            for camera, sightings in self._seen.items()
-            if camera in images
-            or any(
-                arrival - self.period / 2 < seen.arrival < latest + self.period / 2
-                for seen in sightings
-            )
-        ]
 
     def _emit(self, images: dict[str, _Image[T]]) -> SyncedFrame[T]:
         """The frame of a set; everything older is forgotten."""
@@ -397,7 +351,6 @@ class FrameSynchronizer(Generic[T]):
             tuple(images[camera].stamp for camera in cameras),
             tuple(images[camera].item for camera in cameras),
         )
-        self._clocks |= {camera: _clock(image) for camera, image in images.items()}
         jumped_back = self._last is not None and frame.reference < self._last.reference
         self._last = frame
         for camera, waiting in self._waiting.items():
@@ -430,16 +383,10 @@ class FrameSynchronizer(Generic[T]):
     def _forget(self) -> None:
         """Begin anew after a small jump back of the clock; phases stay true."""
         self._last = None
-        self._clocks.clear()
         for camera, images in self._waiting.items():
             self.unmatched[camera] += len(images)
             images.clear()
             self._stale_run[camera] = 0
-
-
-def _clock(image: _Image[T]) -> float:
-    """How far the image's stamp is ahead of its arrival, in s."""
-    return image.stamp * 1e-9 - image.arrival
 
 
 def _spread(stamps: Mapping[str, int]) -> int:
