@@ -250,6 +250,7 @@ def test_a_full_disk_leaves_nothing(training, tmp_path, monkeypatch):
     assert training().answers
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_does_and_resumed_ends_as_if_never_stopped(
     synthetic_root, teachers, tmp_path, monkeypatch, capfd
 ):

@@ -176,6 +176,7 @@ def assert_learnt_alike(weights, others):
         assert apart < 2e-4 * max(1, tensor.double().abs().mean()), name  # they move by 4e-3
 
 
+@pytest.mark.slow
 def test_a_resident_run_learns_what_an_ordinary_one_does_also_when_stopped_and_resumed(
     train, tmp_path, monkeypatch
 ):
