@@ -3,6 +3,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -40,3 +42,20 @@ def asd_train_here(
         asd_train.main()
     said = capfd.readouterr()
     return stop.value.code, said.out, said.err
+
+
+@contextmanager
+def stopped_at(monkeypatch: pytest.MonkeyPatch, training: type, step: int) -> Iterator[None]:
+    """Within it, trainings of this module end at the last batch of `step`, by an outside error."""
+    from asd_perception.errors import UserError
+
+    whole = training.training_step
+    with monkeypatch.context() as broken:
+
+        def stop(self, batch, number):
+            if self.global_step == step and (number + 1) % self.config.accumulate == 0:
+                raise UserError("stopped")
+            return whole(self, batch, number)
+
+        broken.setattr(training, "training_step", stop)
+        yield

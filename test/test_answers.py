@@ -16,7 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from commands import asd_train_here
+from commands import asd_train_here, stopped_at
 from small import SMALL
 
 from asd_perception.configuration import configuration, to_dict
@@ -238,7 +238,7 @@ def test_a_changed_byte_is_refused(training):
 
 def test_a_full_disk_leaves_nothing(training, tmp_path, monkeypatch):
     # Loader processes would share memory through files that the limit applies to as well.
-    monkeypatch.setattr("asd_training.models.answers.available_cores", lambda: 1)
+    monkeypatch.setattr("asd_training.data.samples.available_cores", lambda: 1)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
@@ -271,15 +271,7 @@ def test_a_run_says_what_it_does_and_resumed_ends_as_if_never_stopped(
     assert code == 0
     assert re.search(r"\nteacher: answers prepared \(0.1 MB per keyframe\)\n", said)
 
-    step = StudentTraining.training_step
-    with monkeypatch.context() as broken:
-
-        def stop_at_the_last_batch(self, batch, number):
-            if self.global_step == 2:
-                raise UserError("stopped")
-            return step(self, batch, number)
-
-        broken.setattr(StudentTraining, "training_step", stop_at_the_last_batch)
+    with stopped_at(monkeypatch, StudentTraining, 2):
         assert student("stopped", *configured)[0] == 2
     assert student("stopped", "--resume")[0] == 0
     whole, stopped = (

@@ -14,6 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from commands import stopped_at
 from rigs import FIVE, with_cameras
 from small import SMALL
 
@@ -268,7 +269,7 @@ def test_without_locks_the_first_to_finish_wins(open_store, monkeypatch):
         raise OSError("no locks")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    monkeypatch.setattr(store_module, "available_cores", lambda: 1)
+    monkeypatch.setattr("asd_training.data.samples.available_cores", lambda: 1)
     read, others = store_module.read_keyframe, []
 
     def overtaken(*arguments):
@@ -306,15 +307,7 @@ def test_a_run_with_a_cache_killed_and_resumed_ends_as_one_without(
 ):
     assert asd_train(tmp_path / "files")[0] == 0
 
-    step = StudentTraining.training_step
-    with monkeypatch.context() as broken:
-
-        def stop_at_the_last_batch(self, batch, number):
-            if self.global_step == 2:
-                raise UserError("stopped")
-            return step(self, batch, number)
-
-        broken.setattr(StudentTraining, "training_step", stop_at_the_last_batch)
+    with stopped_at(monkeypatch, StudentTraining, 2):
         code, said = asd_train(tmp_path / "store", f"--set=cache={tmp_path / 'cache'}")
         assert code == 2
         assert "stopped" in said

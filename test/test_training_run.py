@@ -18,7 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from commands import asd_train_here
+from commands import asd_train_here, stopped_at
 from small import SMALL
 
 from asd_perception.configuration import to_dict
@@ -188,15 +188,7 @@ def test_a_run_stopped_in_the_middle_of_a_step_ends_as_if_it_had_not_been(
     assert asd_train(kind, synthetic_root, tmp_path / "whole", *arguments)[0] == 0
 
     training = StudentTraining if kind == "student" else TeacherTraining
-    step = training.training_step
-    with monkeypatch.context() as broken:
-
-        def stop_at_the_last_batch(self, batch, number):
-            if self.global_step == 3 and (number + 1) % self.config.accumulate == 0:
-                raise UserError("stopped")
-            return step(self, batch, number)
-
-        broken.setattr(training, "training_step", stop_at_the_last_batch)
+    with stopped_at(monkeypatch, training, 3):
         assert_one_line(asd_train(kind, synthetic_root, tmp_path / "run", *arguments), "stopped")
     assert asd_train(kind, synthetic_root, tmp_path / "run", "--resume")[0] == 0
 

@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from asd_perception.cameras.rig import ABSENT_CAMERA, CameraRig
 from asd_perception.cameras.view import mostly_seen, views_of
+from asd_perception.cores import available_cores
 from asd_perception.network.config import StudentConfig
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.augmentation import (
@@ -281,6 +282,21 @@ def _with_absent_cameras(
         intrinsics=of_all(frame.intrinsics, frame.intrinsics[0]),
         ego_from_camera=of_all(frame.ego_from_camera, ABSENT_CAMERA),
     ), NearestReturns(of_all(returns.depths, np.inf), of_all(returns.classes, BACKGROUND))
+
+
+def read_on_all_cores(
+    dataset: Dataset[Any], batch_size: int | None, collate_fn: Callable[[Any], Any]
+) -> DataLoader[Any]:
+    """All items in their order, read by as many processes as there are cores; on one core by this
+    process. batch_size, collate_fn: as DataLoader's."""
+    cores = available_cores()
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=cores if cores > 1 else 0,
+        collate_fn=collate_fn,
+        worker_init_fn=begin_loader_process,
+    )
 
 
 def begin_loader_process(_: int) -> None:

@@ -38,7 +38,6 @@ from tqdm import tqdm
 
 from asd_perception.cameras.preprocessing import input_from_image, preprocess
 from asd_perception.configuration import to_dict
-from asd_perception.cores import available_cores
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory, built_once
 from asd_perception.network.config import StudentConfig
@@ -48,8 +47,8 @@ from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import (
     RecordedKeyframe,
     SampleContents,
-    begin_loader_process,
     read_keyframe,
+    read_on_all_cores,
 )
 from asd_training.data.targets import NearestReturns
 
@@ -213,14 +212,7 @@ def with_margin(image: NDArray[np.uint8], size: tuple[int, int], margin: int) ->
 
 def _build(folder: Path, identity: str, layout: _Layout, readings: Readings) -> None:
     """Write a store, read by as many processes as there are cores; on failure, nothing stays."""
-    cores = available_cores()
-    loader: DataLoader[RecordedKeyframe] = DataLoader(
-        readings,
-        batch_size=None,
-        num_workers=cores if cores > 1 else 0,
-        collate_fn=_as_it_is,
-        worker_init_fn=begin_loader_process,
-    )
+    loader: DataLoader[RecordedKeyframe] = read_on_all_cores(readings, None, _as_it_is)
     cameras, clouds = [0], [0]
     checksums, intrinsics, poses = [], [], []
     with atomic_directory(folder) as temporary, ExitStack() as opened:

@@ -33,7 +33,6 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from asd_perception.configuration import to_dict
-from asd_perception.cores import available_cores
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory, built_once
 from asd_perception.network.config import StudentConfig
@@ -44,8 +43,8 @@ from asd_training.data.samples import (
     KeyframeDataset,
     SampleContents,
     TrainingSample,
-    begin_loader_process,
     collate,
+    read_on_all_cores,
 )
 from asd_training.data.store import Readings, checksum
 from asd_training.models.teacher import Teacher, TeacherAnswer, run_teacher
@@ -311,14 +310,7 @@ def _build(
 ) -> None:
     """Write the maps of these names. The samples are read by as many processes as there are cores;
     on failure, nothing stays."""
-    cores = available_cores()
-    loader: DataLoader[TrainingSample] = DataLoader(
-        questions,
-        batch_size=BATCH,
-        num_workers=cores if cores > 1 else 0,
-        collate_fn=collate,
-        worker_init_fn=begin_loader_process,
-    )
+    loader: DataLoader[TrainingSample] = read_on_all_cores(questions, BATCH, collate)
     network = teacher.to(device)
     checksums: dict[str, list[int]] = {name: [] for name in folders}
     with ExitStack() as stack:
