@@ -45,9 +45,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     Raises UserError if `path` exists already and is not an empty folder: nothing is overwritten.
     """
     path = Path(path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise UserError(f"{path} exists already; remove it or choose another output")
-    _make_parent(path)
+    check_output_folder(path)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with _named(path):
@@ -125,6 +123,16 @@ def _named(path: Path) -> Iterator[None]:
         if error.filename is None:
             error.filename = str(path)
         raise
+
+
+def check_output_folder(path: Path) -> None:
+    """Make the folder's parent. Raises UserError where a new folder `path` cannot be made.
+
+    An empty one may be there.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path} exists already; remove it or choose another output")
+    _make_parent(path)
 
 
 def check_output_file(path: str | Path) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rosbags.rosbag2 import Reader
 from rosbags.serde import SerdeError
 from tqdm import tqdm
 
@@ -28,6 +27,7 @@ from asd_perception.ros.parameters.table import (
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.discovery import CAMERA_INFO, Parameters, camera_topics
 from asd_training.bags.message_types import deserialize
+from asd_training.bags.storage import Bag
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
@@ -122,7 +122,7 @@ class _Taker(NamedTuple):
     refuse: Callable[[str], None]  # reason
 
 
-def _read(reader: Reader, recording: RigRecording) -> None:
+def _read(reader: Bag, recording: RigRecording) -> None:
     """Give all messages that matter to a recording, with a progress bar."""
     takers = _takers(reader, recording)
     selected = [item for item in reader.connections if (item.topic, item.msgtype) in takers]
@@ -138,7 +138,7 @@ def _read(reader: Reader, recording: RigRecording) -> None:
             taker.take(message, at)
 
 
-def _takers(reader: Reader, recording: RigRecording) -> dict[tuple[str, str], _Taker]:
+def _takers(reader: Bag, recording: RigRecording) -> dict[tuple[str, str], _Taker]:
     """By topic and type."""
     takers: dict[tuple[str, str], _Taker] = {}
     for name, record in recording.cameras.items():

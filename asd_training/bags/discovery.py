@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
 from rosbags.serde import SerdeError
 
 from asd_perception.cameras.image_decoding import is_depth
@@ -20,6 +19,7 @@ from asd_perception.ros.messages.images import COMPRESSED, TRANSPORT_OF, TRANSPO
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
 from asd_training.bags.bag_files import read_messages
 from asd_training.bags.message_types import deserialize
+from asd_training.bags.storage import Bag
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
@@ -56,7 +56,7 @@ class _ImageTopic:
 
 
 def camera_topics(
-    reader: Reader, cameras: Sequence[str], parameters: Parameters
+    reader: Bag, cameras: Sequence[str], parameters: Parameters
 ) -> tuple[dict[str, CameraTopics], dict[str, str]]:
     """The cameras' topics by name, and the image topics that are no camera's, each with the reason.
 
@@ -101,7 +101,7 @@ def _reason(item: _ImageTopic, taken: Mapping[str, str]) -> str:
     return f"choose it by --cameras {item.base}"
 
 
-def _image_topic(reader: Reader, connection: Connection) -> _ImageTopic | None:
+def _image_topic(reader: Bag, connection: Connection) -> _ImageTopic | None:
     transport = TRANSPORT_OF.get(connection.msgtype)
     if transport is None:
         return None
@@ -109,7 +109,7 @@ def _image_topic(reader: Reader, connection: Connection) -> _ImageTopic | None:
     return _ImageTopic(connection.topic, transport, depth)
 
 
-def _has_depth(reader: Reader, connection: Connection) -> bool:
+def _has_depth(reader: Bag, connection: Connection) -> bool:
     """Whether the first image says that it is one of depths."""
     if connection.msgtype == VIDEO:
         return False
@@ -172,7 +172,7 @@ def _of_base(
     )
 
 
-def _discovered(reader: Reader, colours: Sequence[_ImageTopic]) -> dict[str, CameraTopics]:
+def _discovered(reader: Bag, colours: Sequence[_ImageTopic]) -> dict[str, CameraTopics]:
     """One image topic for each namespace that has some and a CameraInfo, or at least the name."""
     infos = {item.topic for item in reader.connections if item.msgtype == CAMERA_INFO}
     by_namespace: dict[str, list[_ImageTopic]] = defaultdict(list)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from nuscenes import NuScenes
-from rosbags.rosbag2 import Reader
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory
@@ -22,6 +21,7 @@ from asd_perception.ros.messages.objects import objects_from_cloud
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.scene import EgoTrack, sensor_records
+from asd_training.bags.storage import Bag
 from asd_training.data.nuscenes import camera_frame, camera_records, scene_samples, submission_boxes
 from asd_training.evaluation.scoring import Metrics, Submission, score
 
@@ -133,7 +133,7 @@ def _matches_of_bag(
         return _match(reader, nusc, topic, objects_topic)
 
 
-def _match(reader: Reader, nusc: NuScenes, topic: str, objects_topic: str) -> dict[str, _Match]:
+def _match(reader: Bag, nusc: NuScenes, topic: str, objects_topic: str) -> dict[str, _Match]:
     """The message of each keyframe that has one, by sample token."""
     if all(item.topic != topic for item in reader.connections):
         known = ", ".join(sorted({item.topic for item in reader.connections})) or "none"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rosbags.interfaces import Nodetype
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -46,7 +47,13 @@ def deserialize(data: bytes, type_name: str) -> Any:
 
     Raises UserError if the type is not installed, rosbags' SerdeError if the bytes are no message.
     """
-    return _store_with(type_name).deserialize_cdr(data, type_name)
+    store = _store_with(type_name)
+    try:
+        return store.deserialize_cdr(data, type_name)
+    except SerdeError:
+        raise
+    except Exception as error:  # a text that is no text, a length beyond all memory
+        raise SerdeError(str(error)) from error
 
 
 @cache
@@ -85,8 +92,17 @@ def _names_in(field: Any) -> list[str]:
     return _names_in(content[0])  # an array or a sequence: (element, length)
 
 
+def package_and_name(type_name: str) -> tuple[str, str]:
+    """Of "sensor_msgs/msg/Image" sensor_msgs and Image. Raises UserError for another kind of name,
+    such as ROS 1 has."""
+    match type_name.split("/"):
+        case [package, "msg", name] if package.isidentifier() and name.isidentifier():
+            return package, name
+    raise UserError(f"{type_name!r} is no message type of ROS 2, such as sensor_msgs/msg/Image")
+
+
 def _definition_file(name: str) -> Path:
-    package, _, short_name = name.split("/")
+    package, short_name = package_and_name(name)
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     # Ours first: what this project writes and reads is then the same on every machine.
     roots = [_INTERFACES, *(Path(prefix) / "share" for prefix in prefixes if prefix)]

@@ -4,21 +4,24 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import rclpy
 from rclpy.duration import Duration
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Connection, QosReliability
-from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
@@ -26,6 +29,7 @@ from asd_perception.errors import UserError
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_training.bags.bag_files import is_latched, offered_qos, open_bag, read_messages
 from asd_training.bags.live.ros import message_class
+from asd_training.bags.storage import Bag
 
 _DISCOVERY = 1.0  # s that subscribers get to find a new publisher
 _CLOCK_PERIOD = 0.01  # s between two /clock messages at most
@@ -55,24 +59,38 @@ def play(
     *,
     rate: float = 1.0,
     clock: bool = False,
+    loop: bool = False,
+    start: float = 0.0,
     topics: Sequence[str] = ("*",),
+    remap: Mapping[str, str] = MappingProxyType({}),
     wait_for: Sequence[str] = (),
     wait_timeout: float = 30.0,
+    stop: threading.Event | None = None,
 ) -> PlayReport:
     """Publish a bag's messages at `rate` times real time, and return when all are delivered.
 
-    `topics` and `wait_for` are shell patterns of topic names. Latched topics that begin the bag
-    are published at once; the rest starts when every topic of `wait_for` has a subscriber. With
+    `topics` and `wait_for` are shell patterns of the bag's topic names; `remap` gives some of them
+    other names. A topic that cannot be published, because of its type or its name, is left out,
+    with a line. Latched topics that begin the bag are published at once; the rest starts when
+    every topic of `wait_for` has a subscriber. `start`: seconds into the bag from which on it is
+    played; what was latched before comes all the same. `loop`: again and again, until `stop`. With
     `clock`, /clock shows the bag's time: before each message, and 100 times per second between.
 
-    Raises UserError for a bag that cannot be read, a pattern without a topic, or topics still
-    without a subscriber after `wait_timeout` seconds.
+    Raises UserError for a bag that cannot be read, a pattern without a topic, a start beyond its
+    end, topics still without a subscriber after `wait_timeout` seconds, and where nothing is left.
     """
-    if not rate > 0:
+    if not (rate > 0 and math.isfinite(rate)):
         raise UserError(f"the rate must be positive, not {rate}")
     with open_bag(bag) as reader:
+        if not 0 <= start <= reader.duration_ns * 1e-9:
+            raise UserError(
+                f"the start must lie within the bag's {reader.duration_ns * 1e-9:.1f} s, not at "
+                f"{start:g} s"
+            )
         connections = _matching(reader, topics)
         awaited = {item.topic for item in _matching(reader, wait_for)}
+        for name in remap:
+            _matching(reader, [name])
         if clock:
             connections = [item for item in connections if item.topic != "/clock"]
         if not awaited <= {item.topic for item in connections}:
@@ -81,13 +99,42 @@ def play(
         rclpy.init(args=[], context=context)
         node = rclpy.create_node("bag_player", context=context, enable_rosout=False)
         try:
-            kept = min(1.0, _QUEUE_TIME * rate * 1e9 / max(reader.duration, 1))  # share of the bag
-            profiles = {item.topic: _profile(item, kept) for item in connections}
-            player = _Player(node, connections, profiles, rate, clock)
-            return player.play(reader, awaited, wait_timeout)
+            seconds = max(reader.duration_ns * 1e-9, 1e-9)
+            kept = min(1.0, _QUEUE_TIME * rate / seconds)  # share of the bag
+            publishers = _publishers(node, connections, remap, kept)
+            connections = [item for item in connections if item.id in publishers]
+            if not connections:
+                raise UserError(f"{reader.path} has no message to play")
+            if lost := awaited - {item.topic for item in connections}:
+                raise UserError(f"{', '.join(sorted(lost))} is left out and cannot be waited for")
+            player = _Player(node, connections, publishers, rate, clock)
+            begin = reader.start_ns + round(start * 1e9)
+            return player.play(
+                reader, awaited, wait_timeout, begin, loop, stop or threading.Event()
+            )
         finally:
             node.destroy_node()
             rclpy.shutdown(context=context)
+
+
+def _publishers(
+    node: Node, connections: list[Connection], remap: Mapping[str, str], kept: float
+) -> dict[int, Publisher]:
+    """By the connections' ids; without those, named on stderr, that cannot be published."""
+    publishers: dict[int, Publisher] = {}
+    types: dict[str, str] = {}
+    for item in connections:
+        name = remap.get(item.topic, item.topic)
+        try:
+            if types.setdefault(name, item.msgtype) != item.msgtype:
+                raise UserError(f"its type is {item.msgtype}, beside {types[name]} on {name}")
+            publishers[item.id] = node.create_publisher(
+                message_class(item.msgtype), name, _profile(item, kept)
+            )
+        except (UserError, InvalidTopicNameException, ValueError) as error:
+            reason = str(error).splitlines()[0].rstrip(": ") if str(error) else "it is refused"
+            print(f"{item.topic} is left out: {reason}", file=sys.stderr)
+    return publishers
 
 
 class _Player:
@@ -95,36 +142,51 @@ class _Player:
         self,
         node: Node,
         connections: list[Connection],
-        profiles: dict[str, QoSProfile],
+        publishers: dict[int, Publisher],
         rate: float,
         clock: bool,
     ) -> None:
         self._connections = connections
+        self._publishers = publishers
         self._rate = rate
-        self._publishers: dict[str, Publisher] = {}
-        for item in connections:
-            if item.topic not in self._publishers:
-                self._publishers[item.topic] = node.create_publisher(
-                    message_class(item.msgtype), item.topic, profiles[item.topic]
-                )
         # Reliable serves both kinds of subscriber.
         self._clock = node.create_publisher(Clock, "/clock", QoSProfile(depth=1)) if clock else None
 
-    def play(self, reader: Reader, awaited: set[str], timeout: float) -> PlayReport:
+    def play(
+        self,
+        reader: Bag,
+        awaited: set[str],
+        timeout: float,
+        begin: int,
+        loop: bool,
+        stop: threading.Event,
+    ) -> PlayReport:
+        """Publish all from the bag time `begin` on."""
         sent: Counter[str] = Counter()
-        late: list[float] = []
-        start: tuple[float, int] | None = None  # (monotonic s, bag time in ns) of the same moment
-        total = sum(item.msgcount for item in self._connections)
+        late: deque[float] = deque(maxlen=1_000_000)
+        waited = False
+        total = None if loop else sum(item.msgcount for item in self._connections)
         with tqdm(total=total, desc="playing", unit="message") as progress:
-            for connection, stamp, data in read_messages(reader, self._connections):
-                if start is None and not is_latched(connection):
-                    self._wait_for_subscribers(awaited, timeout)
-                    start = time.monotonic(), stamp
-                if start is not None:
-                    late.append(self._sleep_until(stamp, *start))
-                self._publishers[connection.topic].publish(data)
-                sent[connection.topic] += 1
-                progress.update()
+            while True:
+                start: tuple[float, int] | None = None  # (monotonic s, bag time) of one moment
+                for connection, stamp, data in read_messages(reader, self._connections):
+                    if stop.is_set():
+                        break
+                    latched = is_latched(connection)
+                    progress.update()
+                    if stamp < begin and not latched:
+                        continue
+                    if stamp >= begin and start is None and not latched:
+                        if not waited:
+                            self._wait_for_subscribers(awaited, timeout)
+                        waited = True
+                        start = time.monotonic(), stamp
+                    if start is not None:
+                        late.append(self._sleep_until(stamp, *start))
+                    self._publishers[connection.id].publish(data)
+                    sent[connection.topic] += 1
+                if not loop or stop.is_set() or start is None:  # nothing that takes time
+                    break
         self._deliver_the_last()
         return PlayReport(
             sent=dict(sent),
@@ -134,9 +196,10 @@ class _Player:
 
     def _wait_for_subscribers(self, awaited: set[str], timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        missing = awaited
         while missing := {
-            topic for topic in missing if not self._publishers[topic].get_subscription_count()
+            item.topic
+            for item in self._connections
+            if item.topic in awaited and not self._publishers[item.id].get_subscription_count()
         }:
             if time.monotonic() > deadline:
                 raise UserError(
@@ -167,7 +230,7 @@ class _Player:
         time.sleep(0.2)  # best-effort readers acknowledge nothing
 
 
-def _matching(reader: Reader, patterns: Sequence[str]) -> list[Connection]:
+def _matching(reader: Bag, patterns: Sequence[str]) -> list[Connection]:
     """The bag's connections whose topic matches one of the patterns, each of which must match."""
     matching = set()
     for pattern in patterns:

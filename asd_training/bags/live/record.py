@@ -21,10 +21,11 @@ from rosbags.interfaces import Qos, QosDurability, QosReliability
 from tqdm import tqdm
 
 from asd_perception.errors import UserError
-from asd_training.bags.bag_files import BagWriter, create_bag, qos
+from asd_training.bags.bag_files import BagWriter, qos, record_bag
 from asd_training.bags.live.ros import message_class
 
 _QUEUE = 1000  # messages a topic may wait for the disk
+_FLUSH_PERIOD = 1.0  # s of messages that a process which is killed loses at most
 
 
 def record(
@@ -39,10 +40,11 @@ def record(
     """Record topics until `stop` is set; returns the number of messages by topic.
 
     Types and quality of service are taken from the publishers, so a topic is subscribed to when
-    its first publisher appears; `ready` is set once all are connected. Also stops `duration`
-    seconds after the start, or once a first message came and then none for `until_idle` seconds.
-    Raises UserError for a name that no topic can have, and if no message came at all: then there
-    is no bag.
+    its first publisher appears; `ready` is set once all are connected. A topic whose type is not
+    installed here is left out, with a line. Also stops `duration` seconds after the start, or once
+    a first message came and then none for `until_idle` seconds. Whatever stops it, the bag keeps
+    what came before. Raises UserError for a name that no topic can have, and if no message came at
+    all: then there is no bag.
     """
     stop = stop or threading.Event()
     ready = ready or threading.Event()
@@ -59,14 +61,18 @@ def record(
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     try:
-        with create_bag(output) as bag, tqdm(desc="recording", unit="message") as progress:
+        with record_bag(output) as bag, tqdm(desc="recording", unit="message") as progress:
             recorder = _Recorder(node, bag, topics, progress)
             deadline = None if duration is None else time.monotonic() + duration
+            flushed = time.monotonic()
             while not stop.is_set():
                 if not ready.is_set() and recorder.connect():
                     ready.set()
                 executor.spin_once(timeout_sec=0.05)
                 now = time.monotonic()
+                if now - flushed > _FLUSH_PERIOD:
+                    bag.flush()
+                    flushed = now
                 if deadline is not None and now >= deadline:
                     break
                 if until_idle is not None and recorder.idle_for(now) > until_idle:
@@ -78,7 +84,8 @@ def record(
                     "with the same ROS_DOMAIN_ID?"
                 )
             for topic in recorder.silent_topics():
-                progress.write(f"no message came on {topic}", file=sys.stderr)
+                if topic not in recorder.left_out:
+                    progress.write(f"no message came on {topic}", file=sys.stderr)
             return bag.counts
     finally:
         executor.shutdown()
@@ -97,19 +104,28 @@ class _Recorder:
         self._subscriptions: list[Subscription] = []
         self._received = 0
         self._last_time: float | None = None  # monotonic, of the last message
+        self.left_out: set[str] = set()
+        """Topics whose type is not installed."""
 
     def connect(self) -> bool:
         """Subscribe to the topics that have a publisher by now; True when all are connected."""
         for topic in self._topics:
-            if topic in self._bag.counts:
+            if topic in self._bag.counts or topic in self.left_out:
                 continue
             publishers = self._node.get_publishers_info_by_topic(topic)
-            if publishers:
-                offered = [_offered(publisher.qos_profile) for publisher in publishers]
+            if not publishers:
+                continue
+            offered = [_offered(publisher.qos_profile) for publisher in publishers]
+            try:
+                kind = message_class(publishers[0].topic_type)
                 self._bag.add_topic(topic, publishers[0].topic_type, offered)
-                self._subscribe(topic, publishers[0].topic_type, offered)
+            except UserError as error:
+                self.left_out.add(topic)
+                self._progress.write(f"{topic} is left out: {error}", file=sys.stderr)
+            else:
+                self._subscribe(topic, publishers[0].topic_type, kind, offered)
         connected = [item for item in self._subscriptions if item.get_publisher_count()]
-        return len(connected) == len(self._topics)
+        return len(connected) + len(self.left_out) == len(self._topics)
 
     def idle_for(self, now: float) -> float:
         """Seconds since the last message; 0 before the first."""
@@ -127,7 +143,7 @@ class _Recorder:
             received = self._received
             executor.spin_once(timeout_sec=0.1)
 
-    def _subscribe(self, topic: str, type_name: str, offered: list[Qos]) -> None:
+    def _subscribe(self, topic: str, type_name: str, kind: type, offered: list[Qos]) -> None:
         def write(data: bytes, info: Any) -> None:
             self._bag.write(topic, info["received_timestamp"], data)
             self._received += 1
@@ -136,9 +152,7 @@ class _Recorder:
 
         callback: Callable[..., None] = write  # Jazzy's rclpy does not declare the second argument
         self._subscriptions.append(
-            self._node.create_subscription(
-                message_class(type_name), topic, callback, _requested(offered), raw=True
-            )
+            self._node.create_subscription(kind, topic, callback, _requested(offered), raw=True)
         )
         self._progress.write(f"recording {topic} ({type_name})", file=sys.stderr)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 
 from asd_perception.errors import UserError
+from asd_training.bags.message_types import package_and_name
 
 
 def check_ros() -> None:
@@ -22,7 +23,7 @@ def check_ros() -> None:
 
 def message_class(type_name: str) -> type:
     """rclpy's class of a type such as "sensor_msgs/msg/Image". Raises UserError."""
-    package, _, name = type_name.split("/")
+    package, name = package_and_name(type_name)
     try:
         return getattr(importlib.import_module(f"{package}.msg"), name)
     except (ImportError, AttributeError) as error:
