@@ -236,9 +236,8 @@ def truncate(bag):
     [
         (truncate, "is damaged or truncated"),
         (lambda bag: next(bag.glob("*.mcap")).write_bytes(b""), "is damaged or truncated"),
-        (lambda bag: next(bag.glob("*.mcap")).unlink(), "is damaged or truncated"),
+        (lambda bag: next(bag.glob("*.mcap")).unlink(), "is incomplete: it lacks bag.mcap"),
         (lambda bag: (bag / "metadata.yaml").write_text("a: ["), "is damaged or truncated"),
-        (lambda bag: (bag / "metadata.yaml").unlink(), "holds no metadata.yaml"),
         (shutil.rmtree, "does not exist"),
     ],
 )

@@ -162,13 +162,13 @@ def test_a_recording_keeps_what_it_has_when_an_error_ends_it(tmp_path):
 def test_a_recording_keeps_what_it_has_on_a_full_disk(tmp_path, capsys):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(OSError, match="File too large") as raised:
-            with record_bag(tmp_path / "bag") as bag:
-                bag.add_topic("/topic", TEXT)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
-                for number in range(100):
-                    bag.write("/topic", number, text("x" * 1000))
-                    bag.flush()
+        full = pytest.raises(OSError, match="File too large")
+        with full as raised, record_bag(tmp_path / "bag") as bag:
+            bag.add_topic("/topic", TEXT)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+            for number in range(100):
+                bag.write("/topic", number, text("x" * 1000))
+                bag.flush()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert raised.value.filename == str(tmp_path / "bag")

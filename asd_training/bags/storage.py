@@ -49,6 +49,7 @@ class Bag:
         self.path = path
         self.warnings: list[str] = []
         self._decompress = False
+        self._hashes: dict[tuple[str, str], str] = {}  # of the types, which mcap files do not have
         self._stack = ExitStack()
         with ExitStack() as stack:
             files = self._files(stack)
@@ -108,6 +109,10 @@ class Bag:
             raise UserError(f"{self.path} is incomplete: it lacks {', '.join(missing)}")
         if beside := [file.name for file in there if file not in named]:
             self.warnings.append(f"{', '.join(beside)} is not in {METADATA} and is left out")
+        for item in about.get("topics_with_message_count") or ():
+            topic = item["topic_metadata"]
+            type_hash = str(topic.get("type_description_hash") or "")
+            self._hashes[str(topic["name"]), str(topic["type"])] = type_hash
         mode = str(about.get("compression_mode") or "").lower()
         if mode in ("file", "message") and about.get("compression_format") != "zstd":
             raise UserError(
@@ -149,7 +154,8 @@ class Bag:
             for item in storage.connections:
                 key = keys[number, item.id] = (item.topic, item.msgtype, serialization(item))
                 if key not in joined:
-                    joined[key] = item._replace(id=len(joined), owner=self)
+                    type_hash = item.digest or self._hashes.get(key[:2], "")
+                    joined[key] = item._replace(id=len(joined), owner=self, digest=type_hash)
                     continue
                 before = joined[key]
                 profiles = [*_profiles(before), *_profiles(item)]
@@ -187,7 +193,10 @@ class _WholeMcapReader(McapReader):
     def _open(self) -> None:
         assert self.bio
         self.bio.seek(0)
-        if self.bio.read(8) != _MCAP_MAGIC:
+        magic = self.bio.read(8)
+        if not magic:
+            raise ValueError(f"{self.path.name} is empty")
+        if magic != _MCAP_MAGIC:
             raise UserError(f"{self.path} is no mcap file")
         profile = _profile_of(self.bio)
         if profile not in ("ros2", ""):
@@ -207,10 +216,12 @@ class _WholeMcapReader(McapReader):
         # Scanned from its start to its last whole record.
         self.data_start = data_start
         self.data_end = _end_of_records(self.bio, data_start)
-        if not finished:
-            self.cut_at = self.data_end
         self.meta_scan()
         assert self.statistics
+        if not finished:
+            if not self.statistics.message_count:
+                raise ValueError(f"{self.path.name} ends before its first message")
+            self.cut_at = self.data_end
         counts = self.statistics.channel_message_counts
         self.connections = [c._replace(msgcount=counts.get(c.id, 0)) for c in self.connections]
         count, start, end = (
