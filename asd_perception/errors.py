@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -57,8 +58,11 @@ def run_cli(program: str, main: Callable[[], None]) -> int:
 
     0 on success, 2 with one line on stderr after a UserError or an operating system error
     (no permission, no space), 130 after Ctrl-C. Any other exception is a defect of this
-    program and keeps its traceback.
+    program and keeps its traceback. What a terminal's encoding lacks is shown as a question mark.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         main()
     except UserError as error:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,6 +71,34 @@ def locked(file: Path) -> Iterator[bool]:
         except OSError:
             held = False
         yield held
+
+
+@contextmanager
+def claimed(file: Path) -> Iterator[bool]:
+    """Within it no other process is in here for the same lock file; False where one is already.
+
+    The claim ends with its process, and the file with the claim. On a file system without locks
+    nobody is refused. Raises UserError if the file cannot be made.
+    """
+    _make_parent(file)
+    while True:
+        with file.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:
+                yield True
+                return
+            with suppress(FileNotFoundError):
+                if os.fstat(lock.fileno()).st_ino == file.stat().st_ino:
+                    try:
+                        yield True
+                    finally:
+                        file.unlink(missing_ok=True)
+                    return
+        # Who held it before has removed the file that was opened here.
 
 
 def built_once(

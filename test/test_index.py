@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nuscenes.utils.data_classes import LidarPointCloud
+from tables import copy_of
 
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
@@ -32,17 +33,6 @@ from asd_training.data.nuscenes import (
     scene_samples,
     split_scenes,
 )
-
-
-def copy_of(root: Path, target: Path) -> Path:
-    """A dataset of its own, with links to the other's sensor data and a copy of its tables."""
-    target.mkdir(parents=True)
-    for entry in root.iterdir():
-        if entry.name.startswith("v1.0"):
-            shutil.copytree(entry, target / entry.name, copy_function=shutil.copyfile)
-        elif not entry.name.startswith("."):
-            (target / entry.name).symlink_to(entry)
-    return target
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +118,7 @@ def test_splits_are_read_as_they_are_now(root, builds):
     (root / nusc.version / "splits.json").write_text(f'{{"mine": ["{name}"]}}')
     index = KeyframeIndex.open(root)
     assert {index.scene_name(i) for i in index.split("mine")} == {name}
-    with pytest.raises(UserError, match="no split 'synthetic_val'; there are mine, train, val, "):
+    with pytest.raises(UserError, match="no split 'synthetic_val'; it has mine \\(1 scene\\)$"):
         index.split("synthetic_val")
     for damaged in ("[]", '{"mine": "scene-1"}', '{"mine": [[]]}'):
         (root / nusc.version / "splits.json").write_text(damaged)
@@ -400,7 +390,7 @@ def test_wrong_arguments_and_tables_are_told(root, tmp_path):
     table = next(root.glob("v1.0*")) / "ego_pose.json"
     poses = table.read_text()
     table.write_text("[]")
-    with pytest.raises(UserError, match="-0000: the tables do not fit together"):
+    with pytest.raises(UserError, match="sample_data .*: ego_pose_token is .*a token of ego_pose"):
         KeyframeIndex.open(root)
     table.write_text(poses)
     drop_channel(root, "CAM_")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nuscenes import NuScenes
 from tqdm import tqdm
 
 from asd_perception.errors import UserError
@@ -39,6 +38,7 @@ from asd_training.data.nuscenes import (
     ego_from_sensor,
     scene_samples,
 )
+from asd_training.data.tables import Tables
 
 ANNOTATIONS_TOPIC = "/annotations"
 ANNOTATION_OBJECTS_TOPIC = "/annotation_objects"
@@ -66,7 +66,7 @@ def cameras_of_topics(topics: Iterable[str]) -> tuple[str, ...]:
     return in_rig_order(match[1] for match in matches if match)
 
 
-def convert_scene(nusc: NuScenes, scene_name: str, output: str | Path) -> dict[str, int]:
+def convert_scene(nusc: Tables, scene_name: str, output: str | Path) -> dict[str, int]:
     """Write a scene as a rosbag2 in mcap storage; returns the number of messages by topic.
 
     Every message has its true stamp, as its bag time and in its header. Raises UserError for an
@@ -104,7 +104,7 @@ def convert_scene(nusc: NuScenes, scene_name: str, output: str | Path) -> dict[s
         return bag.counts
 
 
-def _check_files(nusc: NuScenes, records: list[dict[str, Any]]) -> None:
+def _check_files(nusc: Tables, records: list[dict[str, Any]]) -> None:
     for record in records:
         path = _file_of(nusc, record)
         if not path.is_file():
@@ -127,7 +127,7 @@ def _add_topics(bag: BagWriter, cameras: tuple[str, ...], with_lidar: bool) -> N
 
 
 def _mountings(
-    nusc: NuScenes, records: list[dict[str, Any]]
+    nusc: Tables, records: list[dict[str, Any]]
 ) -> Iterator[tuple[int, dict[str, Array]]]:
     """Of which stamp on every sensor is mounted how: base_link from its frame (4, 4).
 
@@ -155,7 +155,7 @@ def _ego_messages(track: EgoTrack, stamp_us: int) -> Messages:
     yield "/odometry", serialize(odometry(stamp_us, pose, *track.twist_at(stamp_us)))
 
 
-def _camera_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
+def _camera_messages(nusc: Tables, record: dict[str, Any]) -> Messages:
     camera, stamp_us = record["channel"], record["timestamp"]
     intrinsics = nusc.get("calibrated_sensor", record["calibrated_sensor_token"])[
         "camera_intrinsic"
@@ -170,12 +170,12 @@ def _camera_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
     yield image_topic(camera), serialize(image)
 
 
-def _lidar_messages(nusc: NuScenes, record: dict[str, Any]) -> Messages:
+def _lidar_messages(nusc: Tables, record: dict[str, Any]) -> Messages:
     cloud = lidar_cloud(record["timestamp"], LIDAR, read_lidar(_file_of(nusc, record)))
     yield f"/{LIDAR}/points", serialize(cloud)
 
 
-def _annotation_messages(nusc: NuScenes, sample: dict[str, Any]) -> Messages:
+def _annotation_messages(nusc: Tables, sample: dict[str, Any]) -> Messages:
     """The truth in the detector's own message types; an id is the object's instance token."""
     frame = camera_frame(nusc, sample)
     truth = annotated_objects(nusc, sample, frame.global_from_ego)
@@ -192,5 +192,5 @@ def _annotation_messages(nusc: NuScenes, sample: dict[str, Any]) -> Messages:
     yield ANNOTATION_OBJECTS_TOPIC, serialize(point_cloud(head, objects_to_points(objects)))
 
 
-def _file_of(nusc: NuScenes, record: dict[str, Any]) -> Path:
+def _file_of(nusc: Tables, record: dict[str, Any]) -> Path:
     return Path(nusc.dataroot) / record["filename"]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nuscenes import NuScenes
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory
@@ -23,6 +22,7 @@ from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.scene import EgoTrack, sensor_records
 from asd_training.bags.storage import Bag
 from asd_training.data.nuscenes import camera_frame, camera_records, scene_samples, submission_boxes
+from asd_training.data.tables import Tables
 from asd_training.evaluation.scoring import Metrics, Submission, score
 
 DETECTIONS_TOPIC = "/detector/detections"
@@ -54,7 +54,7 @@ class _Match:
 
 def evaluate_bag(
     bag: str | Path,
-    nusc: NuScenes,
+    nusc: Tables,
     *,
     topic: str = DETECTIONS_TOPIC,
     objects_topic: str | None = None,
@@ -77,7 +77,7 @@ def evaluate_bag(
 
 def submission_of_bag(
     bag: str | Path,
-    nusc: NuScenes,
+    nusc: Tables,
     *,
     topic: str = DETECTIONS_TOPIC,
     objects_topic: str | None = None,
@@ -108,7 +108,7 @@ def submission_of_bag(
 
 
 def detections_of_bag(
-    bag: str | Path, nusc: NuScenes, *, topic: str = DETECTIONS_TOPIC
+    bag: str | Path, nusc: Tables, *, topic: str = DETECTIONS_TOPIC
 ) -> dict[str, Detections]:
     """What was published for each keyframe that has a message, by sample token."""
     matches = _matches_of_bag(bag, nusc, topic, None)
@@ -126,14 +126,14 @@ def format_coverage(coverage: Coverage) -> str:
 
 
 def _matches_of_bag(
-    bag: str | Path, nusc: NuScenes, topic: str, objects_topic: str | None
+    bag: str | Path, nusc: Tables, topic: str, objects_topic: str | None
 ) -> dict[str, _Match]:
     objects_topic = objects_topic or f"{topic.rpartition('/')[0]}/objects"
     with open_bag(bag) as reader:
         return _match(reader, nusc, topic, objects_topic)
 
 
-def _match(reader: Bag, nusc: NuScenes, topic: str, objects_topic: str) -> dict[str, _Match]:
+def _match(reader: Bag, nusc: Tables, topic: str, objects_topic: str) -> dict[str, _Match]:
     """The message of each keyframe that has one, by sample token."""
     if all(item.topic != topic for item in reader.connections):
         known = ", ".join(sorted({item.topic for item in reader.connections})) or "none"
@@ -182,7 +182,7 @@ def _place_of_error(place: str) -> Iterator[None]:
         raise UserError(f"{place}: {error}") from error
 
 
-def _reference_stamps(nusc: NuScenes) -> tuple[list[str], Any]:
+def _reference_stamps(nusc: Tables) -> tuple[list[str], Any]:
     """Token and reference stamp in ns, that of the latest camera image, of every keyframe."""
     by_token = {
         sample["token"]: 1000
@@ -195,14 +195,14 @@ def _reference_stamps(nusc: NuScenes) -> tuple[list[str], Any]:
     return list(by_token), np.array(list(by_token.values()), dtype=np.int64)
 
 
-def _covered_scenes(nusc: NuScenes, tokens: set[str]) -> list[str]:
+def _covered_scenes(nusc: Tables, tokens: set[str]) -> list[str]:
     """The names of the scenes that hold the given keyframes."""
     scenes = {nusc.get("sample", token)["scene_token"] for token in tokens}
     return [scene["name"] for scene in nusc.scene if scene["token"] in scenes]
 
 
 def _submission(
-    nusc: NuScenes, samples: list[dict[str, Any]], matches: dict[str, _Match]
+    nusc: Tables, samples: list[dict[str, Any]], matches: dict[str, _Match]
 ) -> Submission:
     tracks: dict[str, EgoTrack] = {}  # of the scenes with inexact matches
     submission: Submission = {}

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from nuscenes import NuScenes
 from scipy.spatial.transform import Rotation
 
 from asd_perception.geometry import Array, interpolate_pose, inverse
 from asd_training.data.nuscenes import all_scene_samples, global_from_ego
+from asd_training.data.tables import Tables
 
 LIDAR = "LIDAR_TOP"
 
 
-def sensor_records(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
+def sensor_records(nusc: Tables, scene_name: str) -> list[dict[str, Any]]:
     """The scene's sample_data of its cameras and the LiDAR, keyframes and sweeps, by stamp.
 
     Raises UserError for an unknown scene.
@@ -41,7 +41,7 @@ class EgoTrack:
     global_from_ego: Array
 
     @classmethod
-    def of_records(cls, nusc: NuScenes, records: Iterable[dict[str, Any]]) -> EgoTrack:
+    def of_records(cls, nusc: Tables, records: Iterable[dict[str, Any]]) -> EgoTrack:
         """The poses of sample_data records, one for each distinct stamp."""
         by_stamp = {record["timestamp"]: record for record in records}
         stamps = sorted(by_stamp)

@@ -195,7 +195,7 @@ class _WholeMcapReader(McapReader):
         self.bio.seek(0)
         magic = self.bio.read(8)
         if not magic:
-            raise ValueError(f"{self.path.name} is empty")
+            raise ValueError(f"{self.path} is empty")
         if magic != _MCAP_MAGIC:
             raise UserError(f"{self.path} is no mcap file")
         profile = _profile_of(self.bio)
@@ -220,7 +220,7 @@ class _WholeMcapReader(McapReader):
         assert self.statistics
         if not finished:
             if not self.statistics.message_count:
-                raise ValueError(f"{self.path.name} ends before its first message")
+                raise ValueError(f"{self.path} ends before its first message")
             self.cut_at = self.data_end
         counts = self.statistics.channel_message_counts
         self.connections = [c._replace(msgcount=counts.get(c.id, 0)) for c in self.connections]

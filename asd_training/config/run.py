@@ -26,10 +26,10 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 class TrainingConfig:
     """What every training run has. Lengths are in optimiser steps, not in passes over the data."""
 
-    train_split: str = "synthetic_train"
-    """Split of the dataset to train on."""
-    val_split: str = "synthetic_val"
-    """Split of the dataset to validate on."""
+    train_split: str = "auto"
+    """Split of the dataset to train on. auto: its train or *_train, or else the only one it has."""
+    val_split: str = "auto"
+    """Split of the dataset to validate on. auto: its val or *_val, or else the only one it has."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of weights, order and augmentation of the samples."""
     steps: PositiveInt = 2000
@@ -117,5 +117,9 @@ Run = TypeVar("Run", StudentRun, TeacherRun)
 def as_begun(config: Run, begun: Run) -> Run:
     """A configuration with what a run with the configuration `begun` decided when it began."""
     if config.precision == "auto":
-        return dataclasses.replace(config, precision=begun.precision)
+        config = dataclasses.replace(config, precision=begun.precision)
+    if config.train_split == "auto":
+        config = dataclasses.replace(config, train_split=begun.train_split)
+    if config.val_split == "auto":
+        config = dataclasses.replace(config, val_split=begun.val_split)
     return config

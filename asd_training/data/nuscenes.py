@@ -10,7 +10,6 @@ without LiDAR can know as well. It lies within a millisecond of the LiDAR stamp.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 from nuscenes import NuScenes
 from nuscenes.eval.common.data_classes import EvalBox
 from nuscenes.eval.detection.utils import category_to_detection_name
-from nuscenes.utils.splits import create_splits_scenes
 
 from asd_perception.cameras.image_decoding import decode_camera_image
 from asd_perception.cameras.rig import CameraRig, compensate
@@ -41,22 +39,8 @@ from asd_perception.geometry import (
 from asd_perception.runtime.detections import Detections
 from asd_training.data.cameras import in_rig_order
 from asd_training.data.lidar_file import read_lidar
-
-TABLES = (
-    "attribute",
-    "calibrated_sensor",
-    "category",
-    "ego_pose",
-    "instance",
-    "log",
-    "map",
-    "sample",
-    "sample_annotation",
-    "sample_data",
-    "scene",
-    "sensor",
-    "visibility",
-)
+from asd_training.data.splits import split_scene_names
+from asd_training.data.tables import TABLES, Tables
 
 
 @dataclass(frozen=True)
@@ -97,8 +81,9 @@ class Annotations:
 
     @property
     def observed(self) -> NDArray[np.bool_]:
-        """Which objects the official evaluator counts: those with a LiDAR or radar point. (M,)."""
-        return self.num_lidar_points + self.num_radar_points > 0
+        """Which objects the official evaluator counts: those with a LiDAR or radar point, or for
+        which points were not counted (-1). (M,)."""
+        return self.num_lidar_points + self.num_radar_points != 0
 
 
 def dataset_version(root: str | Path, version: str | None = None) -> str:
@@ -124,20 +109,15 @@ def dataset_version(root: str | Path, version: str | None = None) -> str:
     return version
 
 
-def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
+def open_dataset(root: str | Path, version: str | None = None) -> Tables:
     """Open a nuScenes-format folder; `version` may be omitted if the folder holds only one.
 
-    Says on stderr how many keyframes have no camera. Raises UserError if that is all of them, and
-    if the folder, the version or a table is missing or unreadable.
+    Says on stderr what is left out, such as keyframes without a camera. Raises UserError if that is
+    all of them, if the folder, the version or a table is missing, and for unusable values.
     """
     root = Path(root)
     version = dataset_version(root, version)
-    try:
-        nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{root / version}: a table is not valid JSON ({error})") from error
-    except (KeyError, AssertionError) as error:
-        raise UserError(f"{root / version}: the tables do not fit together ({error})") from error
+    nusc = Tables(root, version)
     total = len(nusc.sample)
     blind = sum(not _has_camera(nusc, sample) for sample in nusc.sample)
     if total and blind == total:
@@ -150,35 +130,13 @@ def open_dataset(root: str | Path, version: str | None = None) -> NuScenes:
     return nusc
 
 
-def split_scene_names(root: str | Path, version: str, split: str) -> set[str]:
-    """The names of a split's scenes, whether the dataset has them or not; reads no table.
-
-    The devkit knows the official splits; others are in the version folder's splits.json.
-    Raises UserError for an unknown split, and for a damaged file.
-    """
-    official = create_splits_scenes()
-    if split in official:
-        return set(official[split])
-    file = Path(root) / version / "splits.json"
-    try:
-        own = json.loads(file.read_text()) if file.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON ({error})") from error
-    lists = own.values() if isinstance(own, dict) else [None]
-    if not all(isinstance(x, list) and all(isinstance(n, str) for n in x) for x in lists):
-        raise UserError(f"{file} is damaged: it should hold a list of scenes' names per split")
-    if split not in own:
-        raise UserError(f"{root}: no split {split!r}; there are {', '.join([*own, *official])}")
-    return set(own[split])
-
-
-def split_scenes(nusc: NuScenes, split: str) -> list[str]:
+def split_scenes(nusc: Tables, split: str) -> list[str]:
     """The names of a split's scenes in this dataset. Raises UserError for an unknown split."""
     names = split_scene_names(nusc.dataroot, nusc.version, split)
     return [scene["name"] for scene in nusc.scene if scene["name"] in names]
 
 
-def scene_samples(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
+def scene_samples(nusc: Tables, scene_name: str) -> list[dict[str, Any]]:
     """The keyframes of a scene that have a camera, in time order.
 
     Raises UserError for an unknown scene.
@@ -187,20 +145,14 @@ def scene_samples(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
     return [sample for sample in samples if _has_camera(nusc, sample)]
 
 
-def all_scene_samples(nusc: NuScenes, scene_name: str) -> list[dict[str, Any]]:
+def all_scene_samples(nusc: Tables, scene_name: str) -> list[dict[str, Any]]:
     """All keyframes of a scene in time order. Raises UserError for an unknown scene."""
     for scene in nusc.scene:
         if scene["name"] == scene_name:
-            break
-    else:
-        names = [scene["name"] for scene in nusc.scene]
-        shown = ", ".join(names[:5]) + (", ..." if names[5:] else "")
-        raise UserError(f"{nusc.dataroot} has no scene {scene_name!r}; it has {shown}")
-    samples, token = [], scene["first_sample_token"]
-    while token:
-        samples.append(nusc.get("sample", token))
-        token = samples[-1]["next"]
-    return samples
+            return list(nusc.scene_chains[scene["token"]])
+    names = [scene["name"] for scene in nusc.scene]
+    shown = ", ".join(names[:5]) + (", ..." if names[5:] else "")
+    raise UserError(f"{nusc.dataroot} has no scene {scene_name!r}; it has {shown}")
 
 
 def ego_from_sensor(nusc: NuScenes, sample_data: dict[str, Any]) -> Array:

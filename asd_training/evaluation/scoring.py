@@ -17,11 +17,7 @@ import numpy as np
 from nuscenes import NuScenes
 from nuscenes.eval.common.config import config_factory
 from nuscenes.eval.common.data_classes import EvalBoxes
-from nuscenes.eval.common.loaders import (
-    add_center_dist,
-    filter_eval_boxes,
-    load_gt_of_sample_tokens,
-)
+from nuscenes.eval.common.loaders import filter_eval_boxes, load_gt_of_sample_tokens
 from nuscenes.eval.detection.data_classes import (
     DetectionBox,
     DetectionMetricDataList,
@@ -32,6 +28,7 @@ from nuscenes.eval.detection.evaluate import DetectionEval
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
+from asd_training.data.nuscenes import camera_records
 
 Submission = dict[str, list[dict[str, Any]]]
 """Per sample token, the boxes in nuScenes' submission format."""
@@ -111,10 +108,24 @@ class _SampleEvaluation(DetectionEval):
         self.gt_boxes = self._in_range(truth)
         self.sample_tokens = self.gt_boxes.sample_tokens
 
-    def _in_range(self, boxes: Any) -> Any:
-        return filter_eval_boxes(
-            self.nusc, add_center_dist(self.nusc, boxes), self.cfg.class_range, verbose=False
-        )
+    def _in_range(self, boxes: EvalBoxes) -> EvalBoxes:
+        """Boxes with their distances, those in range of their class.
+
+        Distances count from the ego pose of LIDAR_TOP, as in the devkit, and where there is none
+        from that of the last image.
+        """
+        for token in boxes.sample_tokens:
+            sample = self.nusc.get("sample", token)
+            lidar = sample["data"].get("LIDAR_TOP")
+            record = (
+                self.nusc.get("sample_data", lidar)
+                if lidar
+                else max(camera_records(self.nusc, sample), key=lambda r: r["timestamp"])
+            )
+            origin = self.nusc.get("ego_pose", record["ego_pose_token"])["translation"]
+            for box in boxes[token]:
+                box.ego_translation = tuple(np.subtract(box.translation, origin))
+        return filter_eval_boxes(self.nusc, boxes, self.cfg.class_range, verbose=False)
 
 
 def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[str]) -> Evaluation:

@@ -14,6 +14,7 @@ from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate
+from asd_training.data.splits import chosen_split
 from asd_training.evaluation.pictures import cameras_picture
 from asd_training.explain.explanation import explain, trained_adapters
 from asd_training.explain.picture import draw
@@ -56,6 +57,7 @@ def explain_keyframe(
     objective = trained_adapters(run, config, student, teacher)
 
     index = KeyframeIndex.open(data, version)
+    split = chosen_split(index.root, index.version, split, "val")
     keyframes = index.split(split)
     if not 0 <= number < len(keyframes):
         raise UserError(

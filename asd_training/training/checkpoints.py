@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import RunningStage
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
@@ -76,6 +77,18 @@ class RunCheckpoints(Callback):
             self.best_ap = mean_ap
             trainer.save_checkpoint(self.run / BEST)
         self._save_last(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
+        """A validation that fails costs no step: what it was to judge is kept."""
+        if (
+            isinstance(exception, Exception)
+            and trainer.state.fn == "fit"
+            and trainer.state.stage == RunningStage.VALIDATING
+            and trainer.global_step > self.saved_step
+        ):
+            self._save_last(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
         previous, self.saved_step = self.saved_step, trainer.global_step

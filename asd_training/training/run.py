@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from asd_training.evaluation.scoring import format_metrics
 from asd_training.models.precision import resolve
 from asd_training.models.pretrained import load_pretrained_backbone
 from asd_training.training.checkpoints import AtomicCheckpointIO, RunCheckpoints
+from asd_training.training.checks import check_data, with_splits
 from asd_training.training.curve import CostMeter, CurveRecorder
 from asd_training.training.failures import RESUME_HINT, in_one_line
 from asd_training.training.module import DetectorTraining
@@ -65,18 +67,6 @@ def run_training(
             model, module.kind, network, architecture, provenance, index.cameras
         )
         print(f"model directory: {model}")
-
-
-def check_splits(config: TrainingConfig, index: KeyframeIndex) -> None:
-    """Raise UserError unless there are keyframes to train on and, if configured, to validate on."""
-    if not len(index.split(config.train_split)):
-        raise UserError(f"{index.root}: the split {config.train_split} holds no keyframe")
-    validated = index.split(config.val_split)
-    if config.validate_every and not index.class_counts()[validated].any():
-        raise UserError(
-            f"{index.root}: the split {config.val_split} holds no annotated keyframe to validate "
-            "on; set validate_every=0 or another val_split"
-        )
 
 
 def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
@@ -139,10 +129,12 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         except UserError as error:
             if processes > 1 and module.refusal is None:
                 raise  # the other processes wait for this one
-            reason = str(error).removesuffix(RESUME_HINT)
-            results["validation"] = {"split": config.val_split, "failed": reason}
-            if trainer.is_global_zero:
-                print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
+            results["validation"] = _no_metrics(trainer, config, str(error))
+        except Exception as error:  # a defect, but of the validation: the model is there
+            if processes > 1:
+                raise
+            traceback.print_exc()
+            results["validation"] = _no_metrics(trainer, config, f"{type(error).__name__}: {error}")
         else:
             assert module.validation is not None
             metrics, heatmap_loss, box_loss = module.validation
@@ -157,10 +149,16 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
                 print(format_metrics(metrics))
     else:
         reason = "the dataset has no keyframe of this split"
-        results["validation"] = {"split": config.val_split, "failed": reason}
-        if trainer.is_global_zero:
-            print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
+        results["validation"] = _no_metrics(trainer, config, reason)
     return results
+
+
+def _no_metrics(trainer: Trainer, config: TrainingConfig, reason: str) -> dict[str, Any]:
+    """What is kept of a validation that failed, after it was told."""
+    reason = reason.removesuffix(RESUME_HINT)
+    if trainer.is_global_zero:
+        print(f"no metrics on {config.val_split}: {reason}", file=sys.stderr)
+    return {"split": config.val_split, "failed": reason}
 
 
 def _cost_in_words(costs: dict[str, float]) -> str:
@@ -187,7 +185,7 @@ def prepare(
     Silences Lightning's hints and internal warnings, but not its progress bar. Raises UserError if
     the network cannot be built, or if several processes were started that would train separately.
     """
-    check_splits(config, index)
+    config = with_splits(config, index.root, index.version)
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "RANK" not in os.environ:
         raise UserError(
             "SLURM has started several tasks that would each train alone; start each node's with "
@@ -210,6 +208,7 @@ def prepare(
     except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
         reason = " ".join(str(error).split())
         raise UserError(f"no network can be built of this configuration: {reason}") from error
+    check_data(module)
     precision, reason = resolve(config.precision, module.network, device)
     module.config = dataclasses.replace(config, precision=precision)
     return module, reason

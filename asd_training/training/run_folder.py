@@ -13,6 +13,8 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ import yaml
 from asd_perception import __version__
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
-from asd_perception.files import atomic_file
+from asd_perception.files import atomic_file, claimed
 from asd_perception.provenance import command_line, commit, machine, without_folders
 from asd_training.config.read import read_config
 from asd_training.config.run import Run, TrainingConfig, as_begun
@@ -33,15 +35,40 @@ if TYPE_CHECKING:  # an export reads run folders, and does so without the nuScen
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
+_LOCK = ".lock"
 _WRITTEN = ("config.yaml", "origin.json", "curve.json", LAST, BEST, "metrics.json", "model")
 
 
-def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes: list[str]) -> Run:
+@contextmanager
+def open_run(
+    run: Path, resume: bool, cls: type[Run], file: Path | None, changes: list[str]
+) -> Iterator[Run]:
     """The configuration of a run, after a check that its folder can be started or resumed.
 
-    file, changes: as for `read_config`. Raises UserError. Of several processes only the first
-    checks the folder, since it also fills it.
+    Within it the folder belongs to this process, of several to the first, which alone checks and
+    fills it. file, changes: as for `read_config`. Raises UserError.
     """
+    if not is_first_process():
+        yield _configuration(run, resume, cls, file, changes)
+        return
+    with ExitStack() as stack:
+        if not run.exists():
+            stack.callback(_remove_if_empty, run)  # where nothing came of it
+        if not stack.enter_context(claimed(run / _LOCK)):
+            raise UserError(
+                f"a run is going on in {run}; wait for its end, or choose another folder"
+            )
+        yield _configuration(run, resume, cls, file, changes)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _configuration(
+    run: Path, resume: bool, cls: type[Run], file: Path | None, changes: list[str]
+) -> Run:
     if (run / "model").exists():
         raise UserError(f"{run} is finished: its model is {run / 'model'}")
     if resume:
@@ -55,10 +82,10 @@ def open_run(run: Path, resume: bool, cls: type[Run], file: Path | None, changes
             )
         return begun
     config = read_config(cls, file, changes)
-    if is_first_process() and run.is_dir():
+    if is_first_process():
         if (run / "config.yaml").is_file():
             raise UserError(f"{run} holds a run; continue with --resume or choose another folder")
-        if any(not _is_leftover(entry) for entry in run.iterdir()):
+        if any(not _is_leftover(entry) for entry in run.iterdir() if entry.name != _LOCK):
             raise UserError(f"{run} is not empty; choose another folder")
     return config
 

@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
     add_version_argument(parser)
     parser.add_argument(
-        "--split", default="synthetic_val", help="which split to score (default: %(default)s)"
+        "--split",
+        default="auto",
+        help="which split to score (default: auto: val, *_val, or the only one there is)",
     )
     parser.add_argument(
         "--frames", type=int, help="score this many keyframes, evenly spread (default: all)"
@@ -37,15 +39,18 @@ def run(args: argparse.Namespace) -> None:
     """Score the model with none to all but one of the cameras missing."""
     from asd_perception.runtime.detector import Detector
     from asd_training.benchmarks.cameras import benchmark, table
-    from asd_training.data.nuscenes import dataset_cameras, open_dataset
+    from asd_training.data.nuscenes import dataset_cameras, dataset_version, open_dataset
+    from asd_training.data.splits import chosen_split
 
     at_least(1, args, "frames")
     begin(args)
-    nusc = open_dataset(args.data, args.version)
+    version = dataset_version(args.data, args.version)
+    split = chosen_split(args.data, version, args.split, "val")
+    nusc = open_dataset(args.data, version)
     cameras = len(dataset_cameras(nusc))
     detector = Detector.from_pretrained(args.model, args.device, cameras=cameras)
     figures = {
         **description(args.model, detector),
-        **benchmark(detector, nusc, args.split, args.frames),
+        **benchmark(detector, nusc, split, args.frames),
     }
     finish(args, "cameras", detector.device, figures, table)

@@ -22,7 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
     parser.add_argument(
-        "--split", default="synthetic_val", help="which split to score (default: %(default)s)"
+        "--split",
+        default="auto",
+        help="which split to score (default: auto: val, *_val, or the only one there is)",
     )
     add_version_argument(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
@@ -44,10 +46,12 @@ def run(args: argparse.Namespace) -> None:
     from asd_training.data.index import KeyframeIndex
     from asd_training.data.nuscenes import (
         dataset_cameras,
+        dataset_version,
         open_dataset,
         scene_samples,
         split_scenes,
     )
+    from asd_training.data.splits import chosen_split
     from asd_training.evaluation.detection import detect_keyframes, detect_samples
     from asd_training.evaluation.error_analysis import analyse
     from asd_training.evaluation.metrics_file import Setting, write_metrics
@@ -61,11 +65,13 @@ def run(args: argparse.Namespace) -> None:
     for path in (args.output, args.report, args.metrics):
         if path:
             check_output_file(path)
-    nusc = open_dataset(args.data, args.version)
-    scenes = split_scenes(nusc, args.split)
+    version = dataset_version(args.data, args.version)
+    split = chosen_split(args.data, version, args.split, "val")
+    nusc = open_dataset(args.data, version)
+    scenes = split_scenes(nusc, split)
     samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
     if not samples:
-        raise UserError(f"{args.data}: the split {args.split} holds no keyframe")
+        raise UserError(f"{args.data}: the split {split} holds no keyframe")
     if is_submission:
         tokens = [sample["token"] for sample in samples]
         evaluation = evaluate_submission(nusc, args.model, tokens)
@@ -76,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         if "teacher" in document:
             teacher = load_teacher(args.model)
             index = KeyframeIndex.open(args.data, nusc.version)
-            keyframes = index.split(args.split)
+            keyframes = index.split(split)
             tell_lacking_cameras(index.cameras, index.has_camera[keyframes])
             found = detect_keyframes(teacher, index, keyframes, find_device(args.device))
             evaluation = evaluate(nusc, found, args.output, teacher.config.modality.split("_"))
@@ -94,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
         provenance=provenance,
         dataset=without_folders(str(args.data)),
         version=nusc.version,
-        split=args.split,
+        split=split,
         scenes=len(scenes),
         command=command_line("asd-train"),
         date=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),

@@ -18,7 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--teacher", type=Path, metavar="MODEL", help="model directory, if the run had no teacher"
     )
     parser.add_argument(
-        "--split", default="synthetic_val", help="split of the keyframe (default: %(default)s)"
+        "--split",
+        default="auto",
+        help="split of the keyframe (default: auto: val, *_val, or the only one there is)",
     )
     parser.add_argument(
         "--keyframe", type=int, default=0, help="its number in the split (default: 0)"

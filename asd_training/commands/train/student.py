@@ -36,19 +36,23 @@ def run(args: argparse.Namespace) -> None:
         return
     # Behind --print-config, which needs neither torch nor the devkit
     from asd_training.data.index import KeyframeIndex
+    from asd_training.data.nuscenes import dataset_version
+    from asd_training.training.checks import with_splits
     from asd_training.training.run import run_training
     from asd_training.training.run_folder import open_run
     from asd_training.training.student import StudentTraining
 
-    config = open_run(args.run, args.resume, StudentRun, args.config, args.set)
-    distillation = config.distillation
-    if args.teacher and not distillation.needs_teacher:
-        raise UserError("--teacher has nothing to teach; say what with --distill or --set")
-    method = "student on ground truth"
-    if distillation.needs_teacher and distillation.teacher:
-        method += f", taught by {distillation.teacher}"
-    index = KeyframeIndex.open(args.data, args.version)
-    run_training(args.run, args.resume, config, index, StudentTraining, method)
+    with open_run(args.run, args.resume, StudentRun, args.config, args.set) as config:
+        distillation = config.distillation
+        if args.teacher and not distillation.needs_teacher:
+            raise UserError("--teacher has nothing to teach; say what with --distill or --set")
+        method = "student on ground truth"
+        if distillation.needs_teacher and distillation.teacher:
+            method += f", taught by {distillation.teacher}"
+        version = dataset_version(args.data, args.version)
+        config = with_splits(config, args.data, version)
+        index = KeyframeIndex.open(args.data, version)
+        run_training(args.run, args.resume, config, index, StudentTraining, method)
 
 
 def distillation_changes(preset: str | None, teacher: Path | None) -> list[str]:

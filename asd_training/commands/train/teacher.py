@@ -20,11 +20,15 @@ def run(args: argparse.Namespace) -> None:
         return
     # Behind --print-config, which needs neither torch nor the devkit
     from asd_training.data.index import KeyframeIndex
+    from asd_training.data.nuscenes import dataset_version
+    from asd_training.training.checks import with_splits
     from asd_training.training.run import run_training
     from asd_training.training.run_folder import open_run
     from asd_training.training.teacher import TeacherTraining
 
-    config = open_run(args.run, args.resume, TeacherRun, args.config, args.set)
-    method = f"{config.teacher.modality} teacher on ground truth"
-    index = KeyframeIndex.open(args.data, args.version)
-    run_training(args.run, args.resume, config, index, TeacherTraining, method)
+    with open_run(args.run, args.resume, TeacherRun, args.config, args.set) as config:
+        method = f"{config.teacher.modality} teacher on ground truth"
+        version = dataset_version(args.data, args.version)
+        config = with_splits(config, args.data, version)
+        index = KeyframeIndex.open(args.data, version)
+        run_training(args.run, args.resume, config, index, TeacherTraining, method)

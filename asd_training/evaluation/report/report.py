@@ -224,7 +224,9 @@ def _pictures(
     boxes = ego_boxes(shown, frame.global_from_ego)
     labels = np.array([CLASSES.index(box.detection_name) for box in shown], dtype=np.int64)
     truth = ego_boxes(evaluation.truth[sample["token"]], frame.global_from_ego)
-    lidar = lidar_points(nusc, sample, frame.global_from_ego)
+    lidar = np.zeros((0, 4))
+    if "LIDAR_TOP" in sample["data"]:
+        lidar = lidar_points(nusc, sample, frame.global_from_ego)
     cameras = cameras_picture(read_images(frame), frame.rig, boxes, labels, frame.up)
     return cameras, bev_picture(boxes, labels, truth, lidar, side=600)
 
