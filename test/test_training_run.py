@@ -20,9 +20,11 @@ import torch
 import yaml
 from commands import asd_train_here, stopped_at
 from small import SMALL
+from tables import each
 
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
+from asd_perception.files import claimed
 from asd_perception.network import model_directory
 from asd_training.config.run import StudentRun, TeacherRun
 from asd_training.data.index import KeyframeIndex
@@ -94,7 +96,10 @@ def assert_nothing_half_written(run):
         ("stepz: 5", "unknown key stepz"),
         ("train_split: nowhere", "no split 'nowhere'"),
         ("val_split: nowhere", "no split 'nowhere'"),
-        ("validate_every: 5\nval_split: mini_val", "mini_val holds no annotated keyframe"),
+        (
+            "validate_every: 5\nval_split: mini_val",
+            "it has no scene of mini_val; it has synthetic_train",
+        ),
         ("student: {backbone: {options: {depthz: 1}}}", "options.depthz is no option of resnet"),
         ("seed: 99999999999", "seed is 99999999999; it must be below 4294967296"),
         ("pretrained: nowhere", "pretrained weights nowhere do not exist, and are not downloaded"),
@@ -110,6 +115,47 @@ def test_a_wrong_configuration_is_told_before_the_run_begins(
     assert_one_line(outcome, message)
     assert len(outcome[1].strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_without_a_usable_object_does_not_begin(root, tmp_path, small, asd_train):
+    each(root, "sample_annotation", lambda row: row.update(num_lidar_pts=0, num_radar_pts=0))
+    outcome = asd_train("student", root, tmp_path / "run", "--config", small)
+    assert_one_line(outcome, "no object of the split synthetic_train can be learnt: of ")
+    assert "0 have LiDAR or radar points" in outcome[1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_file_is_told_before_the_first_step(root, tmp_path, small, asd_train):
+    image = sorted(root.glob("samples/CAM_BACK/*"))[0]
+    image.unlink()
+    outcome = asd_train("student", root, tmp_path / "run", "--config", small)
+    assert_one_line(outcome, f"{image} is missing; the dataset is incomplete")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_going_on_has_its_folder_to_itself(
+    synthetic_root, index, tmp_path, small, asd_train
+):
+    run = tmp_path / "run"
+    with claimed(run / ".lock") as alone:
+        assert alone
+        for options in (["--config", small], ["--resume"]):
+            outcome = asd_train("student", synthetic_root, run, *options)
+            assert_one_line(outcome, f"a run is going on in {run}; wait for its end, or choose")
+    assert asd_train("student", synthetic_root, run, "--config", small)[0] == 0
+
+
+def test_a_validation_that_breaks_costs_no_model(
+    synthetic_root, index, tmp_path, small, asd_train, monkeypatch
+):
+    def broken(*_):
+        raise AssertionError("the evaluator's own")
+
+    monkeypatch.setattr("asd_training.training.module.score", broken)
+    code, said = asd_train("student", synthetic_root, tmp_path / "run", "--config", small)
+    assert code == 0, said
+    assert "no metrics on synthetic_val: AssertionError: the evaluator's own" in said
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
 def test_a_run_stopped_by_a_corrupt_image_starts_once_it_is_mended(

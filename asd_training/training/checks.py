@@ -18,7 +18,7 @@ from asd_perception.errors import UserError
 from asd_training.config.run import TrainingConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import SampleContents
-from asd_training.data.splits import chosen_split
+from asd_training.data.splits import chosen_split, split_scene_names
 from asd_training.training.module import DetectorTraining
 
 Config = TypeVar("Config", bound=TrainingConfig)
@@ -36,6 +36,8 @@ def with_splits(config: Config, root: Path, version: str) -> Config:
         val = chosen_split(root, version, val, "val")
         if val == train and config.val_split == "auto":
             print(f"validated on {val}, too: the data set has no other split", file=sys.stderr)
+    else:
+        split_scene_names(root, version, val)
     return dataclasses.replace(config, train_split=train, val_split=val)
 
 
