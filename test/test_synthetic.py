@@ -29,8 +29,9 @@ from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import project
+from asd_training.data.table_rows import token
 from asd_training.synthetic.generate import synthesize
-from asd_training.synthetic.nuscenes_writer import VERSION, token
+from asd_training.synthetic.nuscenes_writer import VERSION
 from asd_training.synthetic.rendering import sensors
 from asd_training.synthetic.scene import SceneJob
 from asd_training.synthetic.world.actors import SIZES, Actor, Motion, make_actor

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`asd-bag`: rosbag2 conversion, replay, recording and scoring."""
+"""`asd-bag`: rosbag2 conversion, import, replay, recording and scoring."""
 
 from __future__ import annotations
 
@@ -17,20 +17,26 @@ to score what the node publishes, with three terminals:
 _COMMANDS = {
     "check": "say whether a bag of any robot is what the detector needs",
     "convert": "write a nuScenes scene as a rosbag2 (mcap)",
+    "import": "make a data set in nuScenes format of a robot's bags",
     "play": "publish a bag's messages at their times",
     "record": "record topics into a rosbag2 (mcap) until Ctrl-C",
     "evaluate": "score recorded detections with the official nuScenes evaluator",
 }
+
+_MODULES = {"import": "importing"}  # which is no name for a module
 
 
 def main() -> None:
     """Entry point of `asd-bag`."""
     run_program(
         "asd-bag",
-        "Turn nuScenes scenes into rosbag2 files, replay them, record what the detector publishes, "
-        "and score it.",
+        "Turn nuScenes scenes into rosbag2 files and back, replay them, record what the detector "
+        "publishes, and score it.",
         _EPILOG,
-        {name: (f"asd_training.commands.bag.{name}", text) for name, text in _COMMANDS.items()},
+        {
+            name: (f"asd_training.commands.bag.{_MODULES.get(name, name)}", text)
+            for name, text in _COMMANDS.items()
+        },
     )
 
 

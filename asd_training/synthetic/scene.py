@@ -11,16 +11,8 @@ import cv2
 import numpy as np
 
 from asd_perception.geometry import quaternion_of, transform_points
-from asd_training.synthetic.nuscenes_writer import (
-    Row,
-    Tables,
-    attribute_token,
-    calibration_token,
-    category_token,
-    chain,
-    token,
-    visibility_token,
-)
+from asd_training.data.table_rows import Row, attribute_token, category_token, chain, token
+from asd_training.synthetic.nuscenes_writer import Tables, calibration_token, visibility_token
 from asd_training.synthetic.rendering import lidar, sensors, shading, visibility
 from asd_training.synthetic.world.world import View, World
 

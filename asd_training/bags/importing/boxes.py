@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes of a Detection3DArray topic as nuScenes' annotations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd_perception.constants import ATTRIBUTES, CLASSES
+from asd_perception.errors import UserError
+from asd_perception.geometry import Array, inverse, points_in_box, transform_from, transform_points
+from asd_perception.ros.messages.detections import detections_from_msg
+from asd_perception.ros.messages.objects import objects_from_cloud
+from asd_training.data.lidar_file import read_lidar
+from asd_training.data.nuscenes import submission_boxes
+from asd_training.data.table_rows import Row, attribute_token, category_token, chain, token
+
+if TYPE_CHECKING:
+    from asd_training.bags.importing.scene import _Importer
+
+CATEGORY_OF = {
+    "car": "vehicle.car",
+    "truck": "vehicle.truck",
+    "bus": "vehicle.bus.rigid",
+    "trailer": "vehicle.trailer",
+    "construction_vehicle": "vehicle.construction",
+    "pedestrian": "human.pedestrian.adult",
+    "motorcycle": "vehicle.motorcycle",
+    "bicycle": "vehicle.bicycle",
+    "traffic_cone": "movable_object.trafficcone",
+    "barrier": "movable_object.barrier",
+}
+"""nuScenes' category that stands for each of the ten classes."""
+
+
+def annotation_rows(
+    importer: _Importer, keyframes: Sequence[tuple[int, str]]
+) -> tuple[list[Row], list[Row]]:
+    """The rows of `instance` and `sample_annotation`.
+
+    keyframes: stamp in ns and sample token of each. An object keeps its instance while its id and
+    class stay; without an id it is one of its own. Boxes that cannot be used are counted.
+    """
+    tracks: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    recording = importer.recording
+    points = _points_of(importer)
+    for stamp, sample in keyframes:
+        message = importer.boxes.get(stamp)
+        if message is None:
+            if recording.boxes:
+                recording.left_out[f"keyframes without a message on {recording.boxes}"] += 1
+            continue
+        try:
+            frame = message.header.frame_id.lstrip("/")
+            base = recording.choice.base_frame
+            base_from_frame = (
+                np.eye(4) if frame == base else recording.static.lookup(base, frame, stamp)
+            )
+            usable = [_usable(item, recording.left_out) for item in message.detections]
+            attributes = _attributes(importer, stamp, len(usable))
+            kept = np.flatnonzero(np.array(usable, bool))
+            message.detections = [message.detections[i] for i in kept]
+            found = detections_from_msg(message)
+        except UserError as error:
+            recording.left_out[f"messages on {recording.boxes}: {error}"] += 1
+            continue
+        global_from_frame = importer.ego_pose(stamp) @ base_from_frame
+        boxes = submission_boxes(found, sample, global_from_frame)
+        for place, (i, box) in enumerate(zip(kept, boxes, strict=True)):
+            name = box["detection_name"]
+            identity = message.detections[place].id
+            key: tuple[str, ...] = (name, identity) if identity else (name, sample, str(place))
+            if tracks[key] and tracks[key][-1]["sample_token"] == sample:
+                key = (*key, sample, str(place))  # an id that is given twice
+            tracks[key].append(
+                {
+                    "token": token("sample_annotation", importer.name, sample, place),
+                    "sample_token": sample,
+                    "visibility_token": "",
+                    "attribute_tokens": [attribute_token(a) for a in attributes[i : i + 1] if a],
+                    "translation": box["translation"],
+                    "size": box["size"],
+                    "rotation": box["rotation"],
+                    "num_lidar_pts": _count(points.get(sample), box),
+                    "num_radar_pts": 0,
+                }
+            )
+    instances, annotations = [], []
+    for key, rows in tracks.items():
+        instance = token("instance", importer.name, *key)
+        chain(rows)
+        for row in rows:
+            row["instance_token"] = instance
+        annotations += rows
+        instances.append(
+            {
+                "token": instance,
+                "category_token": category_token(CATEGORY_OF[key[0]]),
+                "nbr_annotations": len(rows),
+                "first_annotation_token": rows[0]["token"],
+                "last_annotation_token": rows[-1]["token"],
+            }
+        )
+    return instances, annotations
+
+
+def _usable(detection: Any, left_out: Any) -> bool:
+    """Whether a box has one of the ten classes and a size; counted if not."""
+    if not detection.results:
+        left_out["boxes without a class"] += 1
+        return False
+    name = detection.results[0].hypothesis.class_id
+    if name not in CLASSES:
+        left_out[f"boxes of the class {name!r}, which is none of the ten"] += 1
+        return False
+    size, centre = detection.bbox.size, detection.bbox.center
+    q, p = centre.orientation, centre.position
+    values = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w, size.x, size.y, size.z])
+    if not np.isfinite(values).all() or not ((values[7:] >= 1e-3) & (values[7:] <= 1000)).all():
+        left_out["boxes without a size or place"] += 1
+        return False
+    return True
+
+
+def _attributes(importer: _Importer, stamp: int, count: int) -> list[str]:
+    """The attribute of each box of a message, of the cloud beside it; "" where unknown."""
+    cloud = importer.objects.get(stamp)
+    if cloud is not None:
+        try:
+            objects = objects_from_cloud(cloud)
+        except UserError:
+            return [""] * count
+        if len(objects) == count:
+            return [ATTRIBUTES[a] if a >= 0 else "" for a in objects.attributes]
+    return [""] * count
+
+
+def _points_of(importer: _Importer) -> dict[str, NDArray[np.float64]]:
+    """By sample token the points (P, 3) of its LiDAR in the global frame."""
+    poses = {row["token"]: row for row in importer.rows.tables["ego_pose"]}
+    mountings = {row["token"]: row for row in importer.rows.tables["calibrated_sensor"]}
+    result = {}
+    for row in importer.rows.tables["sample_data"]:
+        if not row["is_key_frame"] or not row["filename"].endswith(".pcd.bin"):
+            continue
+        points = read_lidar(importer.root / Path(row["filename"]))[:, :3].astype(np.float64)
+        for record in (mountings[row["calibrated_sensor_token"]], poses[row["ego_pose_token"]]):
+            points = transform_points(
+                transform_from(record["rotation"], record["translation"]), points
+            )
+        result[row["sample_token"]] = points
+    return result
+
+
+def _count(points: Array | None, box: dict[str, Any]) -> int:
+    """How many points lie in a box; -1 where there is no LiDAR."""
+    if points is None:
+        return -1
+    box_from_global = inverse(transform_from(box["rotation"], box["translation"]))
+    width, length, height = box["size"]
+    reach = np.linalg.norm(box["size"]) / 2
+    near = points[(np.abs(points - box["translation"]) <= reach).all(axis=1)]
+    local = transform_points(box_from_global, near)
+    return int(points_in_box(local, np.array([0, 0, 0, length, width, height, 0.0])).sum())

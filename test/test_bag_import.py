@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: a robot's bags become a data set, and one that became bags comes back as it was."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from nuscenes import NuScenes
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import Image, PointCloud2, PointField
+
+from asd_perception.cameras.calibration import CameraCalibration
+from asd_perception.errors import UserError
+from asd_training.bags.bag_files import create_bag, open_bag, read_messages
+from asd_training.bags.convert import convert_scene
+from asd_training.bags.importing.dataset import VERSION, import_bags
+from asd_training.bags.importing.sensors import image_file, lidar_points
+from asd_training.data.index import KeyframeIndex
+from asd_training.data.nuscenes import (
+    all_scene_samples,
+    annotated_objects,
+    camera_frame,
+    open_dataset,
+)
+from asd_training.data.splits import dataset_splits
+from asd_training.synthetic.generate import synthesize
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """Two scenes of two keyframes with the sweeps between them, in tiny images."""
+    root = tmp_path_factory.mktemp("original") / "data"
+    synthesize(root, {"test": 2}, keyframes=2, seed=1, scale=0.05, sweeps=True, workers=1)
+    return open_dataset(root)
+
+
+@pytest.fixture(scope="module")
+def bags(original, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bags")
+    for scene in original.scene:
+        convert_scene(original, scene["name"], folder / scene["name"])
+    return [folder / scene["name"] for scene in original.scene]
+
+
+@pytest.fixture(scope="module")
+def imported(bags, tmp_path_factory):
+    root = tmp_path_factory.mktemp("imported") / "data"
+    import_bags(bags, root)
+    return open_dataset(root)
+
+
+def test_what_became_bags_comes_back(original, imported):
+    for scene in original.scene:
+        ours = all_scene_samples(imported, scene["name"])
+        theirs = all_scene_samples(original, scene["name"])
+        assert len(ours) == len(theirs) == 2
+        for our, their in zip(ours, theirs, strict=True):
+            found, frame = camera_frame(imported, our), camera_frame(original, their)
+            assert found.stamp_us == frame.stamp_us
+            assert found.rig.names == frame.rig.names
+            np.testing.assert_allclose(found.global_from_ego, frame.global_from_ego, atol=1e-9)
+            np.testing.assert_array_equal(found.rig.intrinsics, frame.rig.intrinsics)
+            np.testing.assert_array_equal(found.rig.image_sizes, frame.rig.image_sizes)
+            np.testing.assert_allclose(
+                found.rig.ego_from_camera, frame.rig.ego_from_camera, atol=1e-9
+            )
+            for copy, image in zip(found.image_paths, frame.image_paths, strict=True):
+                assert copy.read_bytes() == image.read_bytes()
+            boxes = annotated_objects(imported, our, found.global_from_ego)
+            truth = annotated_objects(original, their, frame.global_from_ego)
+            np.testing.assert_allclose(boxes.boxes, truth.boxes[order(truth, boxes)], atol=1e-6)
+            mine = truth.velocities[order(truth, boxes)]
+            np.testing.assert_allclose(boxes.velocities, mine, atol=1e-5)
+            np.testing.assert_array_equal(boxes.attributes, truth.attributes[order(truth, boxes)])
+
+
+def order(truth, boxes):
+    """Which of the true boxes each is, by its place."""
+    distances = np.linalg.norm(truth.boxes[None, :, :3] - boxes.boxes[:, None, :3], axis=-1)
+    nearest = distances.argmin(axis=1)
+    assert sorted(nearest) == list(range(len(truth.boxes)))
+    return nearest
+
+
+def test_records_are_all_there_and_in_their_order(original, imported):
+    def stamps(nusc, channel):
+        return sorted(r["timestamp"] for r in nusc.sample_data if r["channel"] == channel)
+
+    for channel in ("CAM_FRONT", "CAM_BACK", "LIDAR_TOP"):
+        assert stamps(imported, channel) == stamps(original, channel)
+    index, before = KeyframeIndex.open(imported.dataroot), KeyframeIndex.open(original.dataroot)
+    for i in range(len(before)):
+        ours, theirs = index.lidar(i), before.lidar(i)
+        assert len(ours) == len(theirs)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_it_becomes_the_same_bags_again(bags, imported, tmp_path):
+    def content(path):
+        with open_bag(path) as bag:
+            kept = [c for c in bag.connections if c.topic.endswith(("compressed", "camera_info"))]
+            return [(c.topic, at, bytes(data)) for c, at, data in read_messages(bag, kept)]
+
+    for bag in bags:
+        convert_scene(imported, bag.name, tmp_path / bag.name)
+        assert content(tmp_path / bag.name) == content(bag)
+
+
+def test_splits_go_by_bag(bags, imported, tmp_path):
+    assert dataset_splits(imported.dataroot, VERSION) == {"train": 1, "val": 1}
+    names = json.loads((Path(imported.dataroot) / VERSION / "splits.json").read_text())
+    assert names == {"train": [bags[0].name], "val": [bags[1].name]}
+    import_bags(bags, tmp_path / "other", val=[bags[0]], keyframes_only=True)
+    names = json.loads((tmp_path / "other" / VERSION / "splits.json").read_text())
+    assert names == {"train": [bags[1].name], "val": [bags[0].name]}
+    nusc = open_dataset(tmp_path / "other")
+    assert len(nusc.sample_data) == 2 * 2 * 7
+    assert all(record["is_key_frame"] for record in nusc.sample_data)
+    with pytest.raises(UserError, match="--val elsewhere is none of the bags"):
+        import_bags(bags, tmp_path / "third", val=[Path("elsewhere")])
+    assert not (tmp_path / "third").exists()
+
+
+def test_the_devkit_itself_reads_it(imported):
+    nusc = NuScenes(VERSION, imported.dataroot, verbose=False)
+    assert len(nusc.sample) == 4
+    path, boxes, _ = nusc.get_sample_data(nusc.sample[0]["data"]["CAM_FRONT"])
+    assert Path(path).is_file() and boxes
+
+
+def test_what_cannot_be_used_is_counted(bags, tmp_path, capsys):
+    """Boxes of another class, a camera without calibration, a robot without odometry."""
+    from vision_msgs.msg import Detection3DArray
+
+    with open_bag(bags[0]) as bag, create_bag(tmp_path / "bag") as writer:
+        for item in bag.connections:
+            if item.topic not in ("/odometry", "/tf", "/CAM_BACK/camera_info"):
+                writer.add_topic(item.topic, item.msgtype)
+        for item, at, data in read_messages(bag):
+            if item.topic == "/annotations":
+                from rclpy.serialization import deserialize_message
+
+                message = deserialize_message(bytes(data), Detection3DArray)
+                message.detections[0].results[0].hypothesis.class_id = "tram"
+                message.detections[1].bbox.size.x = 0.0
+                data = serialize_message(message)
+            if item.topic not in ("/odometry", "/tf", "/CAM_BACK/camera_info"):
+                writer.write(item.topic, at, data)
+    capsys.readouterr()
+    counts = import_bags([tmp_path / "bag"], tmp_path / "data")
+    told = capsys.readouterr().err
+    assert "the robot is taken to stand still" in told
+    assert "left out: 2 boxes of the class 'tram', which is none of the ten" in told
+    assert "left out: 2 boxes without a size or place" in told
+    assert "messages on /CAM_BACK/image_raw/compressed: no valid camera_info" in told
+    nusc = open_dataset(tmp_path / "data")
+    assert counts["sample"] == 2
+    assert camera_frame(nusc, nusc.sample[0]).rig.names == tuple(
+        name for name in camera_frame(nusc, nusc.sample[0]).rig.names if name != "CAM_BACK"
+    )
+    assert {pose["translation"][0] for pose in nusc.ego_pose} == {0.0}
+
+
+# -- images and clouds -----------------------------------------------------------------------------
+
+
+def raw(pixels, encoding="rgb8"):
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.step = pixels.shape[1] * 3
+    message.data.frombytes(pixels.tobytes())
+    return message
+
+
+def calibration(distortion=0.0):
+    matrix = np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])
+    return CameraCalibration(matrix, (320, 240), np.array([distortion, *[0.0] * 13]))
+
+
+def test_lens_distortion_is_taken_out():
+    """A straight line, as the lens bends it, is straight again."""
+    lens = calibration(-0.3)
+    line = np.array([[x, 60.0] for x in np.linspace(30, 290, 400)])
+    rays = np.column_stack([(line - lens.matrix[:2, 2]) / 300.0, np.ones(len(line))])
+    bent, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), lens.matrix, lens.distortion)
+    pixels = np.full((240, 320, 3), 255, np.uint8)
+    cv2.polylines(pixels, [np.round(bent).astype(np.int32)], False, (0, 0, 0), 2)
+    data, suffix = image_file(raw(pixels), lens)
+    assert suffix == ".jpg"
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    rows = found[20:110, 60:260].argmin(axis=0) + 20
+    assert abs(rows - 60).max() <= 2
+    straight = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[20:110, 60:260].argmin(axis=0) + 20
+    assert np.ptp(straight) > 4
+
+
+def test_an_image_of_another_size_is_refused():
+    with pytest.raises(UserError, match="the image is 100x50, its camera_info says 320x240"):
+        image_file(raw(np.zeros((50, 100, 3), np.uint8)), calibration())
+
+
+def cloud(points, **changes):
+    """A PointCloud2 of double x, y, z, an intensity of one byte and two bytes of padding."""
+    layout = np.dtype(
+        {
+            "names": ["x", "y", "z", "intensity"],
+            "formats": ["<f8", "<f8", "<f8", "u1"],
+            "offsets": [0, 8, 16, 24],
+            "itemsize": 27,
+        }
+    )
+    packed = np.zeros(len(points), layout)
+    for column, name in enumerate(layout.names):
+        packed[name] = [point[column] for point in points]
+    fields = [
+        PointField(name=name, offset=layout.fields[name][1], datatype=2 if name[0] == "i" else 8)
+        for name in layout.names
+    ]
+    message = PointCloud2(height=1, width=len(points), point_step=27, row_step=27 * len(points))
+    message.fields = fields
+    message.data.frombytes(packed.tobytes())
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+def test_clouds_of_any_layout_become_five_columns():
+    points = [(1.5, 2.5, -0.5, 200), (float("nan"), 0, 0, 1), (1e6, 0, 0, 1), (3, 4, 5, 6)]
+    found = lidar_points(cloud(points))
+    assert found.dtype == np.float32
+    assert found.tolist() == [[1.5, 2.5, -0.5, 200, 0], [3, 4, 5, 6, 0]]
+    with pytest.raises(UserError, match="the cloud has 108 bytes of 540"):
+        lidar_points(cloud(points, height=5))
+    with pytest.raises(UserError, match="fields lie outside of its points"):
+        lidar_points(cloud(points, point_step=20, row_step=80))
+    with pytest.raises(UserError, match="has no x, y and z, but x, y, intensity"):
+        message = cloud(points)
+        message.fields = [field for field in message.fields if field.name != "z"]
+        lidar_points(message)
+
+
+# -- a whole life ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_student_learns_from_it(bags, tmp_path, monkeypatch, capfd):
+    import yaml
+    from commands import asd_train_here
+    from small import SMALL
+
+    from asd_perception.configuration import to_dict
+    from asd_training.commands import asd_bag
+    from asd_training.config.run import StudentRun
+
+    monkeypatch.setattr("sys.argv", ["asd-bag", "import", *map(str, bags), str(tmp_path / "data")])
+    with pytest.raises(SystemExit) as stopped:
+        asd_bag.main()
+    assert stopped.value.code == 0
+    assert "2 scenes, 4 keyframes" in capfd.readouterr().out
+    config = StudentRun(steps=2, batch_size=1, warmup_steps=0, student=SMALL)
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    status, _, error = asd_train_here(
+        *(monkeypatch, capfd, "student", tmp_path / "data", tmp_path / "run"),
+        *("--config", tmp_path / "small.yaml"),
+    )
+    assert status == 0, error
+    status, said, _ = asd_train_here(
+        monkeypatch, capfd, "evaluate", tmp_path / "run" / "model", tmp_path / "data"
+    )
+    assert status == 0 and "keyframes: 2" in said
+    shutil.rmtree(tmp_path / "data")
+    assert Counter(bag.exists() for bag in bags) == {True: 2}
