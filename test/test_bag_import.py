@@ -26,8 +26,8 @@ from asd_training.data.nuscenes import (
     camera_frame,
     open_dataset,
 )
-from asd_training.data.splits import dataset_splits
 from asd_training.synthetic.generate import synthesize
+from asd_training.tables.splits import dataset_splits
 
 
 @pytest.fixture(scope="module")

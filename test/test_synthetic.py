@@ -29,7 +29,6 @@ from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import project
-from asd_training.data.table_rows import token
 from asd_training.synthetic.generate import synthesize
 from asd_training.synthetic.nuscenes_writer import VERSION
 from asd_training.synthetic.rendering import sensors
@@ -38,6 +37,7 @@ from asd_training.synthetic.world.actors import SIZES, Actor, Motion, make_actor
 from asd_training.synthetic.world.population import populate
 from asd_training.synthetic.world.road import random_road
 from asd_training.synthetic.world.world import World
+from asd_training.tables.rows import token
 
 REPOSITORY = Path(__file__).parent.parent
 KEYFRAMES, SEED, SCALE = 3, 77, 0.2  # as the fixture synthetic_root has them

@@ -19,8 +19,8 @@ from asd_training.data.nuscenes import (
     scene_samples,
     submission_boxes,
 )
-from asd_training.data.splits import chosen_split, dataset_splits
 from asd_training.evaluation.scoring import score
+from asd_training.tables.splits import chosen_split, dataset_splits
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from asd_training.data.nuscenes import (
     ego_from_sensor,
     scene_samples,
 )
-from asd_training.data.tables import Tables
+from asd_training.tables.reading import Tables
 
 ANNOTATIONS_TOPIC = "/annotations"
 ANNOTATION_OBJECTS_TOPIC = "/annotation_objects"

@@ -22,8 +22,8 @@ from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.scene import EgoTrack, sensor_records
 from asd_training.bags.storage import Bag
 from asd_training.data.nuscenes import camera_frame, camera_records, scene_samples, submission_boxes
-from asd_training.data.tables import Tables
 from asd_training.evaluation.scoring import Metrics, Submission, score
+from asd_training.tables.reading import Tables
 
 DETECTIONS_TOPIC = "/detector/detections"
 TOLERANCE_NS = 50_000_000  # keyframes are 500 ms apart; the nearest message of each one counts

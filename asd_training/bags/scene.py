@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from asd_perception.geometry import Array, interpolate_pose, inverse
 from asd_training.data.nuscenes import all_scene_samples, global_from_ego
-from asd_training.data.tables import Tables
+from asd_training.tables.reading import Tables
 
 LIDAR = "LIDAR_TOP"
 

@@ -23,8 +23,6 @@ _COMMANDS = {
     "evaluate": "score recorded detections with the official nuScenes evaluator",
 }
 
-_MODULES = {"import": "importing"}  # which is no name for a module
-
 
 def main() -> None:
     """Entry point of `asd-bag`."""
@@ -33,10 +31,7 @@ def main() -> None:
         "Turn nuScenes scenes into rosbag2 files and back, replay them, record what the detector "
         "publishes, and score it.",
         _EPILOG,
-        {
-            name: (f"asd_training.commands.bag.{_MODULES.get(name, name)}", text)
-            for name, text in _COMMANDS.items()
-        },
+        {name: (f"asd_training.commands.bag.{name}", text) for name, text in _COMMANDS.items()},
     )
 
 

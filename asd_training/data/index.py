@@ -44,8 +44,8 @@ from asd_training.data.nuscenes import (
     reference_from_sensor,
     scene_samples,
 )
-from asd_training.data.splits import split_scene_names
-from asd_training.data.tables import TABLES, Tables
+from asd_training.tables.reading import TABLES, Tables
+from asd_training.tables.splits import split_scene_names
 
 FORMAT = 6
 """Increment it when the meaning of a stored array changes, also through a change in nuscenes.py."""

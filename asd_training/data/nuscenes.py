@@ -39,8 +39,8 @@ from asd_perception.geometry import (
 from asd_perception.runtime.detections import Detections
 from asd_training.data.cameras import in_rig_order
 from asd_training.data.lidar_file import read_lidar
-from asd_training.data.splits import split_scene_names
-from asd_training.data.tables import TABLES, Tables
+from asd_training.tables.reading import TABLES, Tables
+from asd_training.tables.splits import split_scene_names
 
 
 @dataclass(frozen=True)

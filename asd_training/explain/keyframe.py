@@ -14,11 +14,11 @@ from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate
-from asd_training.data.splits import chosen_split
 from asd_training.evaluation.pictures import cameras_picture
 from asd_training.explain.explanation import explain, trained_adapters
 from asd_training.explain.picture import draw
 from asd_training.export.source import load_source
+from asd_training.tables.splits import chosen_split
 from asd_training.training.frozen_teacher import load_teacher
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from asd_perception.files import atomic_directory
-from asd_training.data.table_rows import Row, token, vocabulary
 from asd_training.synthetic.rendering import sensors
+from asd_training.tables.rows import Row, token, vocabulary
 
 VERSION = "v1.0-synthetic"
 Tables = dict[str, list[Row]]

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from asd_perception.geometry import quaternion_of, transform_points
-from asd_training.data.table_rows import Row, attribute_token, category_token, chain, token
 from asd_training.synthetic.nuscenes_writer import Tables, calibration_token, visibility_token
 from asd_training.synthetic.rendering import lidar, sensors, shading, visibility
 from asd_training.synthetic.world.world import View, World
+from asd_training.tables.rows import Row, attribute_token, category_token, chain, token
 
 ANNOTATION_RANGE = 60.0  # m from the ego vehicle to an annotated object's centre
 JPEG_QUALITY = 92

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.network import model_directory
 from asd_perception.provenance import without_folders
+from asd_training.checking.training_data import check_data, with_splits
 from asd_training.config.run import Run, TrainingConfig
 from asd_training.data.cameras import tell_lacking_cameras
 from asd_training.data.index import KeyframeIndex
@@ -28,7 +29,6 @@ from asd_training.evaluation.scoring import format_metrics
 from asd_training.models.precision import resolve
 from asd_training.models.pretrained import load_pretrained_backbone
 from asd_training.training.checkpoints import AtomicCheckpointIO, RunCheckpoints
-from asd_training.training.checks import check_data, with_splits
 from asd_training.training.curve import CostMeter, CurveRecorder
 from asd_training.training.failures import RESUME_HINT, in_one_line
 from asd_training.training.module import DetectorTraining
@@ -208,7 +208,7 @@ def prepare(
     except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
         reason = " ".join(str(error).split())
         raise UserError(f"no network can be built of this configuration: {reason}") from error
-    check_data(module)
+    check_data(config, index, module.contents, module.network_config.bev)
     precision, reason = resolve(config.precision, module.network, device)
     module.config = dataclasses.replace(config, precision=precision)
     return module, reason

@@ -18,7 +18,7 @@ from asd_perception.ros.messages.detections import detections_from_msg
 from asd_perception.ros.messages.objects import objects_from_cloud
 from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import submission_boxes
-from asd_training.data.table_rows import Row, attribute_token, category_token, chain, token
+from asd_training.tables.rows import Row, attribute_token, category_token, chain, token
 
 if TYPE_CHECKING:
     from asd_training.bags.importing.scene import _Importer

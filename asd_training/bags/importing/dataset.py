@@ -15,7 +15,7 @@ from asd_perception.files import atomic_directory
 from asd_training.bags.discovery import Parameters
 from asd_training.bags.importing.recording import Choice, look_at
 from asd_training.bags.importing.scene import import_scene
-from asd_training.data.table_rows import Row, token, vocabulary
+from asd_training.tables.rows import Row, token, vocabulary
 
 VERSION = "v1.0-bags"
 _VALIDATION_SHARE = 5  # of as many bags one is for validation

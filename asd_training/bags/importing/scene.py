@@ -26,7 +26,7 @@ from asd_training.bags.importing.boxes import annotation_rows
 from asd_training.bags.importing.recording import TRANSFORMS, Recording
 from asd_training.bags.importing.sensors import image_file, lidar_points
 from asd_training.bags.message_types import deserialize
-from asd_training.data.table_rows import Row, chain, token
+from asd_training.tables.rows import Row, chain, token
 
 LIDAR = "LIDAR_TOP"
 TOLERANCE_NS = 100_000_000

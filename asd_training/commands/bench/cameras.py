@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from asd_perception.runtime.detector import Detector
     from asd_training.benchmarks.cameras import benchmark, table
     from asd_training.data.nuscenes import dataset_cameras, dataset_version, open_dataset
-    from asd_training.data.splits import chosen_split
+    from asd_training.tables.splits import chosen_split
 
     at_least(1, args, "frames")
     begin(args)

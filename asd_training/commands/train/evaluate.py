@@ -51,13 +51,13 @@ def run(args: argparse.Namespace) -> None:
         scene_samples,
         split_scenes,
     )
-    from asd_training.data.splits import chosen_split
     from asd_training.evaluation.detection import detect_keyframes, detect_samples
     from asd_training.evaluation.error_analysis import analyse
     from asd_training.evaluation.metrics_file import Setting, write_metrics
     from asd_training.evaluation.report.report import write_report
     from asd_training.evaluation.scoring import evaluate, evaluate_submission, format_metrics
     from asd_training.models.teacher import load_teacher
+    from asd_training.tables.splits import chosen_split
 
     is_submission = args.model.is_file()
     if is_submission and args.output:

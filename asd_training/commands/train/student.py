@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> None:
     if prints_config(args, StudentRun):
         return
     # Behind --print-config, which needs neither torch nor the devkit
+    from asd_training.checking.training_data import with_splits
     from asd_training.data.index import KeyframeIndex
     from asd_training.data.nuscenes import dataset_version
-    from asd_training.training.checks import with_splits
     from asd_training.training.run import run_training
     from asd_training.training.run_folder import open_run
     from asd_training.training.student import StudentTraining

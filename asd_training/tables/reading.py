@@ -18,7 +18,7 @@ from nuscenes import NuScenes
 
 from asd_perception.constants import ATTRIBUTES
 from asd_perception.errors import UserError
-from asd_training.data.table_checks import (
+from asd_training.tables.checks import (
     CAMERA_FIELDS,
     FIELDS,
     Row,

@@ -18,8 +18,7 @@ from asd_perception.errors import UserError
 from asd_training.config.run import TrainingConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import SampleContents
-from asd_training.data.splits import chosen_split, split_scene_names
-from asd_training.training.module import DetectorTraining
+from asd_training.tables.splits import chosen_split, split_scene_names
 
 Config = TypeVar("Config", bound=TrainingConfig)
 
@@ -41,19 +40,23 @@ def with_splits(config: Config, root: Path, version: str) -> Config:
     return dataclasses.replace(config, train_split=train, val_split=val)
 
 
-def check_data(module: DetectorTraining) -> None:
-    """Raise UserError where there is nothing to learn, or a file is missing."""
-    config, index = module.config, module.index
+def check_data(
+    config: TrainingConfig, index: KeyframeIndex, contents: SampleContents, grid: BevGrid
+) -> None:
+    """Raise UserError where there is nothing to learn, or a file is missing.
+
+    contents: of a sample. grid: outside of which nothing is learnt.
+    """
     trained, validated = index.split(config.train_split), index.split(config.val_split)
-    _check_objects(index, config, trained, module.network_config.bev)
+    _check_objects(index, config, trained, grid)
     if config.validate_every and not index.class_counts()[validated].any():
         raise UserError(
             f"{index.root}: the split {config.val_split} holds no annotated keyframe to validate "
             "on; set validate_every=0 or another val_split"
         )
     if config.cache is None:
-        check_files(index, trained, module.contents)
-    check_files(index, validated, module.contents.for_validation())
+        check_files(index, trained, contents)
+    check_files(index, validated, contents.for_validation())
 
 
 def _check_objects(

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nuScenes' tables: read and checked, their rows, their splits."""
