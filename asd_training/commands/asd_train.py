@@ -15,6 +15,7 @@ from nothing to a trained student:
 
 _COMMANDS = {
     "synthesize": "ray-trace driving scenes in nuScenes format",
+    "check": "look a data set through, and draw its boxes into its images",
     "teacher": "train the LiDAR (+ camera) teacher",
     "student": "train the camera-only student, with or without a teacher",
     "evaluate": "score a model with the official nuScenes evaluator",

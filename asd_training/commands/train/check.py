@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`asd-train check`: whether a data set is what training and the evaluator need."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_training.commands.run_arguments import add_version_argument
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `asd-train check`."""
+    parser.epilog = (
+        "reads every table, image and LiDAR sweep of the keyframes; exits with 1 if something\n"
+        "cannot be used\n"
+        "example:\n"
+        "  asd-train check data/robot --output looked_at"
+    )
+    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="new folder for pictures of some keyframes: the boxes in the images, and from above "
+        "with LiDAR (default: only print)",
+    )
+    add_version_argument(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is in the data set and what is wrong with it, and draw keyframes."""
+    from contextlib import nullcontext
+
+    from asd_perception.files import atomic_directory
+    from asd_training.checking.dataset import draw_keyframes, format_contents, unreadable
+    from asd_training.data.index import KeyframeIndex
+
+    with atomic_directory(args.output) if args.output else nullcontext() as folder:
+        index = KeyframeIndex.open(args.data, args.version)
+        print(format_contents(index))
+        faults = unreadable(index)
+        if folder is not None:
+            draw_keyframes(index, folder)
+    for fault in faults:
+        print(f"ERROR: {fault}")
+    print(f"{len(faults)} keyframes that cannot be read" if faults else "every file can be read")
+    if args.output:
+        print(f"pictures: {args.output}")
+    if faults:
+        raise SystemExit(1)
