@@ -20,7 +20,7 @@ import torch
 import yaml
 from commands import asd_train_here, stopped_at
 from small import SMALL
-from tables import each
+from tables import each, without_lidar
 
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
@@ -520,3 +520,14 @@ def test_batches_and_seeds_draw_random_numbers_of_their_own(index):
             module.on_train_batch_start(None, batch)
             seeds.add(torch.initial_seed())
     assert len(seeds) == 9
+
+
+def test_a_student_learns_from_a_camera_only_dataset(root, tmp_path, small, asd_train):
+    without_lidar(root)
+    outcome = asd_train("student", root, tmp_path / "run", "--config", small)
+    assert_one_line(outcome, "has no LIDAR_TOP", "--set supervision.camera_depth=0")
+    boxes_alone = ("camera_depth", "point_depth", "semantics")
+    options = [o for key in boxes_alone for o in ("--set", f"supervision.{key}=0")]
+    code, said = asd_train("student", root, tmp_path / "run", "--config", small, *options)
+    assert code == 0, said
+    assert "no metrics" not in said

@@ -42,7 +42,7 @@ def format_contents(index: KeyframeIndex) -> str:
     lines.append(
         f"  LIDAR_TOP: {(sweeps > 0).sum()} keyframes, with up to {sweeps.max()} sweeps each"
         if sweeps.any()
-        else "  no LIDAR_TOP: a student can learn from boxes alone, a LiDAR teacher cannot learn"
+        else "  no LIDAR_TOP: there is nothing for a teacher, and for a student the boxes alone"
     )
     observed = index.object_lidar_points + index.object_radar_points != 0
     lines.append(f"  {'class':<22}{'objects':>9}{'with points':>13}")

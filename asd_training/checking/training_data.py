@@ -89,7 +89,9 @@ def check_files(
     if contents.sweeps_read and (begins == ends).any():
         blind = index.sample_tokens[keyframes[np.argmax(begins == ends)]].decode()
         raise UserError(
-            f"{index.root}: sample {blind} has no LIDAR_TOP, from which this training learns"
+            f"{index.root}: sample {blind} has no LIDAR_TOP, from which this training learns; a "
+            "student learns from boxes alone with --set supervision.camera_depth=0 --set "
+            "supervision.point_depth=0 --set supervision.semantics=0"
         )
     rows = [np.arange(begin, end) for begin, end in zip(begins, read, strict=True)]
     sweeps = index.sweep_paths[np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64)]

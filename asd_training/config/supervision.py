@@ -30,3 +30,8 @@ class Supervision:
     """Depth bins of the simulated points."""
     semantics: NonNegativeFloat = 0.5
     """Class of the object that the LiDAR return lies on, predicted by an auxiliary head."""
+
+    @property
+    def needs_lidar(self) -> bool:
+        """Whether something is learnt from LiDAR: not so from boxes alone."""
+        return bool(self.camera_depth or self.point_depth or self.semantics)

@@ -46,7 +46,8 @@ class StudentTraining(DetectorTraining):
         if teacher and distillation.asks_teacher:
             asked_anew = _why_asked_anew(config, teacher)
             sweeps = teacher.network.config.sweeps if asked_anew else 0
-        super().__init__(config, student, config.student, index, SampleContents(sweeps=sweeps))
+        contents = SampleContents(sweeps=sweeps, pixel_targets=config.supervision.needs_lidar)
+        super().__init__(config, student, config.student, index, contents)
         self.supervision = config.supervision
         self.semantics = semantics
         self.teacher, self.distillation = None, None
