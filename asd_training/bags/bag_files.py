@@ -98,9 +98,11 @@ def read_messages(
     """(connection, bag time in ns, serialized message) in time order.
 
     Of all connections if none are given. One chunk of each file is in memory at a time. Raises
-    UserError where the file is damaged.
+    UserError where the file is damaged, and says on stderr if messages are missing at its end.
     """
-    messages = bag.messages(bag.connections if connections is None else connections)
+    connections = bag.connections if connections is None else connections
+    messages = bag.messages(connections)
+    count, expected = 0, sum(item.msgcount for item in connections)
     while True:
         try:
             item = next(messages, None)
@@ -109,8 +111,11 @@ def read_messages(
         except Exception as error:
             raise _damaged(bag.path, error) from error
         if item is None:
-            return
+            break
+        count += 1
         yield item
+    if count != expected:
+        print(f"{bag.path} is damaged: {count} of {expected} messages were read", file=sys.stderr)
 
 
 def read_topic(bag: Bag, topic: str, type_name: str) -> Iterator[tuple[int, Any]]:
