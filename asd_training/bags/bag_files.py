@@ -64,10 +64,10 @@ def is_latched(connection: Connection) -> bool:
 
 
 @contextmanager
-def open_bag(path: str | Path) -> Iterator[Bag]:
+def open_bag(path: str | Path, tell: bool = True) -> Iterator[Bag]:
     """Open a bag folder, or a bare .mcap or .db3 file, for reading.
 
-    What is odd about it is told on stderr, and which topics are left out because they are not
+    tell: say on stderr what is odd about it, and which topics are left out because they are not
     serialized as ROS 2 does. Raises UserError if there is no bag, or a damaged one.
     """
     path = Path(path)
@@ -80,15 +80,15 @@ def open_bag(path: str | Path) -> Iterator[Bag]:
     except Exception as error:  # whatever a parser trips over in a stranger's bytes
         raise _damaged(path, error) from error
     with bag:
-        for line in bag.warnings:
-            print(f"{path}: {line}", file=sys.stderr)
+        warnings = list(bag.warnings)
         for item in [item for item in bag.connections if serialization(item) != "cdr"]:
             bag.connections.remove(item)
-            print(
-                f"{path}: {item.topic} is left out: its messages are serialized by "
-                f"{serialization(item)!r}, not as ROS 2 does",
-                file=sys.stderr,
+            warnings.append(
+                f"{item.topic} is left out: its messages are serialized by "
+                f"{serialization(item)!r}, not as ROS 2 does"
             )
+        for line in warnings if tell else ():
+            print(f"{path}: {line}", file=sys.stderr)
         yield bag
 
 

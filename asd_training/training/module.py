@@ -26,6 +26,7 @@ from tqdm import tqdm
 from asd_perception.errors import UserError
 from asd_perception.network.center_head import HeadOutput
 from asd_perception.network.config import StudentConfig
+from asd_training.checking.training_data import with_splits
 from asd_training.config.run import TrainingConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import open_dataset
@@ -81,7 +82,7 @@ class DetectorTraining(LightningModule):
         """network_config: of the images, the BEV grid and the head. contents: of a sample; without
         images, `pretrained` and `recompute_images` have no effect."""
         super().__init__()
-        self.config = config
+        self.config = config = with_splits(config, index.root, index.version)
         self.network = network
         self.network_config = network_config
         self.average = MovingAverage(network, config.ema_decay)

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.network import model_directory
 from asd_perception.provenance import without_folders
-from asd_training.checking.training_data import check_data, with_splits
+from asd_training.checking.training_data import check_data
 from asd_training.config.run import Run, TrainingConfig
 from asd_training.data.cameras import tell_lacking_cameras
 from asd_training.data.index import KeyframeIndex
@@ -185,7 +185,6 @@ def prepare(
     Silences Lightning's hints and internal warnings, but not its progress bar. Raises UserError if
     the network cannot be built, or if several processes were started that would train separately.
     """
-    config = with_splits(config, index.root, index.version)
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "RANK" not in os.environ:
         raise UserError(
             "SLURM has started several tasks that would each train alone; start each node's with "
@@ -208,7 +207,7 @@ def prepare(
     except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
         reason = " ".join(str(error).split())
         raise UserError(f"no network can be built of this configuration: {reason}") from error
-    check_data(config, index, module.contents, module.network_config.bev)
+    check_data(module.config, index, module.contents, module.network_config.bev)
     precision, reason = resolve(config.precision, module.network, device)
-    module.config = dataclasses.replace(config, precision=precision)
+    module.config = dataclasses.replace(module.config, precision=precision)
     return module, reason

@@ -93,7 +93,7 @@ def look_at(path: Path, choice: Choice, parameters: Parameters) -> Recording:
         recording = Recording(
             path,
             topics,
-            lidar=_chosen(bag, CLOUD, choice.lidar, "lidar", not_named="objects"),
+            lidar=_chosen(bag, CLOUD, choice.lidar, "lidar", ("objects", "simulated_points")),
             boxes=_chosen(bag, BOXES, choice.boxes, "boxes"),
             choice=choice,
         )
@@ -102,8 +102,11 @@ def look_at(path: Path, choice: Choice, parameters: Parameters) -> Recording:
     return recording
 
 
-def _chosen(bag: Bag, kind: str, given: str, option: str, not_named: str = "-") -> str:
-    """The topic of a type: the given one, or the one with most messages; "" for none."""
+def _chosen(bag: Bag, kind: str, given: str, option: str, not_named: tuple[str, ...] = ()) -> str:
+    """The topic of a type: the given one, or the one with most messages; "" for none.
+
+    not_named: how the names of topics end that are meant for something else.
+    """
     counts = {c.topic: c.msgcount for c in bag.connections if c.msgtype == kind}
     if given:
         if given not in counts:

@@ -134,8 +134,9 @@ class _Importer:
         infos = {camera.camera_info: name for name, camera in recording.cameras.items()}
         models = dict(recording.models)
         tree = recording.static
+        self._follow(models)
         wanted = {*images, *infos, recording.lidar, recording.boxes, recording.objects}
-        with open_bag(recording.path) as bag:
+        with open_bag(recording.path, tell=False) as bag:
             connections = [
                 item
                 for item in bag.connections
@@ -152,18 +153,12 @@ class _Importer:
                             if item.topic.endswith("tf_static"):
                                 tree.add_all(message)
                             else:
-                                for transform in message.transforms:
-                                    tree.add_moving(transform)
+                                if any([tree.add_moving(t) for t in message.transforms]):
+                                    self._follow(models)
                         elif item.topic in infos and item.msgtype == CAMERA_INFO:
                             name = infos[item.topic]
                             rectified = recording.cameras[name].rectified
                             models[name] = camera_model_from_msg(message, rectified)
-                            base = recording.choice.base_frame
-                            tree.follow(
-                                set().union(
-                                    *(tree.open_ends(base, m.frame_id) for m in models.values())
-                                )
-                            )
                         elif item.topic in images:
                             self._image(images[item.topic], message, models)
                         elif item.topic == recording.lidar:
@@ -177,6 +172,14 @@ class _Importer:
                     except UserError as error:
                         if item.topic in images or item.topic == recording.lidar:
                             recording.left_out[f"messages on {item.topic}: {error}"] += 1
+
+    def _follow(self, models: dict[str, Any]) -> None:
+        """Keep of /tf what leads from the base frame to a camera."""
+        tree, base = self.recording.static, self.recording.choice.base_frame
+        moving: set[str] = set()
+        for model in models.values():
+            moving |= tree.open_ends(base, model.frame_id)
+        tree.follow(moving)
 
     def _image(self, camera: str, message: Any, models: dict[str, Any]) -> None:
         channel, stamp = self.channels[camera], stamp_ns(message.header.stamp)
