@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import logging
 import os
@@ -193,6 +194,7 @@ def prepare(
             "SLURM has started several tasks that would each train alone; start each node's with "
             "torchrun (docs/training.md)"
         )
+    _keep_freed_memory()
     seed_everything(config.seed, workers=True, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
@@ -213,3 +215,18 @@ def prepare(
     precision, reason = resolve(config.precision, module.network, device)
     module.config = dataclasses.replace(config, precision=precision)
     return module, reason
+
+
+def _keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees: the next step needs as much again.
+
+    Large arrays would go back to the system and come again page by page, each of them cleared: 5 to
+    10 % of a step on a CPU. Without effect where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # mallopt(3)
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 2**26)
