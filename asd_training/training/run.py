@@ -52,9 +52,11 @@ def run_training(
         print(f"precision: {module.config.precision} ({reason})")
         tell_lacking_cameras(index.cameras, index.has_camera)
     fresh = not (resume and (folder / LAST).is_file())
-    if config.pretrained and module.contents.images and fresh:
+    if config.fine_tune and fresh:
+        _start_from(module, Path(config.fine_tune))
+    elif config.pretrained and module.contents.images and fresh:
         load_pretrained_backbone(module.network.image_encoder, config.pretrained)
-        module.average.module.load_state_dict(module.network.state_dict())
+    module.average.module.load_state_dict(module.network.state_dict())
     origin = begin(folder, module.config, index)
     results = train(module, folder, resume)
     if is_first_process():
@@ -66,6 +68,15 @@ def run_training(
             model, module.kind, network, architecture, provenance, index.cameras
         )
         print(f"model directory: {model}")
+
+
+def _start_from(module: DetectorTraining, model: Path) -> None:
+    """Give the network the weights of a model directory of its kind. Raises UserError."""
+    if module.kind not in model_directory.read_document(model):
+        raise UserError(f"fine_tune: {model} holds no {module.kind}")
+    weights = model_directory.read_weights(model)
+    file = model / model_directory.WEIGHTS
+    model_directory.load_weights(module.network, weights, file, "the configured architecture")
 
 
 def check_splits(config: TrainingConfig, index: KeyframeIndex) -> None:
