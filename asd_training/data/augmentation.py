@@ -57,8 +57,8 @@ class Augmentation:
     new one. image_warps: (N, 3, 3) affine maps of the pixels of the turned camera's input, before
     the flips. image_flips: (N,) bool, images mirrored without the world. bev_flip: world and images
     mirrored. bev_angle in rad, bev_scale: of the world, after the flip. colour_gain: (3,) per
-    colour channel, colour_offset. dropped: (N,) bool, cameras removed. photometric: further changes of the
-    images; None: none.
+    colour channel, colour_offset. dropped: (N,) bool, cameras removed. photometric: further changes
+    of the images; None: none.
     """
 
     turns: Array

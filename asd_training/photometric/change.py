@@ -82,9 +82,8 @@ class Photometric:
         tint = random.normal(0, TINTED_LIGHT, (n, *LIGHT_GRID, 3))
         gains = np.exp(strength * (exposure[:, None, None, None] + balance + light + tint))
 
-        mixes = random.normal(0, COLOUR_MIX, (3, 3)) + random.normal(
-            0, CAMERA_COLOUR_MIX, (n, 3, 3)
-        )
+        mixes: Array = random.normal(0, CAMERA_COLOUR_MIX, (n, 3, 3))
+        mixes += random.normal(0, COLOUR_MIX, (3, 3))
         mixes -= mixes.mean(axis=2, keepdims=True)  # grey stays grey: the balance is in the gains
         low, high = SATURATION
         saturation = 1 + strength * (random.uniform(low, high) - 1)
