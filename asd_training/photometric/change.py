@@ -88,8 +88,8 @@ class Photometric:
         low, high = SATURATION
         saturation = 1 + strength * (random.uniform(low, high) - 1)
         grey = np.tile(_LUMINANCE, (3, 1))
-        saturated = saturation * np.eye(3) + (1 - saturation) * grey
-        mixes = (np.eye(3) + strength * mixes) @ saturated
+        saturated: Array = saturation * np.eye(3) + (1 - saturation) * grey
+        mixes = np.asarray((np.eye(3) + strength * mixes) @ saturated, np.float64)
 
         gamma = random.uniform(-GAMMA, GAMMA) + random.normal(0, CAMERA_GAMMA, n)
         contrast = 1 + strength * random.uniform(-CONTRAST, CONTRAST)
