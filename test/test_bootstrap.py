@@ -35,8 +35,8 @@ def evaluation(nusc, submission):
 def test_where_everything_counts_once_the_ap_is_the_evaluators(evaluation):
     tokens = evaluation.truth.sample_tokens
     truth, found = Boxes.of(evaluation.truth, tokens), Boxes.of(evaluation.detections, tokens)
-    once = np.ones((1, len(truth.items)), int), np.ones((1, len(found.items)), int)
-    (aps,) = _class_aps(evaluation, truth, found, *once)
+    once = np.ones((1, len(tokens)), int)
+    (aps,) = _class_aps(evaluation, truth, found, once, truth.frames, found.frames)
     counted = 0
     for name, ap in zip(CLASSES, aps, strict=True):
         if evaluation.metrics.ground_truth[name]:

@@ -94,4 +94,5 @@ def test_cameras_of_a_rig_share_most_of_it():
 @pytest.mark.parametrize("cameras", [0, 1, 5])
 def test_any_number_of_cameras_and_any_size(cameras):
     images = a_scene(6, 64, 176)[:cameras]
-    assert drawn(1.0, 0, cameras).apply(images).shape == images.shape
+    changed = drawn(1.0, 0, cameras).apply(images)
+    assert changed.shape == images.shape and changed.dtype == np.uint8

@@ -20,7 +20,7 @@ from nuscenes.eval.detection.data_classes import DetectionMetricData
 
 from asd_perception.constants import CLASSES
 from asd_perception.geometry import Array
-from asd_training.evaluation.error_analysis import Boxes, ErrorAnalysis, Ints, match
+from asd_training.evaluation.error_analysis import Bools, Boxes, ErrorAnalysis, Ints, match
 from asd_training.evaluation.scoring import Evaluation
 
 FEW_KEYFRAMES = 30
@@ -49,63 +49,80 @@ def intervals(evaluation: Evaluation, analysis: ErrorAnalysis) -> Intervals:
     random = np.random.default_rng(0)
     if len(tokens) < FEW_KEYFRAMES:
         units = "objects"
-        of_objects = random.poisson(1.0, (DRAWS, len(truth.items)))
-        of_detections = random.poisson(1.0, (DRAWS, len(detections.items)))
+        of_objects = np.arange(len(truth.items))
+        of_detections = len(truth.items) + np.arange(len(detections.items))
+        weights = random.poisson(1.0, (DRAWS, len(truth.items) + len(detections.items)))
     else:
         units = "keyframes"
-        of_frames = random.multinomial(len(tokens), np.full(len(tokens), 1 / len(tokens)), DRAWS)
-        of_objects, of_detections = of_frames[:, truth.frames], of_frames[:, detections.frames]
+        of_objects, of_detections = truth.frames, detections.frames
+        even = np.full(len(tokens), 1 / len(tokens))
+        weights = random.multinomial(len(tokens), even, DRAWS)
 
-    aps = _class_aps(evaluation, truth, detections, of_objects, of_detections)
+    aps = _class_aps(evaluation, truth, detections, weights, of_objects, of_detections)
     recalls = np.full((DRAWS, len(CLASSES)), np.nan)
     matches = match(truth, detections)
     finding = (matches >= 0) & (detections.scores >= analysis.class_threshold[detections.labels])
     for label in range(len(CLASSES)):
-        objects = of_objects[:, truth.labels == label].sum(axis=1)
-        found = of_objects[:, matches[finding & (detections.labels == label)]].sum(axis=1)
+        objects = _counts(weights, of_objects[truth.labels == label])
+        mine = matches[finding & (detections.labels == label)]
         there = objects > 0
-        recalls[there, label] = found[there] / objects[there]
+        recalls[there, label] = _counts(weights, of_objects[mine])[there] / objects[there]
     some = ~np.isnan(aps).all(axis=1)
     return Intervals(
         _quantiles(aps), _quantiles(recalls), _quantiles(np.nanmean(aps[some], axis=1)), units
     )
 
 
+def _counts(weights: Ints, units: Ints) -> Ints:
+    """How many there are in each draw (D,), of things (M,) that belong to these units."""
+    return weights @ np.bincount(units, minlength=weights.shape[1])
+
+
 def _class_aps(
     evaluation: Evaluation,
     truth: Boxes,
     detections: Boxes,
+    weights: Ints,
     of_objects: Ints,
     of_detections: Ints,
 ) -> Array:
-    """AP of each class (D, 10), averaged over the match distances, with D draws' weights.
+    """AP of each class (D, 10), averaged over the match distances, in each of D draws.
 
-    of_objects (D, T), of_detections (D, M): how often each counts; a detection that is matched
-    counts as often as its object. NaN where a class has no object.
+    weights (D, U): how often each unit was drawn. of_objects (T,), of_detections (M,): the unit of
+    each; a detection that is matched counts with its object. NaN where a class has no object.
     """
     config = evaluation.details.cfg
-    aps = np.full((len(of_objects), len(CLASSES)), np.nan)
+    aps = np.full((len(weights), len(CLASSES)), np.nan)
     order = np.lexsort((-np.arange(len(detections.scores)), -detections.scores))  # the devkit's
     all_matches = [match(truth, detections, distance)[order] for distance in config.dist_ths]
     labels = detections.labels[order]
     for label in range(len(CLASSES)):
-        mine, objects = labels == label, of_objects[:, truth.labels == label].sum(axis=1)
-        of_mine = of_detections[:, order[mine]]
+        mine = labels == label
+        objects = _counts(weights, of_objects[truth.labels == label])
+        ranked = []  # the unit of each detection, and whether it is right, for each distance
+        for matches in all_matches:
+            right = matches[mine] >= 0
+            units = of_detections[order[mine]].copy()
+            units[right] = of_objects[matches[mine][right]]
+            ranked.append((units, right))
         for draw in np.flatnonzero(objects):
-            over_distances = []
-            for matches in all_matches:
-                matched = matches[mine]
-                right = matched >= 0
-                weights = np.where(right, of_objects[draw][matched], of_mine[draw])
-                hits = np.cumsum(weights * right)
-                if not len(hits) or not hits[-1]:
-                    over_distances.append(0.0)
-                    continue
-                precision = hits / np.maximum(np.cumsum(weights), 1)
-                curve = _curve(hits / objects[draw], precision)
-                over_distances.append(calc_ap(curve, config.min_recall, config.min_precision))
-            aps[draw, label] = np.mean(over_distances)
+            aps[draw, label] = np.mean(
+                [
+                    _average_precision(evaluation, weights[draw][units], right, objects[draw])
+                    for units, right in ranked
+                ]
+            )
     return aps
+
+
+def _average_precision(evaluation: Evaluation, weights: Ints, right: Bools, objects: int) -> float:
+    """The devkit's AP of ranked detections (M,) that count so often."""
+    hits = np.cumsum(weights * right)
+    if not len(hits) or not hits[-1]:
+        return 0.0
+    curve = _curve(hits / objects, hits / np.maximum(np.cumsum(weights), 1))
+    config = evaluation.details.cfg
+    return float(calc_ap(curve, config.min_recall, config.min_precision))
 
 
 def _curve(recall: Array, precision: Array) -> DetectionMetricData:

@@ -125,9 +125,8 @@ class Photometric:
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The changed images (N, rows, columns, 3) of RGB images of that shape."""
-        return np.array([self._changed(i, image) for i, image in enumerate(images)]).reshape(
-            images.shape
-        )
+        changed = [self._changed(i, image) for i, image in enumerate(images)]
+        return np.array(changed, np.uint8).reshape(images.shape)
 
     def _changed(self, i: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         rows, columns = image.shape[:2]
