@@ -11,8 +11,8 @@ import torch
 
 from asd_perception.errors import UserError
 from asd_perception.network.backbone import ImageEncoder
+from asd_perception.network.backbones.efficientnet_lite import IMAGE_MEAN, IMAGE_STD
 from asd_perception.network.config import BACKBONES, StudentConfig
-from asd_perception.network.efficientnet_lite import IMAGE_MEAN, IMAGE_STD
 from asd_perception.runtime.folding import fold_batch_norms
 from asd_training.models.pretrained import EFFICIENTNET_LITE0, load_pretrained_backbone
 

@@ -15,8 +15,8 @@ from transformers import AutoBackbone, AutoConfig
 from typing_extensions import Self
 
 from asd_perception.errors import UserError
+from asd_perception.network.backbones.efficientnet_lite import EfficientNetLite0
 from asd_perception.network.config import BackboneConfig, StudentConfig
-from asd_perception.network.efficientnet_lite import EfficientNetLite0
 from asd_perception.network.layers import ConvNormReLU
 
 

@@ -16,8 +16,8 @@ from transformers.utils import logging
 
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.network.backbone import ImageEncoder
+from asd_perception.network.backbones.efficientnet_lite import IMAGE_MEAN, IMAGE_STD, STAGES
 from asd_perception.network.config import BACKBONES
-from asd_perception.network.efficientnet_lite import IMAGE_MEAN, IMAGE_STD, STAGES
 from asd_perception.network.model_directory import first_few
 from asd_perception.requirements import packages_checked
 
