@@ -3,6 +3,7 @@
 the same wherever a model runs; a model without calibration is as it was."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -155,7 +156,11 @@ def test_a_calibration_that_does_not_fit_is_named(small_model, tmp_path, change,
 def test_the_command_writes_what_a_detector_reads(synthetic_root, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(TINY, model)
-    done = asd_train("calibrate", model, synthetic_root, "--device", "cpu")
+    found_before = tmp_path / "found.json"
+    done = asd_train(
+        "evaluate", model, synthetic_root, "--device", "cpu", "--calibrate",
+        "--output", found_before,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = Detector.from_pretrained(model).score_calibration
     assert found is not None and found.provenance["split"] == "synthetic_val"
@@ -163,6 +168,15 @@ def test_the_command_writes_what_a_detector_reads(synthetic_root, tmp_path):
     rest = model_directory.read_document(model)
     del rest[KEY]
     assert rest == model_directory.read_document(TINY)
+
+    nusc = open_dataset(synthetic_root)
+    detector = Detector.from_pretrained(model, "cpu")
+    again = detect_samples(detector, nusc, validation_samples(nusc)[:1])
+    written = json.loads(found_before.read_text())["results"]
+    for token, boxes in again.items():  # the calibrated model finds what was scored
+        scores = sorted(box["detection_score"] for box in written[token])
+        here = sorted(box["detection_score"] for box in boxes)[-len(scores) :]
+        np.testing.assert_allclose(here, scores, atol=1e-5)
 
 
 def test_nothing_right_cannot_be_calibrated():

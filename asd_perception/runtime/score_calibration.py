@@ -3,9 +3,9 @@
 
 A network's scores rank the detections of a class; how high they are depends on its losses. A model
 directory may hold, under `score_calibration` in its config.yaml, a straight line for the logits of
-each class, found on validation data by `asd-train calibrate` (Platt scaling). A line that rises
-leaves the ranking within a class as it is, and with it the class's AP. Objects are chosen by their
-raw scores, and the calibrated ones reported.
+each class, found on validation data by `asd-train evaluate --calibrate` (Platt scaling). A line
+that rises leaves the ranking within a class as it is, and with it the class's AP. Objects are
+chosen by their raw scores, and the calibrated ones reported.
 """
 
 from __future__ import annotations

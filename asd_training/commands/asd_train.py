@@ -18,7 +18,6 @@ _COMMANDS = {
     "teacher": "train the LiDAR (+ camera) teacher",
     "student": "train the camera-only student, with or without a teacher",
     "evaluate": "score a model with the official nuScenes evaluator",
-    "calibrate": "make a student's scores probabilities, and choose the robot's threshold",
     "export": "write a run's student as a model directory or as ONNX",
     "curves": "draw the learning curves of runs, over samples and over core-hours",
     "explain": "draw for one keyframe what teacher and student see, and what distillation asks for",

@@ -6,16 +6,24 @@ Right is a detection that the devkit's rule matches with an object at 2 m.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 from scipy.optimize import minimize
 
+from asd_perception.configuration import to_dict
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
+from asd_perception.files import atomic_file
 from asd_perception.geometry import Array
+from asd_perception.network import model_directory
+from asd_perception.runtime.score_calibration import KEY, SCORE_THRESHOLD, ScoreCalibration
 from asd_training.evaluation.error_analysis import Bools, Boxes, Ints, best_threshold, match
-from asd_training.evaluation.scoring import Evaluation
+from asd_training.evaluation.scoring import Evaluation, Submission
 
 BINS = 10  # of equal width, over the scores
 PRIOR = 1.0
@@ -74,6 +82,63 @@ class Reliability:
         if not len(self.count):
             return float("nan")
         return float(np.average(np.abs(self.score - self.right), weights=self.count))
+
+
+def fit(evaluation: Evaluation, provenance: dict[str, Any]) -> ScoreCalibration:
+    """The calibration, and the best threshold under it, of a student's raw scores.
+
+    provenance: on what data. Raises UserError where no detection is right.
+    """
+    raw = Scored.of(evaluation)
+    scale, offset = fit_lines(raw)
+    lines = ScoreCalibration(scale=scale, offset=offset, score_threshold=0.0, provenance=provenance)
+    _, threshold = _calibrated(raw, lines).best_threshold()
+    # A little less than the score itself, which float32 may round down.
+    return dataclasses.replace(lines, score_threshold=0.9999 * threshold)
+
+
+def write(model: Path, calibration: ScoreCalibration) -> None:
+    """Put a calibration into a model directory's config.yaml, atomically."""
+    document = model_directory.read_document(model)
+    document[KEY] = to_dict(calibration)
+    with atomic_file(model / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def with_calibrated_scores(submission: Submission, calibration: ScoreCalibration) -> Submission:
+    """A submission of raw scores as the calibrated model would have made it."""
+    result = {}
+    for token, boxes in submission.items():
+        raw = np.array([box["detection_score"] for box in boxes], np.float32)
+        labels = np.array([CLASSES.index(box["detection_name"]) for box in boxes], np.int64)
+        scores = calibration.apply(raw, labels).tolist()
+        result[token] = [
+            {**box, "detection_score": score} for box, score in zip(boxes, scores, strict=True)
+        ]
+    return result
+
+
+def format_calibration(evaluation: Evaluation, calibration: ScoreCalibration) -> str:
+    """What a calibration changes, in lines for the terminal. evaluation: of the raw scores."""
+    raw, keyframes = Scored.of(evaluation), evaluation.metrics.samples
+    scored = _calibrated(raw, calibration)
+    errors = [Reliability.of(some.scores, some.right).error for some in (raw, scored)]
+    lines = [f"mean error of the scores: {errors[0]:.3f}, calibrated {errors[1]:.3f}"]
+    for what, some, least in (
+        ("raw", raw, SCORE_THRESHOLD),
+        ("calibrated", scored, calibration.score_threshold),
+    ):
+        shown = some.scores >= least
+        counts = np.array([shown.sum(), (shown & some.right).sum(), some.objects]) / keyframes
+        lines.append(
+            f"{what} scores from {least:.3f} on: {counts[0]:.1f} objects a keyframe, "
+            f"{counts[1]:.1f} of them right, of {counts[2]:.1f} annotated"
+        )
+    return "\n".join(lines)
+
+
+def _calibrated(raw: Scored, calibration: ScoreCalibration) -> Scored:
+    return dataclasses.replace(raw, scores=calibration.apply(raw.scores, raw.labels))
 
 
 def fit_lines(scored: Scored) -> tuple[dict[str, float], dict[str, float]]:

@@ -144,7 +144,8 @@ PARAMETERS = (
         "score_threshold",
         -1.0,
         "Objects with a lower score are not published; below 0: the model's own threshold, which "
-        "asd-train calibrate chose, or 0.05 where it has none. Takes effect on the next frame.",
+        "asd-train evaluate --calibrate chose, or 0.05 where it has none. Takes effect on the next "
+        "frame.",
         range=(-1.0, 1.0),
     ),
     ParameterEntry(

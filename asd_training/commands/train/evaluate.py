@@ -38,6 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_version_argument(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="first make the student's scores probabilities on this split, choose its threshold, "
+        "and write both into the model directory's config.yaml",
+    )
     for option, what in (
         ("output", "the submission JSON"),
         ("report", "one HTML file with tables, curves and pictures"),
@@ -59,10 +65,12 @@ def run(args: argparse.Namespace) -> None:
     is_submission = args.model.is_file()
     if is_submission and args.output:
         raise UserError(f"{args.model} is a submission already; leave out --output")
+    if is_submission and args.calibrate:
+        raise UserError(f"--calibrate is for a student; {args.model} is a submission")
     if len(args.data) > 1:
         if is_submission:
             raise UserError(f"{args.model} is a submission; give the one dataset that it is of")
-        for option in ("output", "report"):
+        for option in ("output", "report", "calibrate"):
             if getattr(args, option):
                 raise UserError(f"--{option} is of one dataset; give one, not {len(args.data)}")
     for path in (args.output, args.report, args.metrics):
@@ -71,6 +79,8 @@ def run(args: argparse.Namespace) -> None:
     provenance = None
     if not is_submission:
         document = model_directory.read_document(args.model)
+        if args.calibrate and "student" not in document:
+            raise UserError(f"--calibrate is for a student; {args.model} holds none")
         provenance = without_folders(document.get("provenance") or {})
     parts = []
     for root in args.data:
@@ -157,4 +167,27 @@ def _detect(
     there = np.array([[name in sample["data"] for name in cameras] for sample in samples])
     tell_lacking_cameras(cameras, there)
     detector = Detector.from_pretrained(args.model, args.device, cameras=len(cameras))
-    return detect_samples(detector, nusc, samples), ["camera"]
+    if args.calibrate:
+        detector.score_calibration = None  # an earlier one, which is replaced
+    submission = detect_samples(detector, nusc, samples)
+    return _calibrate(args, nusc, submission) if args.calibrate else submission, ["camera"]
+
+
+def _calibrate(args: argparse.Namespace, nusc: NuScenes, raw: Submission) -> Submission:
+    """Calibrate the model by what it found; its submission with calibrated scores."""
+    from asd_training.evaluation import calibration
+    from asd_training.evaluation.scoring import evaluate
+
+    evaluation = evaluate(nusc, raw)
+    provenance = {
+        "data": without_folders(str(args.data[0])),
+        "version": nusc.version,
+        "split": args.split,
+        "keyframes": len(raw),
+        "command": command_line("asd-train"),
+        "date": datetime.date.today().isoformat(),
+    }
+    found = calibration.fit(evaluation, provenance)
+    calibration.write(args.model, found)
+    print(calibration.format_calibration(evaluation, found))
+    return calibration.with_calibrated_scores(raw, found)
