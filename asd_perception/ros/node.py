@@ -99,7 +99,7 @@ class DetectorNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         self._warn_of_unknown_parameters(of_qos=True)
         running = ", ".join(f"{name} {value}" for name, value in self._running.items())
-        self.get_logger().info(f"configured: {running}")
+        self.get_logger().info(f"configured: {running}; {self._threshold_in_words()}")
         return super().on_configure(state)
 
     def _warn_of_unknown_parameters(self, of_qos: bool) -> None:
@@ -328,4 +328,16 @@ class DetectorNode(LifecycleNode):
         self._in_error = set(errors)
 
     def _threshold(self) -> float:
-        return self.get_parameter("score_threshold").value
+        """The parameter's, or where that is below 0 the model's own."""
+        value: float = self.get_parameter("score_threshold").value
+        pipeline = self._pipeline  # this is asked in the worker's thread
+        return pipeline.detector.score_threshold if value < 0 and pipeline is not None else value
+
+    def _threshold_in_words(self) -> str:
+        least, source = f"score_threshold {self._threshold():.3g}", "as given"
+        if self.get_parameter("score_threshold").value < 0 and self._pipeline is not None:
+            calibration = self._pipeline.detector.score_calibration
+            source = "of a model without score calibration"
+            if calibration is not None:
+                source = f"the model's own, of {calibration.provenance.get('split', 'its data')}"
+        return f"{least} ({source})"

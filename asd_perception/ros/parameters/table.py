@@ -142,9 +142,11 @@ PARAMETERS = (
     ),
     ParameterEntry(
         "score_threshold",
-        0.05,
-        "Objects with a lower score are not published. Takes effect on the next frame.",
-        range=(0.0, 1.0),
+        -1.0,
+        "Objects with a lower score are not published; below 0: the model's own threshold, which "
+        "asd-train evaluate --calibrate chose, or 0.05 where it has none. Takes effect on the next "
+        "frame.",
+        range=(-1.0, 1.0),
     ),
     ParameterEntry(
         "sync.tolerance",
