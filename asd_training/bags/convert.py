@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from asd_perception.cameras.image_decoding import encoded_size
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 from asd_perception.ros.messages.cdr import detections_to_cdr
@@ -163,8 +164,15 @@ def _camera_messages(nusc: Tables, record: dict[str, Any]) -> Messages:
     info = camera_info(stamp_us, camera, intrinsics, record["width"], record["height"])
     yield f"/{camera}/camera_info", serialize(info)
     path = _file_of(nusc, record)
+    content = path.read_bytes()
     try:
-        image = compressed_image(stamp_us, camera, path.read_bytes())
+        image = compressed_image(stamp_us, camera, content)
+        width, height = encoded_size(content)
+        if (width, height) != (record["width"], record["height"]):
+            raise UserError(
+                f"the image is {width}x{height}, its record in sample_data says "
+                f"{record['width']}x{record['height']}"
+            )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     yield image_topic(camera), serialize(image)

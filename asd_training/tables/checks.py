@@ -69,7 +69,7 @@ def _is_intrinsics(value: Any) -> bool:
         for row in value
     ):
         return False
-    return value[0][0] > 0 and value[1][1] > 0 and value[2] == [0, 0, 1]
+    return all(1 <= value[i][i] <= 1e6 for i in (0, 1)) and value[2] == [0, 0, 1]
 
 
 def _is_stamp(value: Any) -> bool:

@@ -85,8 +85,10 @@ def lidar_points(cloud: Any) -> NDArray[np.float32]:
             chosen[name] = found[0]
     if not {"x", "y", "z"} <= chosen.keys():
         raise UserError(f"the cloud has no x, y and z, but {', '.join(fields) or 'nothing'}")
-    ends = [offset + np.dtype(kind).itemsize for offset, kind in chosen.values()]
     width, height = int(cloud.width), int(cloud.height)
+    if not width * height:
+        return np.zeros((0, 5), np.float32)
+    ends = [offset + np.dtype(kind).itemsize for offset, kind in chosen.values()]
     row_step = int(cloud.row_step) or width * int(cloud.point_step)
     if max(ends) > cloud.point_step or row_step < width * cloud.point_step:
         raise UserError("the cloud's fields lie outside of its points")
