@@ -32,6 +32,9 @@ LIDAR = "LIDAR_TOP"
 TOLERANCE_NS = 100_000_000
 """How far from a keyframe a sensor's record of it may be."""
 
+LATER_NS = 10_000_000
+"""How far after a keyframe its records may be: it has the stamp of the last of them."""
+
 
 @dataclass
 class SceneRows:
@@ -98,10 +101,10 @@ class _Importer:
                 f"{recording.path}: the cameras {names} become one; choose by --cameras"
             )
         self.of_keyframe = {
-            self.channels[camera]: _nearest(self.keyframes, stamps)
+            self.channels[camera]: _recorded(self.keyframes, stamps)
             for camera, stamps in recording.image_stamps.items()
         }
-        self.of_keyframe[LIDAR] = _nearest(self.keyframes, recording.lidar_stamps)
+        self.of_keyframe[LIDAR] = _recorded(self.keyframes, recording.lidar_stamps)
         self.records: list[Row] = []
         self.calibrations: dict[tuple[str, bytes], str] = {}
         self.boxes: dict[int, Any] = {}  # by stamp
@@ -335,14 +338,17 @@ class _Importer:
         return self.recording.track.pose_at(stamp / 1000)
 
 
-def _nearest(keyframes: Sequence[int], stamps: Sequence[int]) -> dict[int, int]:
-    """Of the stamps those that record a keyframe, with the keyframe's number."""
+def _recorded(keyframes: Sequence[int], stamps: Sequence[int]) -> dict[int, int]:
+    """Of a sensor's stamps those that record a keyframe, with the keyframe's number: the last one
+    before its end, or else the next."""
     result: dict[int, int] = {}
     if not stamps:
         return result
     ordered = np.array(sorted(stamps))
     for number, keyframe in enumerate(keyframes):
-        stamp = int(ordered[np.argmin(np.abs(ordered - keyframe))])
-        if abs(stamp - keyframe) <= TOLERANCE_NS:
-            result.setdefault(stamp, number)
+        following = int(np.searchsorted(ordered, keyframe + LATER_NS, side="right"))
+        for stamp in ordered[max(following - 1, 0) : following + 1].tolist():
+            if abs(stamp - keyframe) <= TOLERANCE_NS:
+                result.setdefault(stamp, number)
+                break
     return result
