@@ -182,7 +182,7 @@ def calibration(distortion=0.0):
 
 def test_lens_distortion_is_taken_out():
     """A straight line, as the lens bends it, is straight again."""
-    lens = calibration(-0.3)
+    lens = calibration(-0.6)
     line = np.array([[x, 60.0] for x in np.linspace(30, 290, 400)])
     rays = np.column_stack([(line - lens.matrix[:2, 2]) / 300.0, np.ones(len(line))])
     bent, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), lens.matrix, lens.distortion)
@@ -194,7 +194,7 @@ def test_lens_distortion_is_taken_out():
     rows = found[20:110, 60:260].argmin(axis=0) + 20
     assert abs(rows - 60).max() <= 2
     straight = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[20:110, 60:260].argmin(axis=0) + 20
-    assert np.ptp(straight) > 4
+    assert np.ptp(straight) >= 3
 
 
 def test_an_image_of_another_size_is_refused():

@@ -33,12 +33,9 @@ def dataset_splits(root: str | Path, version: str) -> dict[str, int]:
     """
     scenes = _scene_names(root, version)
     own, official = _own(root, version), create_splits_scenes()
-    shares = {
-        name: len(scenes.intersection(names)) / len(names) for name, names in official.items()
-    }
-    ordered = {**own, **{name: official[name] for name in sorted(shares, key=lambda n: -shares[n])}}
-    counts = {name: len(scenes.intersection(names)) for name, names in ordered.items()}
-    return {name: count for name, count in counts.items() if count}
+    counts = {name: len(scenes.intersection(names)) for name, names in {**official, **own}.items()}
+    largest = sorted(official, key=lambda name: -counts[name] / len(official[name]))
+    return {name: counts[name] for name in [*own, *largest] if counts[name]}
 
 
 def chosen_split(root: str | Path, version: str, split: str, purpose: str) -> str:
