@@ -93,7 +93,9 @@ def draw_keyframes(index: KeyframeIndex, folder: Path) -> None:
         frame, objects = index.frame(keyframe), index.objects(keyframe)
         try:
             images = read_images(frame)
-            lidar = index.lidar(keyframe, 1) if index.lidar_sweeps(keyframe) else np.zeros((0, 5))
+            lidar = np.zeros((0, 5))
+            if index.lidar_sweeps(keyframe):
+                lidar = index.lidar(keyframe, 1).astype(np.float64)
         except UserError:  # `unreadable` has named it
             continue
         cameras = cameras_picture(images, frame.rig, objects.boxes, objects.labels, frame.up)
