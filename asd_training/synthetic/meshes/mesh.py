@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-# What a triangle is made of; shading and LiDAR intensity depend on it.
+# What a triangle is made of; its texture, its shading and its LiDAR intensity depend on it.
+# fmt: off
 MATTE, PAINT, GLASS, LAMP, RETRO, FACADE, FOLIAGE, GROUND = range(8)
+PLASTER, BRICK, CONCRETE, STONE, TILES, SHEET, WOOD, BARK = range(8, 16)  # built things
+CLOTH, SKIN, HAIR, RUBBER, CHROME, PLASTIC, TARPAULIN, RUST = range(16, 24)  # people, vehicles
+HEADLAMP, TAIL_LAMP, LIT_SIGN, POSTER, SOIL, GRAVEL, GRASS, WATER = range(24, 32)
+MATERIAL_COUNT = 32
+# fmt: on
 
 Color = Sequence[float]  # sRGB in 0..1
 Point = Sequence[float]
@@ -24,11 +30,16 @@ _HEXAHEDRON = np.concatenate([_SIDES[:, [0, 1, 2]], _SIDES[:, [0, 2, 3]]])
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles (T, 3, 3) in metres, linear albedo (T, 3), materials (T,)."""
+    """Triangles (T, 3, 3) in metres, linear albedo (T, 3), materials (T,), patterns (T,).
+
+    A pattern is a number that the texture of a surface is drawn from: parts of one number share
+    their dirt, weave or picture, parts of different numbers differ.
+    """
 
     triangles: np.ndarray
     albedo: np.ndarray
     materials: np.ndarray
+    patterns: np.ndarray
 
     def __len__(self) -> int:
         return len(self.triangles)
@@ -38,7 +49,11 @@ class Mesh:
         c, s = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], np.float32)
         triangles = self.triangles @ rotation.T + np.array([x, y, z], np.float32)
-        return Mesh(triangles, self.albedo, self.materials)
+        return replace(self, triangles=triangles)
+
+    def patterned(self, pattern: int) -> Mesh:
+        """The mesh with one pattern, 0 to 65535, on all of it."""
+        return replace(self, patterns=np.full(len(self), pattern, np.uint16))
 
     def fitted(self, length: float, width: float, height: float) -> Mesh:
         """The mesh stretched to fill a box centred at the origin.
@@ -51,7 +66,7 @@ class Mesh:
         high = self.triangles.max(axis=(0, 1))
         filled = size - 2.0 * np.minimum(0.03, 0.03 * size)
         triangles = (self.triangles - (low + high) / 2.0) * (filled / (high - low))
-        return Mesh(triangles.astype(np.float32), self.albedo, self.materials)
+        return replace(self, triangles=triangles.astype(np.float32))
 
 
 def merge(meshes: Iterable[Mesh]) -> Mesh:
@@ -60,6 +75,7 @@ def merge(meshes: Iterable[Mesh]) -> Mesh:
         np.concatenate([part.triangles for part in parts]),
         np.concatenate([part.albedo for part in parts]),
         np.concatenate([part.materials for part in parts]),
+        np.concatenate([part.patterns for part in parts]),
     )
 
 
@@ -70,6 +86,7 @@ def _mesh(triangles: np.ndarray, color: Color, material: int) -> Mesh:
         triangles.astype(np.float32),
         np.full((count, 3), albedo, np.float32),
         np.full(count, material, np.uint8),
+        np.zeros(count, np.uint16),
     )
 
 

@@ -7,7 +7,19 @@ import numpy as np
 
 from asd_training.synthetic.meshes.mesh import FACADE, FOLIAGE, GLASS, GROUND, LAMP, PAINT, RETRO
 from asd_training.synthetic.meshes.raytracer import MISS, Instant
-from asd_training.synthetic.world.road import BUILDING, PARK, PARKING, PLOT_DEPTH, SITE, Road
+from asd_training.synthetic.world.ground_plan import (
+    ASPHALT,
+    CAR_PARK,
+    EARTH,
+    GRASS,
+    KERB,
+    LINE,
+    SLABS,
+    YARD,
+    YELLOW_LINE,
+    surfaces,
+)
+from asd_training.synthetic.world.road import Road
 from asd_training.synthetic.world.world import Light, World
 
 VIEW = 400.0  # m, rays end here
@@ -20,24 +32,16 @@ _TONE = (255.0 * np.clip(_light / (1.0 + 0.25 * _light**2), 0.0, 1.0) ** (1 / 2.
     np.float32
 )
 
-ASPHALT, SLABS, LINE, KERB = 0, 1, 2, 3
-_SURFACES = np.array(
-    [
-        [0.075, 0.075, 0.08],  # asphalt
-        [0.26, 0.25, 0.235],  # paving slabs
-        [0.62, 0.62, 0.6],  # white line
-        [0.36, 0.355, 0.34],  # kerb
-        [0.2, 0.19, 0.175],  # building plot: paved yard
-        [0.095, 0.095, 0.098],  # car park
-        [0.075, 0.13, 0.035],  # grass
-        [0.22, 0.16, 0.1],  # earth
-        [0.6, 0.43, 0.06],  # yellow line
-    ],
-    np.float32,
-)
-_PLOT_SURFACE = np.empty(4, np.int64)
-_PLOT_SURFACE[[BUILDING, PARKING, PARK, SITE]] = [4, 5, 6, 7]
-YELLOW = 8
+_SURFACES = np.zeros((9, 3), np.float32)
+_SURFACES[ASPHALT] = 0.075, 0.075, 0.08
+_SURFACES[SLABS] = 0.26, 0.25, 0.235
+_SURFACES[LINE] = 0.62, 0.62, 0.6
+_SURFACES[KERB] = 0.36, 0.355, 0.34
+_SURFACES[YARD] = 0.2, 0.19, 0.175
+_SURFACES[CAR_PARK] = 0.095, 0.095, 0.098
+_SURFACES[GRASS] = 0.075, 0.13, 0.035
+_SURFACES[EARTH] = 0.22, 0.16, 0.1
+_SURFACES[YELLOW_LINE] = 0.6, 0.43, 0.06
 
 
 def _speckle(u: np.ndarray, v: np.ndarray, cell: float) -> np.ndarray:
@@ -50,60 +54,15 @@ def _speckle(u: np.ndarray, v: np.ndarray, cell: float) -> np.ndarray:
 def ground_albedo(road: Road, x: np.ndarray, y: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Albedo (N, 3) of the ground at global x, y (N,) seen from `distance` (N,)."""
     s, d = road.to_road(x, y)
-    side = np.abs(d)
-    half, lane = road.half_width, road.lane_width
-    surface = _PLOT_SURFACE[road.plot_use(s, d > 0)]
-    surface[side < road.frontage] = SLABS
-    surface[side > road.frontage + PLOT_DEPTH] = 4
-    surface[side < half + 0.18] = KERB
-    carriageway = side < half
-    surface[carriageway] = ASPHALT
-
-    # EncoderStream lines along the road.
-    dash = np.mod(s, 7.5) < 3.0
-    line = side < 0.08 if road.lanes == 1 else np.abs(side - 0.14) < 0.07
-    surface[line & carriageway & (dash | (road.lanes > 1))] = YELLOW if road.lanes > 1 else LINE
-    for i in range(1, road.lanes):
-        surface[(np.abs(side - i * lane) < 0.07) & dash] = LINE
-    if road.parking:
-        edge = road.lanes * lane
-        surface[(np.abs(side - edge) < 0.05) & (np.mod(s, 2.0) < 1.0)] = LINE
-        surface[(side > edge) & carriageway & (np.mod(s, 6.0) < 0.1)] = LINE
-    else:
-        surface[np.abs(side - (half - 0.25)) < 0.06] = LINE
-    # Bays of the car parks.
-    in_lot = (surface == 5) & (side > road.frontage + 1.2)
-    surface[in_lot & (np.mod(s, 3.0) < 0.1) & (np.mod(side - road.frontage, 11.0) < 6.5)] = LINE
-
-    for crossing in road.crossings:
-        across = np.abs(s - crossing)
-        arm = across < road.crossing_half_width + 7.0
-        if not arm.any():
-            continue
-        inside = across < road.crossing_half_width
-        surface[arm & (across < road.crossing_half_width + 2.5) & ~carriageway] = SLABS
-        surface[(np.abs(across - road.crossing_half_width) < 0.1) & ~carriageway] = KERB
-        surface[inside] = ASPHALT
-        surface[inside & ~carriageway & (across < 0.08) & (np.mod(d, 7.5) < 3.0)] = LINE
-        # Zebra crossings over all four arms, and stop lines.
-        zebra = (across > road.crossing_half_width + 1.2) & (
-            across < road.crossing_half_width + 4.2
-        )
-        surface[zebra & carriageway] = np.where(np.mod(d, 1.2) < 0.6, LINE, ASPHALT)[
-            zebra & carriageway
-        ]
-        bars = inside & (side > half + 0.6) & (side < half + 3.0)
-        surface[bars & (np.mod(s - crossing, 1.2) < 0.6)] = LINE
-        stop = (across > road.crossing_half_width + 4.8) & (across < road.crossing_half_width + 5.2)
-        surface[stop & carriageway & ((d < 0) == (s < crossing))] = LINE
-
+    side, lane = np.abs(d), road.lane_width
+    surface = surfaces(road, s, d)
     albedo = _SURFACES[surface]
     # Grain and stains; slabs have joints. All fade with distance, where they would only flicker.
     near = np.clip(12.0 / np.maximum(distance, 1e-3), 0.0, 1.0)
     grain = 1.0 + near * 0.16 * _speckle(x, y, 0.05) + 0.1 * _speckle(x, y, 1.3) * np.sqrt(near)
     joints = (surface == SLABS) & ((np.mod(s, 0.8) < 0.03) | (np.mod(d, 0.8) < 0.03))
     grain = np.where(joints, grain - 0.25 * near, grain)
-    grain[surface == 6] += (0.35 * _speckle(x, y, 0.17) * near)[surface == 6]
+    grain[surface == GRASS] += (0.35 * _speckle(x, y, 0.17) * near)[surface == GRASS]
     tracks = np.clip(0.12 - np.abs(np.mod(side, lane) - 0.5 * lane) * 0.1, -1.0, 0.1)
     grain = np.where(surface == ASPHALT, grain * (1.0 - tracks), grain)
     return albedo * np.clip(grain, 0.3, 1.8)[:, None]

@@ -45,7 +45,7 @@ def ground(road: Road) -> Mesh:
     size = GROUND_HALF_SIZE
     plane = box((x - size, y - size, -1.0), (x + size, y + size, 0.0), (0.3, 0.3, 0.3), GROUND)
     top = plane.triangles[:, :, 2].min(axis=1) == 0.0
-    return Mesh(plane.triangles[top], plane.albedo[top], plane.materials[top])
+    return Mesh(plane.triangles[top], plane.albedo[top], plane.materials[top], plane.patterns[top])
 
 
 def tree(rng: np.random.Generator, height: float) -> Mesh:

@@ -120,6 +120,8 @@ class World:
         everything = merge(mesh for _, mesh in meshes)
         self.albedo, self.materials = everything.albedo, everything.materials
         self.owners = np.repeat([owner for owner, _ in meshes], [len(mesh) for _, mesh in meshes])
+        # The same part of two objects looks different.
+        self.patterns = everything.patterns + (40503 * (self.owners + 1)).astype(np.uint16)
         self._movers = everything.triangles[len(self._standing) :]  # each in its own box's frame
         self._mover_owners = self.owners[len(self._standing) :]
 
@@ -134,6 +136,19 @@ class World:
         poses[:, 0, 1] = -poses[:, 1, 0]
         poses[:, :3, 3] = np.stack([x, y, self._heights / 2.0], axis=1)
         return poses
+
+    def in_own_frames(
+        self, time: float, triangles: np.ndarray, points: np.ndarray, normals: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Points and normals (N, 3) on `triangles` (N,), each in the frame that its texture
+        moves with: an object's box frame, or the global one for the scenery."""
+        owners = self.owners[triangles]
+        points, normals = points.copy(), normals.copy()
+        owned = np.flatnonzero(owners != SCENERY)
+        poses = self.box_poses(time).astype(np.float32)[owners[owned]]
+        points[owned] = np.einsum("nji,nj->ni", poses[:, :3, :3], points[owned] - poses[:, :3, 3])
+        normals[owned] = np.einsum("nji,nj->ni", poses[:, :3, :3], normals[owned])
+        return points, normals
 
     def at(self, time: float, view: View | None = None) -> Instant:
         """The street at `time` seconds, as far as it matters for `view` (None: all around)."""
