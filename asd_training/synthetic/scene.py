@@ -21,7 +21,7 @@ from asd_training.synthetic.nuscenes_writer import (
     token,
     visibility_token,
 )
-from asd_training.synthetic.rendering import lidar, sensors, shading, visibility
+from asd_training.synthetic.rendering import camera, lidar, sensors, shading, visibility
 from asd_training.synthetic.world.world import View, World
 
 ANNOTATION_RANGE = 60.0  # m from the ego vehicle to an annotated object's centre
@@ -136,7 +136,11 @@ def record(job: SceneJob, root: Path) -> Tables:
             width, height = size = sensors.image_size(job.scale)
             rays = sensors.camera_rays(shot.sensor, job.scale)
             directions = rays @ global_from_sensor[:3, :3].T.astype(np.float32)
-            image = shading.render(world, instant, global_from_sensor[:3, 3], directions, size, rng)
+            radiance = shading.render(
+                world, instant, time, global_from_sensor[:3, 3], directions, size, rng
+            )
+            optics = camera.random_optics(job.random_stream(2, shot.channel_number))
+            image = camera.develop(radiance, optics, rng)
             options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
             content = cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
             if shot.is_key_frame and len(sight.actors):

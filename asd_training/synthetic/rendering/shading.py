@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From ray hits to pixels: ground and facade patterns, sun and shadow, sky, haze, sensor."""
+"""From ray hits to radiance: ground and facade patterns, sun and shadow, sky, haze."""
 
 from __future__ import annotations
 
@@ -25,12 +25,6 @@ from asd_training.synthetic.world.world import Light, World
 VIEW = 400.0  # m, rays end here
 _NOISE_SIZE = 512
 _NOISE = np.random.default_rng(7).normal(size=(_NOISE_SIZE, _NOISE_SIZE)).astype(np.float32)
-# Linear light in steps of 1/2048 up to 2 -> sRGB-like 8-bit values with a soft shoulder.
-_STEPS = 4096
-_light = np.linspace(0.0, 2.0, _STEPS)
-_TONE = (255.0 * np.clip(_light / (1.0 + 0.25 * _light**2), 0.0, 1.0) ** (1 / 2.2)).astype(
-    np.float32
-)
 
 _SURFACES = np.zeros((9, 3), np.float32)
 _SURFACES[ASPHALT] = 0.075, 0.075, 0.08
@@ -110,12 +104,16 @@ def sky(light: Light, directions: np.ndarray) -> np.ndarray:
 def render(
     world: World,
     instant: Instant,
+    time: float,
     origin: np.ndarray,
     directions: np.ndarray,
     size: tuple[int, int],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """RGB image (H, W, 3) uint8 of rays (H * W, 3) in global axes from `origin` (3,)."""
+    """Linear radiance (H, W, 3) float32, RGB, of rays (H * W, 3) in global axes from `origin` (3,).
+
+    `time` is the instant's in seconds; what is random about the air at it comes from `rng`.
+    """
     width, height = size
     light = world.light
     triangle, distance = instant.cast(origin.astype(np.float32), directions, VIEW)
@@ -172,12 +170,4 @@ def render(
 
     haze = np.exp(-way / np.float32(light.visibility))[:, None]
     color[seen] = shaded * haze + light.horizon.astype(np.float32) * (1.0 - haze)
-
-    x = np.linspace(-1.0, 1.0, width, dtype=np.float32)
-    y = np.linspace(-height / width, height / width, height, dtype=np.float32)
-    falloff = 1.0 - light.vignette * (x[None, :] ** 2 + y[:, None] ** 2)
-    image = color.reshape(height, width, 3) * (light.exposure * falloff[..., None])
-    steps = np.clip(image * np.float32((_STEPS - 1) / 2.0), 0.0, _STEPS - 1).astype(np.int16)
-    image = _TONE[steps]
-    image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(light.noise)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return color.reshape(height, width, 3)

@@ -23,7 +23,7 @@ ROAD_BEHIND, ROAD_AHEAD = 130.0, 150.0  # m of road around the ego vehicle's dri
 
 @dataclass(frozen=True)
 class Light:
-    """Sun, sky, air and camera response of one scene. Colours are linear RGB."""
+    """Sun, sky and air of one scene. Colours are linear RGB."""
 
     to_sun: np.ndarray  # unit vector (3,)
     sun: np.ndarray  # (3,)
@@ -32,9 +32,6 @@ class Light:
     horizon: np.ndarray
     clouds: float  # 0 clear .. 1 covered
     visibility: float  # m at which haze has taken 63 %
-    exposure: float
-    noise: float  # standard deviation in 8-bit steps
-    vignette: float
 
 
 def random_light(rng: np.random.Generator) -> Light:
@@ -50,7 +47,6 @@ def random_light(rng: np.random.Generator) -> Light:
     zenith = np.array([0.16, 0.32, 0.68]) * (1 - overcast) + 0.8 * grey * overcast
     horizon = np.array([0.68, 0.76, 0.86]) * (1 - overcast) + 1.05 * grey * overcast
     horizon = horizon * (1 - 0.4 * warm) + np.array([0.95, 0.72, 0.5]) * 0.4 * warm
-    brightness = float(ambient.mean() + sun.mean() * np.sin(elevation))
     return Light(
         to_sun=np.array(
             [
@@ -65,9 +61,6 @@ def random_light(rng: np.random.Generator) -> Light:
         horizon=horizon,
         clouds=float(rng.uniform(0.0, 1.0)) * (1 - overcast),
         visibility=float(rng.choice([rng.uniform(150.0, 400.0), rng.uniform(500.0, 3000.0)])),
-        exposure=float(rng.uniform(0.8, 1.2)) * 1.15 / brightness**0.85,
-        noise=float(rng.uniform(0.8, 3.0)),
-        vignette=float(rng.uniform(0.0, 0.25)),
     )
 
 
