@@ -151,6 +151,42 @@ def cylinder(
     return _mesh(vertices[_tube(sides)], color, material)
 
 
+def loft(rings: np.ndarray, color: Color, material: int = MATTE) -> Mesh:
+    """Closed solid that joins rings (R, S, 3) of S corners each, one after the other."""
+    count, sides = rings.shape[:2]
+    vertices = np.concatenate([rings.reshape(-1, 3), rings[[0, -1]].mean(axis=1)])
+    return _mesh(vertices[_lofted(count, sides)], color, material)
+
+
+def tube(
+    points: Sequence[Point] | np.ndarray,
+    radii: Sequence[float] | Sequence[Point] | np.ndarray,
+    color: Color,
+    material: int = MATTE,
+    sides: int = 6,
+) -> Mesh:
+    """Round solid along points (R, 3): a limb, a pipe, a bag.
+
+    `radii` (R,), or (R, 2) for oval ones: to the left, as far as the axis allows, and across.
+    """
+    axis = np.asarray(points, float)
+    radii = np.asarray(radii, float)
+    radii = radii[:, None].repeat(2, axis=1) if radii.ndim == 1 else radii
+    along = np.empty_like(axis)
+    along[1:-1] = axis[2:] - axis[:-2]
+    along[0], along[-1] = axis[1] - axis[0], axis[-1] - axis[-2]
+    along /= np.sqrt(np.einsum("ij,ij->i", along, along))[:, None]
+    # Left where it is not nearly the axis itself, else ahead.
+    left = np.zeros(3)
+    left[1 if abs(axis[-1, 1] - axis[0, 1]) < 0.9 * np.abs(axis[-1] - axis[0]).sum() else 0] = 1.0
+    u = left - along * (along @ left)[:, None]
+    u /= np.sqrt(np.einsum("ij,ij->i", u, u))[:, None]
+    v = u[:, [1, 2, 0]] * along[:, [2, 0, 1]] - u[:, [2, 0, 1]] * along[:, [1, 2, 0]]
+    cos, sin = _circle(sides)
+    rings = axis[:, None] + cos[:, None] * (u * radii[:, :1])[:, None]
+    return loft(rings + sin[:, None] * (v * radii[:, 1:])[:, None], color, material)
+
+
 def ring(center: Point, outer: float, inner: float, color: Color, sides: int = 10) -> Mesh:
     """Flat ring in the x-z plane: the wheel of a bicycle."""
     cos, sin = _circle(sides)
@@ -201,6 +237,24 @@ def _tube(sides: int) -> np.ndarray:
         (last, high, high_next),
     )
     return np.concatenate([np.stack(corners, axis=1) for corners in triangles])
+
+
+@lru_cache
+def _lofted(count: int, sides: int) -> np.ndarray:
+    """Triangles (2 * count * sides, 3) of a loft: the walls, then a fan at either end.
+
+    Vertices: ring after ring, the first ring's centre, the last one's.
+    """
+    ring, corner = np.meshgrid(np.arange(count), np.arange(sides), indexing="ij")
+    here, beside = ring * sides + corner, ring * sides + (corner + 1) % sides
+    low, low_next, high, high_next = here[:-1], beside[:-1], here[1:], beside[1:]
+    ends = np.full((2, sides), count * sides) + np.arange(2)[:, None]
+    triangles = (
+        np.stack([low, low_next, high_next], axis=-1),
+        np.stack([low, high_next, high], axis=-1),
+        np.stack([ends, beside[[0, -1]], here[[0, -1]]], axis=-1),
+    )
+    return np.concatenate([corners.reshape(-1, 3) for corners in triangles])
 
 
 @lru_cache
