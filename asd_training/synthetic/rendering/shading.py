@@ -9,12 +9,23 @@ from asd_training.synthetic.meshes.mesh import FACADE, FOLIAGE, GLASS, GROUND, L
 from asd_training.synthetic.meshes.raytracer import MISS, Instant
 from asd_training.synthetic.world.ground_plan import (
     ASPHALT,
+    BALLAST,
     CAR_PARK,
+    CONCRETE_ROAD,
+    COVER,
+    DARK_KERB,
     EARTH,
     GRASS,
+    GREEN_LANE,
     KERB,
     LINE,
+    MEADOW,
+    PAVERS,
+    RAIL,
+    RED_LANE,
+    RIVER,
     SLABS,
+    SURFACE_COUNT,
     YARD,
     YELLOW_LINE,
     surfaces,
@@ -26,7 +37,7 @@ VIEW = 400.0  # m, rays end here
 _NOISE_SIZE = 512
 _NOISE = np.random.default_rng(7).normal(size=(_NOISE_SIZE, _NOISE_SIZE)).astype(np.float32)
 
-_SURFACES = np.zeros((9, 3), np.float32)
+_SURFACES = np.zeros((SURFACE_COUNT, 3), np.float32)
 _SURFACES[ASPHALT] = 0.075, 0.075, 0.08
 _SURFACES[SLABS] = 0.26, 0.25, 0.235
 _SURFACES[LINE] = 0.62, 0.62, 0.6
@@ -36,6 +47,16 @@ _SURFACES[CAR_PARK] = 0.095, 0.095, 0.098
 _SURFACES[GRASS] = 0.075, 0.13, 0.035
 _SURFACES[EARTH] = 0.22, 0.16, 0.1
 _SURFACES[YELLOW_LINE] = 0.6, 0.43, 0.06
+_SURFACES[CONCRETE_ROAD] = 0.21, 0.205, 0.195
+_SURFACES[PAVERS] = 0.25, 0.12, 0.085
+_SURFACES[RED_LANE] = 0.2, 0.065, 0.05
+_SURFACES[GREEN_LANE] = 0.06, 0.16, 0.08
+_SURFACES[RAIL] = 0.16, 0.15, 0.145
+_SURFACES[BALLAST] = 0.17, 0.15, 0.13
+_SURFACES[MEADOW] = 0.16, 0.15, 0.06
+_SURFACES[RIVER] = 0.035, 0.05, 0.055
+_SURFACES[DARK_KERB] = 0.04, 0.04, 0.042
+_SURFACES[COVER] = 0.05, 0.045, 0.042
 
 
 def _speckle(u: np.ndarray, v: np.ndarray, cell: float) -> np.ndarray:

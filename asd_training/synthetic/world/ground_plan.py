@@ -8,6 +8,12 @@ import numpy as np
 from asd_training.synthetic.world.road import BUILDING, PARK, PARKING, PLOT_DEPTH, SITE, Road
 
 ASPHALT, SLABS, LINE, KERB, YARD, CAR_PARK, GRASS, EARTH, YELLOW_LINE = range(9)
+# A road of concrete, brick pavement, red or green lanes, tram rails, ballast, long dry grass, water,
+# the dark blocks of a kerb painted in turns, manhole covers.
+CONCRETE_ROAD, PAVERS, RED_LANE, GREEN_LANE, RAIL, BALLAST, MEADOW, RIVER, DARK_KERB, COVER = range(
+    9, 19
+)
+SURFACE_COUNT = 19
 _PLOT_SURFACE = np.empty(4, np.int64)
 _PLOT_SURFACE[[BUILDING, PARKING, PARK, SITE]] = [YARD, CAR_PARK, GRASS, EARTH]
 

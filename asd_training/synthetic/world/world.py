@@ -93,6 +93,7 @@ class World:
         standing = [i for i, actor in enumerate(self.actors) if not actor.moves]
         self._moving = [i for i, actor in enumerate(self.actors) if actor.moves]
         places = np.array([self.actors[i].motion.poses(0.0)[:2] for i in standing]).reshape(-1, 2)
+        self.lamps = np.zeros((0, 3))  # global positions of the street lamps' lights
         background = scenery(rng, self.road, places, self.ego.profile.still)
 
         motions = [actor.motion for actor in self.actors]
