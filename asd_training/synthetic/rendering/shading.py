@@ -31,7 +31,8 @@ from asd_training.synthetic.world.ground_plan import (
     surfaces,
 )
 from asd_training.synthetic.world.road import Road
-from asd_training.synthetic.world.world import Light, World
+from asd_training.synthetic.world.light import Light
+from asd_training.synthetic.world.world import World
 
 VIEW = 400.0  # m, rays end here
 _NOISE_SIZE = 512

@@ -11,6 +11,7 @@ from asd_perception.geometry import transform_from
 from asd_training.synthetic.meshes.mesh import Mesh, merge
 from asd_training.synthetic.meshes.raytracer import Instant, Tracer, triangle_normals
 from asd_training.synthetic.world.actors import Actor, Motion, poses_on
+from asd_training.synthetic.world.light import random_light
 from asd_training.synthetic.world.population import populate
 from asd_training.synthetic.world.road import Road, random_road
 from asd_training.synthetic.world.scenery import scenery
@@ -19,49 +20,6 @@ SCENERY = -1  # owner of triangles that belong to no actor
 VIEW_OF_MOVERS = 100.0  # m around the ego vehicle, beyond it moving objects are not drawn
 SHADOW_REACH = 24.0  # m, half the longest object and the longest shadow
 ROAD_BEHIND, ROAD_AHEAD = 130.0, 150.0  # m of road around the ego vehicle's drive
-
-
-@dataclass(frozen=True)
-class Light:
-    """Sun, sky and air of one scene. Colours are linear RGB."""
-
-    to_sun: np.ndarray  # unit vector (3,)
-    sun: np.ndarray  # (3,)
-    ambient: np.ndarray  # (3,) from straight above
-    zenith: np.ndarray
-    horizon: np.ndarray
-    clouds: float  # 0 clear .. 1 covered
-    visibility: float  # m at which haze has taken 63 %
-
-
-def random_light(rng: np.random.Generator) -> Light:
-    elevation, azimuth = np.radians(rng.uniform(14.0, 70.0)), rng.uniform(-np.pi, np.pi)
-    overcast = float(np.clip(rng.normal(0.35, 0.35), 0.0, 1.0))
-    warm = np.clip((np.radians(32.0) - elevation) / np.radians(20.0), 0.0, 1.0)
-    sun = np.array([1.0, 0.95, 0.86]) * (1 - warm) + np.array([1.0, 0.72, 0.45]) * warm
-    sun = sun * 2.6 * (1.0 - overcast) ** 1.5
-    ambient = (
-        np.array([0.55, 0.63, 0.78]) * (1 - overcast) + np.array([1.15, 1.15, 1.18]) * overcast
-    )
-    grey = np.array([0.72, 0.74, 0.78])
-    zenith = np.array([0.16, 0.32, 0.68]) * (1 - overcast) + 0.8 * grey * overcast
-    horizon = np.array([0.68, 0.76, 0.86]) * (1 - overcast) + 1.05 * grey * overcast
-    horizon = horizon * (1 - 0.4 * warm) + np.array([0.95, 0.72, 0.5]) * 0.4 * warm
-    return Light(
-        to_sun=np.array(
-            [
-                np.cos(elevation) * np.cos(azimuth),
-                np.cos(elevation) * np.sin(azimuth),
-                np.sin(elevation),
-            ]
-        ),
-        sun=sun,
-        ambient=ambient,
-        zenith=zenith,
-        horizon=horizon,
-        clouds=float(rng.uniform(0.0, 1.0)) * (1 - overcast),
-        visibility=float(rng.choice([rng.uniform(150.0, 400.0), rng.uniform(500.0, 3000.0)])),
-    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +48,8 @@ class World:
         self.actors: list[Actor]
         self.ego, self.actors = populate(rng, self.road, duration)
         self.light = random_light(rng)
+        self.look = int(rng.integers(2**31))  # what rendering draws colours and textures from
+        self.lamps = np.zeros((0, 3))  # global positions of the street lamps
         standing = [i for i, actor in enumerate(self.actors) if not actor.moves]
         self._moving = [i for i, actor in enumerate(self.actors) if actor.moves]
         places = np.array([self.actors[i].motion.poses(0.0)[:2] for i in standing]).reshape(-1, 2)
