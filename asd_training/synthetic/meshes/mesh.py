@@ -19,7 +19,7 @@ MATERIAL_COUNT = 32
 # fmt: on
 
 Color = Sequence[float]  # sRGB in 0..1
-Point = Sequence[float]
+Point = Sequence[float] | np.ndarray
 
 # The twelve triangles of a hexahedron whose corners are numbered x + 2 y + 4 z.
 _SIDES = np.array(

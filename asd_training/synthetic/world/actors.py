@@ -11,11 +11,11 @@ import numpy as np
 
 from asd_training.synthetic.meshes.heavy_vehicles import construction_vehicle, trailer
 from asd_training.synthetic.meshes.mesh import Mesh
+from asd_training.synthetic.meshes.people import pedestrian
 from asd_training.synthetic.meshes.small_objects import (
     barrier,
     bicycle,
     motorcycle,
-    pedestrian,
     traffic_cone,
 )
 from asd_training.synthetic.meshes.vehicles import bus, car, truck
@@ -58,6 +58,7 @@ BUILDERS: dict[str, Callable[..., Mesh]] = {
     "traffic_cone": traffic_cone,
     "barrier": barrier,
 }
+SITTING = 0.07  # share of those who do not walk
 MOVING = 0.2  # m/s, slower counts as standing
 
 
@@ -140,6 +141,7 @@ class Actor:
     motion: Motion
     parked: bool = False
     rider: bool = False
+    sitting: bool = False
 
     @property
     def moves(self) -> bool:
@@ -151,6 +153,8 @@ class Actor:
         if self.name in ("traffic_cone", "barrier"):
             return None
         if self.name == "pedestrian":
+            if self.sitting:
+                return "pedestrian.sitting_lying_down"
             return "pedestrian.moving" if moving else "pedestrian.standing"
         if self.name in ("bicycle", "motorcycle"):
             return "cycle.with_rider" if self.rider else "cycle.without_rider"
@@ -180,19 +184,28 @@ def make_actor(
     width, length, height = random_size(rng, name)
     category = CATEGORIES[name]
     build = BUILDERS[name]
+    sitting = False
     if name == "pedestrian":
         if worker:
             category = "human.pedestrian.construction_worker"
         elif rng.random() < 0.08:
             category = "human.pedestrian.child"
             width, length, height = (round(0.72 * v, 3) for v in (width, length, height))
-        if motion.profile.still:
-            length = round(0.75 * length, 3)
-        build = partial(build, walking=not motion.profile.still, worker=worker)
+        still = motion.profile.still
+        sitting = still and not worker and rng.random() < SITTING
+        build = partial(build, walking=not still, worker=worker, sitting=sitting)
     elif name in ("bicycle", "motorcycle"):
         # nuScenes' boxes of two-wheelers include the rider.
         height += 0.35 if rider and name == "bicycle" else 0.2 if rider else -0.25
         height = round(height, 3)
         build = partial(build, rider=rider)
-    mesh = build(rng, length, width, height).fitted(length, width, height)
-    return Actor(name, category, (width, length, height), mesh, motion, parked, rider)
+    mesh = build(rng, length, width, height)
+    if name == "pedestrian":
+        # As long and wide as the posture and what is carried make it, and somewhat toward the
+        # statistics; squeezed into a drawn size, people would be as broad as barrels.
+        extent = np.ptp(mesh.triangles, axis=(0, 1)) + 0.06
+        stretch = np.clip(np.array([length, width]) / extent[:2], 0.9, 1.15)
+        extent[:2] *= stretch
+        length, width, height = np.round(extent.astype(float), 3).tolist()
+    mesh = mesh.fitted(length, width, height)
+    return Actor(name, category, (width, length, height), mesh, motion, parked, rider, sitting)
