@@ -49,7 +49,6 @@ class World:
         self.ego, self.actors = populate(rng, self.road, duration)
         self.light = random_light(rng)
         self.look = int(rng.integers(2**31))  # what rendering draws colours and textures from
-        self.lamps = np.zeros((0, 3))  # global positions of the street lamps
         standing = [i for i, actor in enumerate(self.actors) if not actor.moves]
         self._moving = [i for i, actor in enumerate(self.actors) if actor.moves]
         places = np.array([self.actors[i].motion.poses(0.0)[:2] for i in standing]).reshape(-1, 2)
