@@ -40,11 +40,11 @@ def calibration(matrix, size, distortion=(), equidistant=False):
 
 
 def rig(scale=0.5):
-    """The rig of the synthetic scenes."""
+    """The rig of the synthetic test scenes."""
     return {
         sensor.channel: MountedCamera(
             f"{sensor.channel}_optical_frame",
-            calibration(intrinsics(sensor, scale), image_size(scale)),
+            calibration(intrinsics(sensor, scale), image_size(sensor, scale)),
             sensor.ego_from_sensor,
         )
         for sensor in CAMERA_SENSORS

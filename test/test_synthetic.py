@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,10 +29,12 @@ from shapely.geometry import box as rectangle
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
-from asd_perception.geometry import project
+from asd_perception.geometry import camera_angles, project
+from asd_training.commands.asd_train import main
 from asd_training.synthetic.generate import synthesize
 from asd_training.synthetic.nuscenes_writer import VERSION, token
 from asd_training.synthetic.rendering import sensors
+from asd_training.synthetic.rendering.lens import Lens
 from asd_training.synthetic.scene import SceneJob
 from asd_training.synthetic.world.actors import SIZES, Actor, Motion, make_actor
 from asd_training.synthetic.world.population import populate
@@ -193,7 +196,8 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
     numbers = actor_numbers(nusc, world)
     scale, compared = 0.25, 0
     sample = nusc.sample[1]
-    for camera in sensors.CAMERA_SENSORS:
+    assert JOB.rig != sensors.NUSCENES_RIG
+    for camera in JOB.rig[1:]:
         data = nusc.get("sample_data", sample["data"][camera.channel])
         pose = nusc.get("ego_pose", data["ego_pose_token"])
         calibration = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
@@ -201,7 +205,7 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
         seconds = (data["timestamp"] - JOB.start) * 1e-6
         global_from_camera = world.ego_pose(seconds) @ camera.ego_from_sensor
         rays = sensors.camera_rays(camera, scale) @ global_from_camera[:3, :3].T
-        width, height = sensors.image_size(scale)
+        width, height = sensors.image_size(camera, scale)
         triangle, _ = world.at(seconds).cast(
             global_from_camera[:3, 3], rays.astype(np.float32), 300.0
         )
@@ -240,6 +244,53 @@ def test_rays_go_through_the_centres_of_the_scaled_pixels():
         pixels, _ = project(sensors.camera_rays(camera, 0.05), sensors.intrinsics(camera, 0.05))
         v, u = np.mgrid[0:45, 0:80]
         np.testing.assert_allclose(pixels, np.stack([u.ravel(), v.ravel()], axis=1), atol=1e-3)
+
+
+@pytest.mark.parametrize("camera", [sensors.CAMERA_SENSORS[1], sensors.CAMERA_SENSORS[4]])
+def test_the_straightened_image_of_any_lens_is_the_pinholes(camera):
+    """Light that comes from where the pinhole shows pixel u arrives at pixel u."""
+    scale, size = 0.2, (320, 180)
+    u_and_v = np.mgrid[0:180, 0:320][::-1].astype(float)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        lens = Lens(camera, scale, fringe=0.0, rng=rng, rain=0.0)
+        pixels, _ = project(lens.rays, sensors.intrinsics(camera, scale))
+        strays = np.abs(pixels - u_and_v.reshape(2, -1).T).max()
+        assert 0.1 < strays < 25.0  # it is bent
+        for place, side, seen in zip(u_and_v, size, pixels.T, strict=True):
+            values = np.clip(np.rint(255.0 * seen / side), 0, 255).astype(np.uint8)
+            bent = np.repeat(values.reshape(180, 320, 1), 3, axis=2)
+            if lens.has_drops:
+                continue
+            found = lens.straighten(bent)[..., 1] * (side / 255.0)
+            assert np.abs(found - place).max() < 0.02 * side  # also along the edges
+            assert np.abs(found - place).mean() < 0.6
+
+
+def test_rigs_differ_between_scenes_but_the_test_split_keeps_nuscenes(nusc):
+    jobs = [SceneJob("synthetic_train", i, SEED, 1, SCALE, False) for i in range(60)]
+    rigs = [job.rig for job in jobs]
+    assert all(job.rig == rig for job, rig in zip(jobs, rigs, strict=True))
+    assert all({s.channel for s in rig} <= {*CAMERAS, "LIDAR_TOP"} for rig in rigs)
+    assert {len(rig) - 1 for rig in rigs} == {4, 5, 6}
+    assert len({rig[1].size for rig in rigs}) >= 4
+    heights = [camera.translation[2] for rig in rigs for camera in rig[1:]]
+    assert 1.15 < min(heights) < 1.3 and 2.0 < max(heights) < 2.35
+    focal = [c.pinhole[0] / c.size[0] for rig in rigs for c in rig if c.channel == "CAM_FRONT"]
+    assert min(focal) < 0.65 and max(focal) > 0.88
+    pitches = [camera_angles(c.ego_from_sensor)[1] for rig in rigs for c in rig[1:]]
+    assert np.degrees(np.ptp(pitches)) > 4.0
+    assert SceneJob("synthetic_test", 0, SEED, 1, SCALE, False).rig == sensors.NUSCENES_RIG
+    for scene, job in zip(nusc.scene, (JOB, replace(JOB, split="synthetic_val")), strict=True):
+        data = nusc.get("sample", scene["first_sample_token"])["data"]
+        for sensor in job.rig:
+            record = nusc.get("sample_data", data[sensor.channel])
+            row = nusc.get("calibrated_sensor", record["calibrated_sensor_token"])
+            assert row["translation"] == list(sensor.translation)
+            assert nusc.get("sensor", row["sensor_token"])["channel"] == sensor.channel
+            if sensor.pinhole:
+                assert (record["width"], record["height"]) == sensors.image_size(sensor, SCALE)
+                assert row["camera_intrinsic"] == sensors.intrinsics(sensor, SCALE).tolist()
 
 
 # --- Motion
@@ -457,6 +508,51 @@ def test_another_seed_gives_another_street(nusc, root, tmp_path):
     )
     assert a.shape == b.shape and np.abs(a.astype(float) - b).mean() > 10.0
     assert not {row["token"] for row in nusc.sample} & {row["token"] for row in other.sample}
+
+
+# --- Preview
+
+
+def test_a_preview_is_one_picture_without_gaps(tmp_path, monkeypatch, capfd):
+    """Of rigs with four to six cameras, of several sizes."""
+    plain, boxed = tmp_path / "plain.png", tmp_path / "boxed.jpg"
+    options = ("--scale", "0.05", "--seed", "1", "--workers", "1")
+    run_command(monkeypatch, plain, "--preview", "5", *options)
+    run_command(monkeypatch, boxed, "--preview", "5", "--boxes", *options)
+    output = capfd.readouterr()
+    assert "plain.png: 5 keyframes" in output.out and "5/5" in output.err
+    sheet, with_boxes = (cv2.imread(str(file)) for file in (plain, boxed))
+    assert sheet.shape == with_boxes.shape and sheet.shape[1] == 2400
+    assert not (cv2.blur(sheet, (40, 40)).max(axis=2) == 0).any()
+    assert (np.abs(sheet.astype(int) - with_boxes).max(axis=2) > 100).mean() > 0.01
+    assert sorted(tmp_path.iterdir()) == [boxed, plain]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("a.jpg", "--preview", "0"), "--preview 0"),
+        (("a.jpg", "--preview", "101"), "--preview 101"),
+        (("a.gif", "--preview", "1"), "name it .jpg or .png"),
+        (("a.jpg", "--preview", "1", "--scale", "2"), "--scale 2"),
+        (("a.jpg", "--preview", "1", "--keyframes", "3"), "--keyframes"),
+        (("data", "--boxes"), "give --preview N"),
+        (("file/a.jpg", "--preview", "1"), "file"),
+    ],
+)
+def test_a_wrong_preview_is_told_in_one_line(tmp_path, monkeypatch, capfd, arguments, told):
+    (tmp_path / "file").touch()
+    run_command(monkeypatch, tmp_path / arguments[0], *arguments[1:], status=2)
+    said = capfd.readouterr().err.strip()
+    assert told in said and "\n" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def run_command(monkeypatch, out: Path, *arguments: str, status: int = 0) -> None:
+    monkeypatch.setattr(sys, "argv", ["asd-train", "synthesize", str(out), *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert (stop.value.code or 0) == status
 
 
 def test_wrong_requests_are_told_in_one_line(root, tmp_path):

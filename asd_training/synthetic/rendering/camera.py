@@ -9,8 +9,9 @@ import numpy as np
 from asd_training.synthetic.rendering import sensors
 from asd_training.synthetic.rendering.lens import Lens
 
-KEY = 0.16  # linear value that the exposure brings the image to
+KEY = 0.18  # linear value that the exposure brings the image to
 DAYLIGHT = 0.35  # radiance of a street at noon, for which it needs no amplification
+MOST_AMPLIFIED = 8.0
 _STEPS = 2048
 _ROOT = np.linspace(0.0, 2.0, _STEPS)  # square roots of the linear values in the tone table
 
@@ -37,9 +38,9 @@ class Camera:
         self._adaptation = make.uniform(0.75, 0.95)
         self._balance = make.uniform(0.3, 0.9)
         self._tint = np.exp(make.normal(0.0, 0.035, 3))
-        self._saturation = make.uniform(0.6, 1.2)
-        self._shot, self._read = 10.0 ** make.uniform(-5.2, -3.6), 10.0 ** make.uniform(-4.0, -3.0)
-        self._sharpening = make.choice([0.0, make.uniform(0.2, 0.9)])
+        self._saturation = make.uniform(0.45, 1.05)
+        self._shot, self._read = 10.0 ** make.uniform(-5.3, -3.8), 10.0 ** make.uniform(-4.3, -3.3)
+        self._sharpening = make.uniform(0.0, 1.0)
         self._quality = int(95 - 35 * make.random() ** 2)
         fringe = make.uniform(-0.9, 0.9)
         self._lens = Lens(sensor, scale, fringe, own, rain)
@@ -56,8 +57,8 @@ class Camera:
         level = 0.5 * np.log(np.maximum(radiance.mean(), 1e-5))
         level = np.exp(level + 0.5 * np.log(radiance[::4, ::4].mean(axis=2) + 1e-5).mean())
         bright = self._compensation * KEY * (DAYLIGHT / level) ** self._adaptation / DAYLIGHT
-        amplified = max(1.0, bright * DAYLIGHT / KEY) ** 0.7
-        shake = rng.normal(0.0, 0.25 * min(amplified, 6.0), 2) * (1.0, 0.4)
+        amplified = min(max(1.0, bright * DAYLIGHT / KEY) ** 0.6, MOST_AMPLIFIED)
+        shake = rng.normal(0.0, 0.25 * amplified, 2) * (1.0, 0.4)
         light = self._lens.spread(radiance, (float(shake[0]), float(shake[1])))
 
         mean = light.mean(axis=(0, 1)) + 1e-6
@@ -91,6 +92,6 @@ def _tone_table(rng: np.random.Generator) -> np.ndarray:
     knee = rng.uniform(0.4, 0.95)  # where highlights begin to be compressed
     shoulder = knee + (1.0 - knee) * (1.0 - np.exp(-(light - knee) / (1.0 - knee)))
     value = np.where(light < knee, light, shoulder) ** (1.0 / rng.uniform(2.0, 2.4))
-    value += rng.uniform(-0.1, 0.45) * (value**2 * (3.0 - 2.0 * value) - value)  # contrast
+    value += rng.uniform(-0.1, 0.6) * (value**2 * (3.0 - 2.0 * value) - value)  # contrast
     black = rng.uniform(0.0, 0.06)
     return (255.0 * (black + (1.0 - black) * value)).astype(np.float32)

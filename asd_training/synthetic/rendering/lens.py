@@ -54,7 +54,7 @@ class Lens:
         shift = fringe / np.hypot(width, height) * 2.0
         factor = zoom * (1.0 + k1 * square)
         u, v = factor * x * matrix[0, 0], factor * y * matrix[1, 1]
-        drops, self._blur = self._drops(rng, rain)
+        drops, self._blurred = self._drops(rng, rain)
         self._maps = []
         for channel in (-1.0, 0.0, 1.0):
             u_of, v_of = u * (1 + channel * shift), v * (1 + channel * shift)
@@ -69,7 +69,9 @@ class Lens:
         self._glow = float(np.exp(rng.uniform(np.log(0.005), np.log(0.08))))
         self._glow_width = rng.uniform(1.0, 5.0)
         self._body = self._bodywork(sensor, rng)
-        self._defocus = float(rng.choice([rng.uniform(0.3, 0.55), rng.uniform(0.5, 0.9)]))
+        self._defocus = float(
+            rng.uniform(0.2, 0.45) if rng.random() < 0.75 else rng.uniform(0.45, 0.9)
+        )
 
     def spread(self, radiance: np.ndarray, shake: tuple[float, float]) -> np.ndarray:
         """Light on the sensor, (H, W, 3) float32, of the radiance (H, W, 3) float32 that the rays
@@ -94,11 +96,16 @@ class Lens:
         light += self._veil * around
         return light
 
+    @property
+    def has_drops(self) -> bool:
+        """Whether drops on it hide parts of the street."""
+        return self._blurred is not None
+
     def straighten(self, image: np.ndarray) -> np.ndarray:
         """The pinhole's image (H, W, 3) uint8 of the bent one (H, W, 3) uint8."""
-        if self._blur is not None:
+        if self.has_drops:
             soft = cv2.blur(image, (9, 9))
-            image = np.where(self._blur, soft, image)
+            image = np.where(self._blurred, soft, image)
         channels = cv2.split(image)
         return cv2.merge(
             [
