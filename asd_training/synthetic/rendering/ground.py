@@ -114,8 +114,8 @@ def ground_look(seed: int) -> GroundLook:
     colors[YELLOW_LINE] *= rng.uniform(0.6, 1.3) * np.array([1.0, rng.uniform(0.8, 1.2), 1.0])
     return GroundLook(
         colors=np.clip(colors, 0.015, 0.85).astype(np.float32),
-        grain=rng.uniform(0.03, 0.3),
-        clouds=rng.uniform(0.04, 0.3),
+        grain=0.02 + 0.26 * rng.random() ** 2,
+        clouds=0.03 + 0.2 * rng.random() ** 1.5,
         stripes=rng.uniform(0.0, 0.3) ** 1.3,
         tracks=rng.uniform(-0.3, 0.3),
         oil=rng.uniform(0.0, 0.45) * (rng.random() < 0.7),
@@ -129,7 +129,7 @@ def ground_look(seed: int) -> GroundLook:
         ghosts=rng.choice([0.0, rng.uniform(-0.35, 0.5)], p=[0.65, 0.35]),
         slab=(rng.uniform(0.3, 2.0), rng.uniform(0.3, 2.0)),
         slab_turn=float(rng.choice([0.0, np.pi / 4], p=[0.85, 0.15])),
-        litter=rng.choice([0.0, rng.uniform(0.1, 1.0)], p=[0.55, 0.45]),
+        litter=rng.choice([0.0, rng.random() ** 2], p=[0.65, 0.35]),
         shade=rng.choice([0.0, rng.uniform(0.1, 0.75)], p=[0.35, 0.65]),
         shade_cell=rng.uniform(2.0, 14.0),
         shade_leaves=rng.random() < 0.55,
@@ -149,11 +149,11 @@ def ground_albedo(
     surface = surfaces(road, s, d)
     albedo = look.colors[surface]
     u, v = x + look.offset, y + 3.0 * look.offset
-    coarse = texels(textures.cloudy(), 4.0 * u, 4.0 * v)
-    middle = texels(textures.cloudy(), 29.0 * v, 29.0 * u)
-    blobs = texels(textures.blotchy(), 40.0 * u, 40.0 * v) * np.clip(0.35 / blur, 0.0, 1.0)
-    grain = texels(textures.grainy(), 40.0 * u, 40.0 * v) * np.clip(0.04 / blur, 0.0, 1.0)
-    tone = 1.0 + look.clouds * (0.6 * coarse + 0.5 * middle) + 0.1 * blobs + look.grain * grain
+    coarse = texels(textures.cloudy(), 4.0 * u, 4.0 * v) * np.clip(6.0 / blur, 0.0, 1.0)
+    middle = texels(textures.cloudy(), 29.0 * v, 29.0 * u) * np.clip(0.9 / blur, 0.0, 1.0)
+    blobs = texels(textures.blotchy(), 40.0 * u, 40.0 * v) * np.clip(0.25 / blur, 0.0, 1.0)
+    grain = texels(textures.grainy(), 40.0 * u, 40.0 * v) * np.clip(0.03 / blur, 0.0, 1.0)
+    tone = 1.0 + look.clouds * (0.6 * coarse + 0.5 * middle) + look.grain * (0.4 * blobs + grain)
 
     index = np.flatnonzero(_PAINTED[surface])
     if len(index):
@@ -267,7 +267,7 @@ def _litter(
     kind = chance[strewn] * 997.0 % 1.0
     color = np.array([0.3, 0.2, 0.06], np.float32) * (0.35 + kind[:, None])
     color[kind > 0.96] = 0.6
-    share = np.clip(0.1 / blur[strewn], 0.0, 0.8)[:, None]
+    share = np.clip(0.06 / blur[strewn], 0.0, 0.7)[:, None]
     albedo[strewn] += share * (color - albedo[strewn])
     return albedo
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from asd_training.synthetic.rendering import textures
-from asd_training.synthetic.rendering.textures import texels
+from asd_training.synthetic.rendering.textures import Tile, texels
 
 
 @dataclass
@@ -29,12 +29,13 @@ class Hits:
         """Some of the points; changes to them do not come back."""
         return Hits(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def noise(self, tile: np.ndarray, per_metre: float, stretch: float = 1.0) -> np.ndarray:
-        """Values of a tile of noise, fainter where a pixel covers many texels; `stretch` > 1
+    def noise(self, tile: Tile, per_metre: float, stretch: float = 1.0) -> np.ndarray:
+        """Values (N,) of a tile of noise, fainter where a pixel covers many texels; `stretch` > 1
         draws it out upwards."""
         shift = (self.pattern * np.float32(7.3)) % np.float32(512.0)
         u, v = per_metre * self.along + shift, per_metre / stretch * self.up + 3.0 * shift
-        return texels(tile, u, v)
+        fade = np.clip(tile.feature / (per_metre * self.blur), 0.0, 1.0)
+        return texels(tile, u, v) * fade
 
     def chance(self, number: int) -> np.ndarray:
         """A uniform number in 0..1 by pattern, another one for each `number`."""
@@ -54,7 +55,7 @@ def mixed(albedo: np.ndarray, share: np.ndarray, color: np.ndarray) -> np.ndarra
     return albedo + np.clip(share, 0.0, 1.0)[:, None] * (color - albedo)
 
 
-def weathered(hits: Hits, amount: float = 0.12) -> np.ndarray:
+def weathered(hits: Hits, amount: float | np.ndarray = 0.12) -> np.ndarray:
     """Tone (N,) of a wall: clouds, stains that run down, splashes near the ground."""
     tone = 1.0 + amount * hits.noise(textures.cloudy(), 12.0)
     tone += 0.6 * amount * hits.noise(textures.cloudy(), 60.0)

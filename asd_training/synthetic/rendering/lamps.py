@@ -89,7 +89,7 @@ def _within(
 
 
 def _lamps_out_of_view(world: World, look: _LampLook, origin: np.ndarray) -> np.ndarray:
-    s, _ = world.road.to_road(np.float32(origin[:1]), np.float32(origin[1:2]))
+    s, _ = world.road.to_road(origin[:1], origin[1:2])
     first = np.floor(s[0] / look.spacing) * look.spacing
     places = first + look.spacing * np.arange(-2, 4)
     sides = np.where(np.arange(6) % 2 == 0, 1.0, -1.0) * world.road.half_width

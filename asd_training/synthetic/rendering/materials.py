@@ -187,7 +187,7 @@ def _foliage(hits: Hits) -> np.ndarray:
     tone = np.clip(0.85 + 0.35 * leaves + 0.4 * tufts + 0.3 * boughs, 0.06, 2.2)[:, None]
     light = np.clip(0.3 * tufts + 0.2 * leaves, 0.0, 0.6)
     yellow = hits.albedo * np.array([1.5, 1.25, 0.7], np.float32)
-    return mixed(hits.albedo, light, yellow) * tone
+    return mixed(0.75 * hits.albedo + 0.012, light, yellow) * tone
 
 
 def _soil(hits: Hits) -> np.ndarray:

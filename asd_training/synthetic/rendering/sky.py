@@ -22,16 +22,16 @@ def sky(light: Light, directions: np.ndarray, look: int) -> np.ndarray:
         shine = 0.12 * near + 0.5 * near**6 + 1.5 * near**40
         color += shine[:, None] * light.sun.astype(np.float32)
     if light.clouds > 0.03:
-        scale = 60.0 / (height + 0.1)
+        scale = 45.0 / (height + 0.2)
         shift = look % 509
         u, v = directions[:, 0] * scale + shift, directions[:, 1] * scale + shift
         tile = textures.cloudy()
         shape = textures.texels(tile, u, v)
-        shape += 0.45 * textures.texels(tile, 3.1 * v + 77.0, 3.1 * u)
+        shape += 0.3 * textures.texels(tile, 3.1 * v + 77.0, 3.1 * u)
         cover = np.clip(shape * 0.55 - 0.75 + 1.9 * light.clouds, 0.0, 1.0)
         # Thick clouds are dark below, thin ones bright at their rims.
         bright = light.ambient.mean() * 0.75 + light.sun.mean() * 0.35
-        bright = bright * (1.12 - (0.25 + 0.3 * light.clouds) * np.clip(shape - 0.2, 0.0, 1.6))
+        bright = bright * (1.12 - (0.1 + 0.25 * light.clouds) * np.clip(shape, -0.5, 1.6))
         cloud = bright[:, None] * np.array([1.0, 1.0, 1.02], np.float32)
         cloud += (np.clip(toward_sun, 0.0, 1.0) ** 6 * 0.3)[:, None] * light.sun.astype(np.float32)
         cover = (cover * 0.9 * np.clip(height * 14.0, 0.0, 1.0))[:, None]
@@ -44,11 +44,11 @@ def surroundings(light: Light, directions: np.ndarray, ground: np.ndarray, look:
 
     ground: radiance (3,) of the ground.
     """
-    azimuth = np.arctan2(directions[:, 1], directions[:, 0]) * (256.0 / np.pi)
+    azimuth = np.abs(np.arctan2(directions[:, 1], directions[:, 0])) * 40.0
     fine = azimuth * 4.0 + look % 499
     still = np.zeros_like(azimuth)
-    skyline = 0.16 + 0.1 * textures.texels(textures.cloudy(), azimuth + look % 503, still)
-    skyline += 0.06 * textures.texels(textures.blotchy(), fine, still)
+    skyline = 0.15 + 0.07 * textures.texels(textures.cloudy(), azimuth + look % 503, still)
+    skyline += 0.03 * textures.texels(textures.blotchy(), fine, still)
     result = sky(light, directions, look)
     rise = directions[:, 2]
     below = np.flatnonzero(rise < skyline)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,10 +16,15 @@ PICTURES = 64  # in the atlas
 PICTURE = (64, 48)  # rows, columns of each
 
 
-def texels(table: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Values of a tile (SIZE, SIZE) at texel coordinates u, v (N,)."""
+class Tile(NamedTuple):
+    values: np.ndarray  # (SIZE, SIZE)
+    feature: float  # texels, what is smaller than that is of little weight
+
+
+def texels(tile: Tile, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Values of a tile at texel coordinates u, v (N,)."""
     index = ((u.astype(np.int32) & _MASK) << 9) | (v.astype(np.int32) & _MASK)
-    return table.ravel().take(index)
+    return tile.values.ravel().take(index)
 
 
 def _normal(values: np.ndarray) -> np.ndarray:
@@ -34,27 +40,27 @@ def _spectral(seed: int, exponent: float, lowest: float, highest: float) -> np.n
 
 
 @lru_cache
-def cloudy() -> np.ndarray:
+def cloudy() -> Tile:
     """Noise with features of all sizes, the largest of half a tile."""
-    return _spectral(1, 1.7, 2, 200)
+    return Tile(_spectral(1, 1.7, 2, 200), 30.0)
 
 
 @lru_cache
-def blotchy() -> np.ndarray:
+def blotchy() -> Tile:
     """Smooth blobs about 12 texels wide."""
-    return _spectral(2, 0.5, 12, 40)
+    return Tile(_spectral(2, 0.5, 12, 40), 10.0)
 
 
 @lru_cache
-def grainy() -> np.ndarray:
+def grainy() -> Tile:
     """Noise of single texels."""
-    return _normal(np.random.default_rng(3).normal(size=(SIZE, SIZE)))
+    return Tile(_normal(np.random.default_rng(3).normal(size=(SIZE, SIZE))), 1.2)
 
 
 @lru_cache
-def chances() -> np.ndarray:
+def chances() -> Tile:
     """Uniform numbers in 0..1 for decisions by cell."""
-    return np.random.default_rng(4).random((SIZE, SIZE), dtype=np.float32)
+    return Tile(np.random.default_rng(4).random((SIZE, SIZE), dtype=np.float32), 1.2)
 
 
 @lru_cache
@@ -65,28 +71,29 @@ def _cells() -> tuple[np.ndarray, np.ndarray]:
     seeds = rng.uniform(0, SIZE, (256, 2))
     shifts = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]) * SIZE
     tree = cKDTree((seeds[None] + shifts[:, None]).reshape(-1, 2))
-    grid = np.stack(np.mgrid[0:SIZE, 0:SIZE], axis=-1).reshape(-1, 2).astype(float)
-    wobble = np.stack([cloudy(), cloudy().T], axis=-1).reshape(-1, 2) * 5.0
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    grid = np.stack([rows, columns], axis=-1).reshape(-1, 2).astype(float)
+    wobble = np.stack([cloudy().values, cloudy().values.T], axis=-1).reshape(-1, 2) * 5.0
     distances, nearest = tree.query(grid + wobble, k=2)
     edge = (distances[:, 1] - distances[:, 0]).reshape(SIZE, SIZE).astype(np.float32)
     values = rng.random(len(seeds), dtype=np.float32)
     return edge, values[nearest[:, 0] % len(seeds)].reshape(SIZE, SIZE)
 
 
-def cell_edges() -> np.ndarray:
-    return _cells()[0]
+def cell_edges() -> Tile:
+    return Tile(_cells()[0], 16.0)
 
 
-def cell_values() -> np.ndarray:
-    return _cells()[1]
+def cell_values() -> Tile:
+    return Tile(_cells()[1], 16.0)
 
 
 @lru_cache
-def cracks() -> np.ndarray:
+def cracks() -> Tile:
     """1 on fine branching lines that come and go, 0 elsewhere."""
-    line = np.exp(-((cell_edges() / 1.6) ** 2))
-    there = np.clip(0.6 + np.roll(cloudy(), 99, axis=0), 0.0, 1.0)
-    return (line * there).astype(np.float32)
+    line = np.exp(-((cell_edges().values / 1.6) ** 2))
+    there = np.clip(0.6 + np.roll(cloudy().values, 99, axis=0), 0.0, 1.0)
+    return Tile((line * there).astype(np.float32), 3.0)
 
 
 @lru_cache
