@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
 from asd_training.synthetic.meshes.mesh import (
     LAMP,
-    MATTE,
     PAINT,
-    RETRO,
     Color,
     Mesh,
     beam,
@@ -163,87 +159,4 @@ def motorcycle(
             height,
             pick(rng, CAR_COLORS),
         )
-    return merge(parts)
-
-
-def traffic_cone(rng: np.random.Generator, length: float, width: float, height: float) -> Mesh:
-    orange = pick(rng, (ORANGE, (0.9, 0.28, 0.1)))
-    base = 0.42 * length
-
-    def radius(z: float) -> float:
-        return base * (1.0 - 0.85 * z)
-
-    levels = (0.06, 0.35, 0.55, 0.7, 0.85, 1.0) if rng.random() < 0.7 else (0.06, 0.45, 0.7, 1.0)
-    parts = [
-        box(
-            (-length / 2.0, -width / 2.0, 0.0),
-            (length / 2.0, width / 2.0, 0.06 * height),
-            (0.15, 0.14, 0.13),
-        )
-    ]
-    for band, (low, high) in enumerate(pairwise(levels)):
-        color, material = (WHITE, RETRO) if band % 2 else (orange, MATTE)
-        parts.append(
-            cylinder(
-                (0.0, 0.0, low * height),
-                (0.0, 0.0, high * height),
-                (radius(low), radius(high)),
-                color,
-                material=material,
-            )
-        )
-    return merge(parts)
-
-
-def barrier(rng: np.random.Generator, length: float, width: float, height: float) -> Mesh:
-    """Wide in y, thin in x, as nuScenes annotates barriers."""
-    half, thick = width / 2.0, length / 2.0
-    kind = rng.choice(["jersey", "plastic", "boards"], p=[0.35, 0.35, 0.3])
-    if kind != "boards":
-        colors = ((0.68, 0.66, 0.62),) if kind == "jersey" else (ORANGE, WHITE)
-        blocks = 1 if kind == "jersey" else 4
-        edges = np.linspace(-half, half, blocks + 1)
-        parts = []
-        for i in range(blocks):
-            color, y = colors[i % len(colors)], (edges[i], edges[i + 1])
-            parts += [
-                box((-thick, y[0], 0.0), (thick, y[1], 0.12 * height), color),
-                wedge(
-                    (-thick, thick),
-                    (-0.45 * thick, 0.45 * thick),
-                    y,
-                    y,
-                    (0.12 * height, 0.4 * height),
-                    color,
-                ),
-                wedge(
-                    (-0.45 * thick, 0.45 * thick),
-                    (-0.32 * thick, 0.32 * thick),
-                    y,
-                    y,
-                    (0.4 * height, height),
-                    color,
-                ),
-            ]
-        if kind == "jersey":
-            parts.append(
-                box(
-                    (-0.4 * thick, -half + 0.2, 0.75 * height),
-                    (0.4 * thick, half - 0.2, 0.83 * height),
-                    (0.9, 0.7, 0.1),
-                    RETRO,
-                )
-            )
-        return merge(parts)
-    parts = []
-    stripes = np.linspace(-half, half, 9)
-    for z in (0.35 * height, 0.72 * height):
-        for i in range(8):
-            color = WHITE if i % 2 else (0.85, 0.12, 0.08)
-            parts.append(
-                box((-0.03, stripes[i], z), (0.03, stripes[i + 1], z + 0.28 * height), color, RETRO)
-            )
-    for foot in (-0.8 * half, 0.8 * half):
-        parts.append(beam((-thick, foot, 0.0), (-0.04, foot, 0.95 * height), 0.06, RIM))
-        parts.append(beam((thick, foot, 0.0), (0.04, foot, 0.95 * height), 0.06, RIM))
     return merge(parts)

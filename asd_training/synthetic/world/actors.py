@@ -12,12 +12,8 @@ import numpy as np
 from asd_training.synthetic.meshes.heavy_vehicles import construction_vehicle, trailer
 from asd_training.synthetic.meshes.mesh import Mesh
 from asd_training.synthetic.meshes.people import pedestrian
-from asd_training.synthetic.meshes.small_objects import (
-    barrier,
-    bicycle,
-    motorcycle,
-    traffic_cone,
-)
+from asd_training.synthetic.meshes.road_furniture import barrier, traffic_cone
+from asd_training.synthetic.meshes.small_objects import bicycle, motorcycle
 from asd_training.synthetic.meshes.vehicles import bus, car, truck
 from asd_training.synthetic.world.road import Numbers, Road
 
@@ -179,8 +175,9 @@ def make_actor(
     parked: bool = False,
     rider: bool = False,
     worker: bool = False,
+    style: int | None = None,
 ) -> Actor:
-    """An object of a class with random size and looks."""
+    """An object of a class with random size and looks; cones and barriers of one `style` match."""
     width, length, height = random_size(rng, name)
     category = CATEGORIES[name]
     build = BUILDERS[name]
@@ -196,9 +193,11 @@ def make_actor(
         build = partial(build, walking=not still, worker=worker, sitting=sitting)
     elif name in ("bicycle", "motorcycle"):
         # nuScenes' boxes of two-wheelers include the rider.
-        height += 0.35 if rider and name == "bicycle" else 0.2 if rider else -0.25
+        height += 0.45 if rider and name == "bicycle" else 0.2 if rider else -0.25
         height = round(height, 3)
         build = partial(build, rider=rider)
+    elif name in ("traffic_cone", "barrier"):
+        build = partial(build, style=style)
     mesh = build(rng, length, width, height)
     if name == "pedestrian":
         # As long and wide as the posture and what is carried make it, and somewhat toward the
