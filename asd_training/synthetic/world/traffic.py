@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from asd_training.synthetic.world.actors import STILL, Actor, Motion, SpeedProfile, make_actor
@@ -33,7 +35,7 @@ class Traffic:
         d: float,
         course: float,
         profile: SpeedProfile = STILL,
-        **looks: bool,
+        **looks: Any,
     ) -> bool:
         """Add an object of a class there unless it collides; whether it was added."""
         motion = Motion(self.road, s, d, course, profile)
