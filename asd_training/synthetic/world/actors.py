@@ -104,7 +104,7 @@ class Motion:
     """A straight path in road coordinates, travelled with a speed profile.
 
     `course` is the direction of travel, and the way the object faces, relative to the road: 0
-    along it, pi against it, pi / 2 across it to the left.
+    along it, pi against it, pi / 2 across it to the side of d > 0.
     """
 
     road: Road
@@ -123,21 +123,27 @@ def poses_on(road: Road, s: Numbers, d: Numbers, course: Numbers, way: Numbers) 
     """Global x, y and yaw (..., 3) after a `way` on straight courses in road coordinates."""
     s, d = s + np.cos(course) * way, d + np.sin(course) * way
     x, y = road.to_global(s, d)
-    return np.stack([x, y, road.heading_at(s) + course], axis=-1)
+    return np.stack([x, y, road.yaw(s, course)], axis=-1)
 
 
 @dataclass(frozen=True)
 class Actor:
-    """One annotated object. The mesh's origin is the centre of its box."""
+    """One annotated object."""
 
     name: str  # detection class
     category: str  # nuScenes category
     size: tuple[float, float, float]  # width, length, height as in nuScenes
-    mesh: Mesh
     motion: Motion
+    build: Callable[[], Mesh]
     parked: bool = False
     rider: bool = False
     sitting: bool = False
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """Its origin is the centre of the box. Built when first asked for: many an object that is
+        proposed for a street finds no room there."""
+        return self.build()
 
     @property
     def moves(self) -> bool:
@@ -176,9 +182,13 @@ def make_actor(
     rider: bool = False,
     worker: bool = False,
     style: int | None = None,
+    size: tuple[float, float, float] | None = None,
 ) -> Actor:
-    """An object of a class with random size and looks; cones and barriers of one `style` match."""
-    width, length, height = random_size(rng, name)
+    """An object of a class with random looks; cones and barriers of one `style` match.
+
+    `size` is width, length, height, without that of a rider; random if not given.
+    """
+    width, length, height = size or random_size(rng, name)
     category = CATEGORIES[name]
     build = BUILDERS[name]
     sitting = False
@@ -198,13 +208,22 @@ def make_actor(
         build = partial(build, rider=rider)
     elif name in ("traffic_cone", "barrier"):
         build = partial(build, style=style)
-    mesh = build(rng, length, width, height)
     if name == "pedestrian":
         # As long and wide as the posture and what is carried make it, and somewhat toward the
         # statistics; squeezed into a drawn size, people would be as broad as barrels.
+        mesh = build(rng, length, width, height)
         extent = np.ptp(mesh.triangles, axis=(0, 1)) + 0.06
         stretch = np.clip(np.array([length, width]) / extent[:2], 0.9, 1.15)
         extent[:2] *= stretch
         length, width, height = np.round(extent.astype(float), 3).tolist()
-    mesh = mesh.fitted(length, width, height)
-    return Actor(name, category, (width, length, height), mesh, motion, parked, rider, sitting)
+        make = partial(mesh.fitted, length, width, height)
+    else:
+        make = partial(_build, build, int(rng.integers(2**63)), length, width, height)
+    return Actor(name, category, (width, length, height), motion, make, parked, rider, sitting)
+
+
+def _build(
+    build: Callable[..., Mesh], seed: int, length: float, width: float, height: float
+) -> Mesh:
+    """A mesh that fills a box, its looks drawn from `seed`."""
+    return build(np.random.default_rng(seed), length, width, height).fitted(length, width, height)

@@ -10,11 +10,11 @@ import numpy as np
 from asd_perception.geometry import transform_from
 from asd_training.synthetic.meshes.mesh import Mesh, merge
 from asd_training.synthetic.meshes.raytracer import Instant, Tracer, triangle_normals
+from asd_training.synthetic.scenery.scenery import scenery
 from asd_training.synthetic.world.actors import Actor, Motion, poses_on
 from asd_training.synthetic.world.light import random_light
 from asd_training.synthetic.world.population import populate
 from asd_training.synthetic.world.road import Road, random_road
-from asd_training.synthetic.world.scenery import scenery
 
 SCENERY = -1  # owner of triangles that belong to no actor
 VIEW_OF_MOVERS = 100.0  # m around the ego vehicle, beyond it moving objects are not drawn
@@ -46,14 +46,15 @@ class World:
         self.road: Road = random_road(rng, (-ROAD_BEHIND, ROAD_AHEAD + 12.0 * duration))
         self.ego: Motion
         self.actors: list[Actor]
-        self.ego, self.actors = populate(rng, self.road, duration)
+        street, self.actors = populate(rng, self.road, duration)
+        self.ego = street.ego
         self.light = random_light(rng)
         self.look = int(rng.integers(2**31))  # what rendering draws colours and textures from
         standing = [i for i, actor in enumerate(self.actors) if not actor.moves]
         self._moving = [i for i, actor in enumerate(self.actors) if actor.moves]
         places = np.array([self.actors[i].motion.poses(0.0)[:2] for i in standing]).reshape(-1, 2)
-        self.lamps = np.zeros((0, 3))  # global positions of the street lamps' lights
-        background = scenery(rng, self.road, places, self.ego.profile.still)
+        # lamps (L, 3): the lights of street lamps
+        background, self.lamps = scenery(rng, street, places)
 
         motions = [actor.motion for actor in self.actors]
         self._s, self._d, self._course = np.array(

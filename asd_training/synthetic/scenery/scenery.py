@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scenery of a street: ground, plots, what lines the road, junctions, what closes the view."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from asd_training.synthetic.meshes.mesh import GROUND, SOIL, Mesh, box, cylinder, merge
+from asd_training.synthetic.meshes.vehicles import pick
+from asd_training.synthetic.scenery import along, furniture
+from asd_training.synthetic.scenery.buildings import building
+from asd_training.synthetic.scenery.vegetation import Garden, hedge_leaves
+from asd_training.synthetic.world.ground_plan import VERGE
+from asd_training.synthetic.world.kinds import (
+    BUILDING,
+    FIELD,
+    HALL,
+    HOUSE,
+    OFFICE,
+    PARK,
+    PARKING,
+    PLAZA,
+    SHORE,
+    SITE,
+    TERRACE,
+    TOWER,
+    choose,
+)
+from asd_training.synthetic.world.population import Street
+from asd_training.synthetic.world.road import NO_MEDIAN, PLANTED, PLOT_DEPTH, WALLED, Road
+
+GROUND_HALF_SIZE = 600.0  # m
+SKYLINE = (110.0, 360.0)  # m, how far away the last things stand
+HEIGHTS = {TERRACE: (6.0, 22.0), HOUSE: (3.0, 8.0), OFFICE: (8.0, 35.0), TOWER: (35.0, 90.0),
+           HALL: (5.0, 12.0)}  # fmt: skip
+
+
+class Stage:
+    """Collects the scenery that has been placed."""
+
+    def __init__(self, rng: np.random.Generator, road: Road, occupied: np.ndarray):
+        self.rng, self.road, self.occupied = rng, road, occupied
+        self.parts = [_ground(road)]
+        self.lamps: list[np.ndarray] = []
+        self.garden = Garden(rng)
+
+    def place(
+        self, mesh: Mesh, s: float, d: float, facing: float = 0.0, clearance: float = 0.0
+    ) -> bool:
+        """Put a mesh at road coordinates unless a standing object is within `clearance` m; whether
+        it was put there."""
+        road = self.road
+        x, y = (float(v) for v in road.to_global(s, d))
+        distances = np.hypot(self.occupied[:, 0] - x, self.occupied[:, 1] - y)
+        if (distances < clearance).any():
+            return False
+        if road.hand < 0:
+            mesh = replace(mesh, triangles=mesh.triangles * np.array([1, -1, 1], np.float32))
+        pattern = np.uint16(self.rng.integers(65536))  # two of a kind look different
+        mesh = replace(mesh, patterns=mesh.patterns + pattern)
+        self.parts.append(mesh.moved(x, y, float(road.yaw(s, facing))))
+        return True
+
+    def stretches(self, low: float, high: float, side: float) -> list[tuple[float, float]]:
+        """The parts of [low, high] that side streets on a side leave free."""
+        pieces = [(low, high)]
+        for number, crossing in enumerate(self.road.crossings):
+            if not self.road.has_arm(number, side):
+                continue
+            half = self.road.crossing_half_width + 2.5
+            pieces = [
+                piece
+                for start, end in pieces
+                for piece in (
+                    (start, min(end, crossing - half)),
+                    (max(start, crossing + half), end),
+                )
+                if piece[1] > piece[0]
+            ]
+        return [piece for piece in pieces if piece[1] - piece[0] > 5.0]
+
+
+def scenery(
+    rng: np.random.Generator, street: Street, occupied: np.ndarray
+) -> tuple[Mesh, np.ndarray]:
+    """All scenery of a street, in global coordinates, and its lamps' lights (L, 3).
+
+    `occupied` (N, 2) holds the global positions of standing objects: no tree or pole grows there.
+    """
+    road = street.road
+    stage = Stage(rng, road, occupied)
+    lamps = furniture.Lamps(rng)
+    for side in (-1.0, 1.0):
+        _line_the_road(stage, side, lamps)
+        for low, high, use in road.plots(int(side > 0)):
+            for span in stage.stretches(low, high, side):
+                _furnish(stage, side, span, use)
+        _second_row(stage, side)
+    _median(stage, lamps)
+    for number in range(len(road.crossings)):
+        _junction(stage, street, number)
+    _span_the_road(stage)
+    _skyline(stage)
+    lights = np.array(stage.lamps).reshape(-1, 3)
+    return merge(stage.parts), lights
+
+
+def _ground(road: Road) -> Mesh:
+    """The flat ground, coloured by shading from the plan of the road."""
+    x, y = (float(v) for v in road.to_global(sum(road.s_range) / 2.0, 0.0))
+    size = GROUND_HALF_SIZE
+    plane = box((x - size, y - size, -1.0), (x + size, y + size, 0.0), (0.3, 0.3, 0.3), GROUND)
+    top = plane.triangles[:, :, 2].min(axis=1) == 0.0
+    return Mesh(plane.triangles[top], plane.albedo[top], plane.materials[top], plane.patterns[top])
+
+
+def _line_the_road(stage: Stage, side: float, lamps: furniture.Lamps) -> None:
+    """Kerb, lamps, trees, signs, stops, poles along one side."""
+    rng, road, place = stage.rng, stage.road, stage.place
+    start, end = road.s_range
+    facing = 0.0 if side > 0 else np.pi
+    to_road = facing - np.pi / 2
+    oncoming = np.pi if side > 0 and not road.one_way else 0.0
+    edge = road.half_width + (0.5 * VERGE if road.finish.verge else 0.5)
+    for span in stage.stretches(start, end, side):
+        stage.parts.append(along.kerb(road, span, side * road.half_width))
+        if rng.random() < 0.12:
+            stage.parts.append(along.fence(rng, road, span, side * (road.half_width + 0.35)))
+    lamp_spacing = rng.uniform(18.0, 40.0)
+    if rng.random() < 0.85:
+        for s in np.arange(start + rng.uniform(0.0, lamp_spacing), end, lamp_spacing):
+            if not road.near_crossing(s, 3.0, side) and place(
+                lamps.mesh, s, side * edge, to_road, 1.5
+            ):
+                x, y = road.to_global(s, side * (edge - lamps.light[0]))
+                stage.lamps.append(np.array([x, y, lamps.light[2]]))
+    if rng.random() < road.kind.trees:
+        kind = int(rng.integers(2))
+        tall = rng.uniform(4.0, 12.0)
+        spacing = rng.uniform(6.0, 18.0)
+        for s in np.arange(start + rng.uniform(0.0, spacing), end, spacing):
+            if not road.near_crossing(s, 4.0, side) and rng.random() < 0.9:
+                tree = stage.garden.tree(0.8 * tall, 1.15 * tall, kind)
+                place(tree, s + rng.uniform(-1.0, 1.0), side * edge, rng.uniform(0.0, 6.0), 1.6)
+    for s in np.arange(start, end, rng.uniform(14.0, 35.0)):
+        s = s + rng.uniform(0.0, 10.0)
+        if road.near_crossing(s, 2.0, side):
+            continue
+        draw = rng.random()
+        if draw < 0.4:
+            place(furniture.sign(rng), s, side * edge, oncoming + rng.normal(0.0, 0.15), 1.2)
+        elif draw < 0.6:
+            place(furniture.board_sign(rng), s, side * (edge + 0.3), oncoming, 1.5)
+        elif draw < 0.66 and road.pavement > 2.4:
+            place(furniture.bus_stop(rng), s, side * (road.frontage - 1.6), facing, 3.0)
+    if road.kind.name in ("suburb", "rural", "industrial") and side > 0 and rng.random() < 0.55:
+        places = np.arange(start, end, rng.uniform(28.0, 42.0))
+        d = side * (road.frontage - 0.2)
+        for s in places:
+            place(furniture.utility_pole(rng), float(s), d, 0.0, 1.0)
+        stage.parts.append(along.wires(road, places, d, (8.3, 7.5)))
+
+
+def _furnish(stage: Stage, side: float, span: tuple[float, float], use: int) -> None:
+    """What stands on one plot."""
+    rng, road, place = stage.rng, stage.road, stage.place
+    low, high = span
+    front, width, middle = road.frontage, high - low, (low + high) / 2
+    facing = 0.0 if side > 0 else np.pi
+
+    def inside(margin: float = 1.0) -> float:
+        return float(rng.uniform(low + margin, high - margin)) if width > 2 * margin else middle
+
+    if use == BUILDING:
+        style = choose(rng, road.kind.buildings)
+        setback = float(rng.choice([0.1, rng.uniform(1.5, 4.0)], p=[0.75, 0.25]))
+        if style in (HOUSE, HALL):
+            setback = rng.uniform(3.0, 8.0)
+        room = PLOT_DEPTH - setback - 2.0
+        depth = min(rng.uniform(9.0, 18.0), room)
+        gap = 0.0 if style == TERRACE and rng.random() < 0.6 else rng.uniform(0.4, 4.0)
+        block = building(rng, style, width - gap, depth, rng.uniform(*HEIGHTS[style]))
+        place(block, middle, side * (front + setback), facing)
+        if setback > 1.4:
+            if rng.random() < 0.6:
+                stage.parts.append(along.fence(rng, road, span, side * (front + 0.2)))
+            for _ in range(int(width * rng.uniform(0.0, 0.25))):
+                place(
+                    stage.garden.bush(),
+                    inside(),
+                    side * (front + rng.uniform(0.8, setback)),
+                    0.0,
+                    1.8,
+                )
+            if style == HOUSE and rng.random() < 0.6:
+                place(stage.garden.tree(4.0, 10.0), inside(2.0), side * (front + 2.0), 0.0, 3.0)
+    elif use in (PARK, FIELD):
+        density = rng.uniform(0.05, 0.45) if use == PARK else rng.uniform(0.0, 0.15)
+        for _ in range(int(width * density)):
+            plant = stage.garden.tree(4.0, 13.0) if rng.random() < 0.65 else stage.garden.bush()
+            place(
+                plant,
+                inside(),
+                side * (front + rng.uniform(1.5, PLOT_DEPTH)),
+                rng.uniform(0, 6),
+                2.5,
+            )
+        if rng.random() < 0.45:
+            stage.parts.append(along.fence(rng, road, span, side * (front + 0.2)))
+    elif use == PLAZA:
+        for _ in range(int(rng.integers(0, 6))):
+            place(
+                stage.garden.tree(4.0, 9.0), inside(), side * (front + rng.uniform(2, 16)), 0.0, 2.5
+            )
+        if rng.random() < 0.4:
+            hedge = hedge_leaves(rng, min(width, 12.0), rng.uniform(0.5, 1.1), 1.2)
+            place(hedge, low, side * (front + 0.8), facing, 2.0)
+    elif use == PARKING:
+        back = side * (front + PLOT_DEPTH - 1.0)
+        stage.parts.append(along.fence(rng, road, span, back))
+        if rng.random() < 0.3:
+            stage.parts.append(along.fence(rng, road, span, side * (front + 0.3)))
+    elif use == SITE:
+        _site(stage, side, span, inside())
+    elif use == SHORE:
+        stage.parts.append(along.parapet(rng, road, span, side * front))
+    if use not in (BUILDING, SHORE) and rng.random() < 0.12:
+        place(furniture.billboard(rng), middle, side * (front + rng.uniform(1.0, 6.0)), facing, 4.0)
+
+
+def _site(stage: Stage, side: float, span: tuple[float, float], s: float) -> None:
+    rng, road, place = stage.rng, stage.road, stage.place
+    front, facing = road.frontage, 0.0 if side > 0 else np.pi
+    if rng.random() < 0.35:
+        stage.parts.append(along.hoarding(rng, road, span, side * (front + 0.3)))
+    for _ in range(int(rng.integers(0, 4))):
+        size, color = rng.uniform(1.0, 3.0), pick(rng, ((0.5, 0.4, 0.3), (0.6, 0.58, 0.55)))
+        heap = cylinder((0, 0, 0), (0, 0, 0.55 * size), (size, 0.12 * size), color, 9, SOIL)
+        at = rng.uniform(span[0] + 1.0, span[1] - 1.0)
+        place(heap, at, side * (front + rng.uniform(14.0, 21.0)), 0.0, 5.0)
+    if rng.random() < 0.6:
+        place(furniture.containers(rng), s, side * (front + 15.5), facing, 7.0)
+    if rng.random() < 0.3:
+        place(furniture.crane(rng), s, side * (front + 19.0), 0.0, 4.0)
+    if rng.random() < 0.3:  # the shell of a new building
+        shell = building(rng, OFFICE, span[1] - span[0] - 4.0, 12.0, rng.uniform(6.0, 30.0))
+        place(shell, sum(span) / 2.0, side * (front + PLOT_DEPTH + 1.0), facing)
+
+
+def _second_row(stage: Stage, side: float) -> None:
+    """Behind the plots, larger buildings or trees close the view."""
+    rng, road = stage.rng, stage.road
+    facing = 0.0 if side > 0 else np.pi
+    closed = {"rural": 0.15, "suburb": 0.45, "waterside": 0.5}.get(road.kind.name, 0.8)
+    s, end = road.s_range
+    while s < end:
+        width = rng.uniform(14.0, 34.0)
+        middle = s + width / 2
+        d = side * (road.frontage + PLOT_DEPTH + 2.0)
+        over_water = road.plot_use(np.array([middle]), np.array([side > 0]))[0] == SHORE
+        if not over_water and not road.near_crossing(middle, width / 2 + 1.0, side):
+            if rng.random() < closed:
+                style = choose(rng, road.kind.buildings)
+                high = rng.uniform(*HEIGHTS[style]) * rng.uniform(1.0, 1.6)
+                stage.place(building(rng, style, width - 1.0, 14.0, high), middle, d, facing)
+            else:
+                for _ in range(int(rng.integers(1, 6))):
+                    tree = stage.garden.tree(6.0, 15.0)
+                    stage.place(tree, rng.uniform(s, s + width), d + side * rng.uniform(0.0, 20.0))
+        s += width
+
+
+def _median(stage: Stage, lamps: furniture.Lamps) -> None:
+    rng, road = stage.rng, stage.road
+    if road.median_kind == NO_MEDIAN:
+        return
+    cuts = [*road.crossings, road.s_range[1] + 20.0]
+    low = road.s_range[0]
+    planted, lit = rng.random() < 0.6 and road.median > 2.0, rng.random() < 0.3
+    for crossing in cuts:
+        span = (low, min(crossing - road.crossing_half_width - 6.0, road.s_range[1]))
+        low = crossing + road.crossing_half_width + 6.0
+        if span[1] - span[0] < 6.0:
+            continue
+        if road.median_kind == WALLED:
+            stage.parts.append(along.jersey_wall(rng, road, span, 0.0))
+        elif road.median_kind == PLANTED:
+            if rng.random() < 0.3:
+                stage.parts.append(along.fence(rng, road, span, 0.0))
+            for s in np.arange(span[0], span[1], rng.uniform(3.0, 12.0)):
+                plant = stage.garden.tree(3.5, 9.0, 0) if planted else stage.garden.bush()
+                stage.place(plant, float(s), 0.0, 0.0, 1.5)
+        if lit and road.median_kind != PLANTED:
+            for s in np.arange(span[0] + 5.0, span[1], 30.0):
+                if stage.place(lamps.mesh, float(s), 0.0, -np.pi / 2, 1.5):
+                    x, y = road.to_global(float(s), -lamps.light[0])
+                    stage.lamps.append(np.array([x, y, lamps.light[2]]))
+
+
+def _junction(stage: Stage, street: Street, number: int) -> None:
+    """Signals or signs at a side street, and trees along it."""
+    rng, road, place = stage.rng, stage.road, stage.place
+    crossing, half = road.crossings[number], road.crossing_half_width
+    signals = number == street.red_light or rng.random() < 0.5
+    corner = road.half_width + 0.6
+    for side in (-1.0, 1.0):
+        ahead = side < 0 or road.one_way  # of those who go along s
+        s = crossing - half - 1.2 if ahead else crossing + half + 1.2
+        turned = 0.0 if ahead else np.pi
+        if signals:
+            # The arm reaches over the lanes, which are on the left of the one who comes.
+            reach = rng.uniform(2.0, road.lanes * road.lane_width)
+            lights = furniture.signal(rng, number != street.red_light, reach)
+            if road.one_way and side > 0:
+                lights = replace(
+                    lights, triangles=lights.triangles * np.array([1, -1, 1], np.float32)
+                )
+            place(lights, s, side * corner, turned, 0.8)
+        elif rng.random() < 0.5:
+            place(furniture.sign(rng), s, side * corner, turned, 0.8)
+        if not road.has_arm(number, side):
+            continue
+        for d in np.arange(road.frontage + 6.0, 75.0, 11.0):
+            for s in (crossing - half - 1.5, crossing + half + 1.5):
+                if rng.random() < 0.3:
+                    place(stage.garden.tree(4.0, 8.0), s, side * d, 0.0, 3.0)
+        if rng.random() < 0.7:  # what the side street ends at
+            style = choose(rng, road.kind.buildings)
+            block = building(rng, style, 22.0, 14.0, rng.uniform(*HEIGHTS[style]))
+            place(block, crossing, side * rng.uniform(90.0, 150.0), 0.0 if side > 0 else np.pi)
+
+
+def _span_the_road(stage: Stage) -> None:
+    """Bridges and gantries over the road."""
+    rng, road = stage.rng, stage.road
+    urban = road.kind.name in ("business", "industrial", "waterside", "works")
+    free = [s for s in rng.uniform(-60.0, 90.0, 6) if not road.near_crossing(s, 12.0)]
+    if free and rng.random() < (0.16 if urban else 0.05):
+        wide = rng.uniform(4.0, 24.0)
+        stage.place(furniture.overpass(rng, road.frontage + 1.2, wide), free[0], 0.0)
+    elif free and rng.random() < (0.2 if road.lanes > 1 else 0.04):
+        stage.place(furniture.gantry(rng, road.half_width + 0.8), free[0], 0.0, 0.0)
+
+
+def _skyline(stage: Stage) -> None:
+    """Towers, blocks and trees far away."""
+    rng, road = stage.rng, stage.road
+    middle = sum(road.s_range) / 2.0
+    tall = road.kind.name in ("business", "waterside")
+    for _ in range(int(rng.integers(6, 30))):
+        way, angle = rng.uniform(*SKYLINE), rng.uniform(-np.pi, np.pi)
+        s, d = middle + way * np.cos(angle), way * np.sin(angle)
+        inside = road.s_range[0] - 30.0 < s < road.s_range[1] + 30.0
+        if (inside and abs(d) < 85.0) or abs(d) < road.frontage + 3.0:
+            continue
+        if road.curvature and abs(s - middle) * abs(road.curvature) > 2.5:
+            continue  # would have gone round the bend's centre
+        width = rng.uniform(12.0, 40.0)
+        high = rng.uniform(25.0, 110.0) if tall and rng.random() < 0.6 else rng.uniform(6.0, 30.0)
+        style = TOWER if high > 34.0 else OFFICE
+        stage.place(building(rng, style, width, width, high), s, d, rng.uniform(-0.3, 0.3))
+    for _ in range(int(rng.integers(5, 40))):
+        s = rng.uniform(road.s_range[0] - 60.0, road.s_range[1] + 80.0)
+        d = float(rng.choice([-1.0, 1.0])) * rng.uniform(72.0, 160.0)
+        if not road.near_crossing(s, 4.0):
+            stage.place(stage.garden.tree(7.0, 18.0), s, d, rng.uniform(0.0, 6.0))
