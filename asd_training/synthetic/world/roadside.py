@@ -148,7 +148,8 @@ def kerbs(traffic: Traffic, near: float, far: float) -> None:
         return
     across = road.parking == ACROSS_KERB
     for side in (-1.0, 1.0):
-XX        gap = rng.uniform(0.8, 3.0)
+        density = rng.uniform(0.1, 0.95) if rng.random() < 0.8 else 0.0
+        gap = rng.uniform(0.8, 3.0)
         s = near + rng.uniform(0.0, 6.0)
         while s < far:
             name = "car" if across else random_class(rng, KERB_CLASSES)
