@@ -321,7 +321,8 @@ def streets() -> list[tuple[Motion, list[Actor]]]:
     result = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        result.append(populate(rng, random_road(rng, (-130.0, 200.0)), 6.0))
+        street, actors = populate(rng, random_road(rng, (-130.0, 200.0)), 6.0)
+        result.append((street.ego, actors))
     return result
 
 

@@ -167,7 +167,7 @@ def _poster(hits: Hits) -> np.ndarray:
 
 def _lit_sign(hits: Hits) -> np.ndarray:
     """Writing on a board of the sign's colour."""
-    letter = texels(textures.chances(), np.floor(hits.along / 0.16), hits.pattern & 511)
+    letter = texels(textures.chances(), np.floor(hits.along / 0.16), hits.pattern.astype(np.int32) & 511)
     inner = np.mod(hits.along / 0.16, 1.0)
     band = np.mod(hits.up / 0.7, 1.0)
     stroke = (letter > 0.25) & (inner > 0.2) & (band > 0.3) & (band < 0.72)
