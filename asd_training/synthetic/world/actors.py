@@ -9,12 +9,15 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from asd_training.synthetic.meshes.heavy_vehicles import construction_vehicle, trailer
 from asd_training.synthetic.meshes.mesh import Mesh
 from asd_training.synthetic.meshes.people import pedestrian
 from asd_training.synthetic.meshes.road_furniture import barrier, traffic_cone
 from asd_training.synthetic.meshes.small_objects import bicycle, motorcycle
-from asd_training.synthetic.meshes.vehicles import bus, car, truck
+from asd_training.synthetic.meshes.vehicles.buses import bus
+from asd_training.synthetic.meshes.vehicles.cars import car
+from asd_training.synthetic.meshes.vehicles.construction import construction_vehicle
+from asd_training.synthetic.meshes.vehicles.trailers import trailer
+from asd_training.synthetic.meshes.vehicles.trucks import truck
 from asd_training.synthetic.world.road import Numbers, Road
 
 # Mean and standard deviation of width, length, height in metres: nuScenes' statistics.
