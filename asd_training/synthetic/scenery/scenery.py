@@ -32,6 +32,7 @@ from asd_training.synthetic.world.population import Street
 from asd_training.synthetic.world.road import NO_MEDIAN, PLANTED, PLOT_DEPTH, WALLED, Road
 
 GROUND_HALF_SIZE = 600.0  # m
+NARROWEST = 10.0  # m, no building has less room
 SKYLINE = (110.0, 360.0)  # m, how far away the last things stand
 HEIGHTS = {TERRACE: (6.0, 22.0), HOUSE: (3.0, 8.0), OFFICE: (8.0, 35.0), TOWER: (35.0, 90.0),
            HALL: (5.0, 12.0)}  # fmt: skip
@@ -173,6 +174,8 @@ def _furnish(stage: Stage, side: float, span: tuple[float, float], use: int) -> 
     def inside(margin: float = 1.0) -> float:
         return float(rng.uniform(low + margin, high - margin)) if width > 2 * margin else middle
 
+    if use == BUILDING and width < NARROWEST:
+        return
     if use == BUILDING:
         style = choose(rng, road.kind.buildings)
         setback = float(rng.choice([0.1, rng.uniform(1.5, 4.0)], p=[0.75, 0.25]))
@@ -244,7 +247,7 @@ def _site(stage: Stage, side: float, span: tuple[float, float], s: float) -> Non
         place(furniture.containers(rng), s, side * (front + 15.5), facing, 7.0)
     if rng.random() < 0.3:
         place(furniture.crane(rng), s, side * (front + 19.0), 0.0, 4.0)
-    if rng.random() < 0.3:  # the shell of a new building
+    if span[1] - span[0] > NARROWEST + 4.0 and rng.random() < 0.3:  # the shell of a new building
         shell = building(rng, OFFICE, span[1] - span[0] - 4.0, 12.0, rng.uniform(6.0, 30.0))
         place(shell, sum(span) / 2.0, side * (front + PLOT_DEPTH + 1.0), facing)
 

@@ -67,7 +67,7 @@ def _crown(
     size: float,
 ) -> list[Mesh]:
     cores = [
-        ellipsoid(center, 0.82 * radius, 0.7 * color, FOLIAGE, sides=6)
+        ellipsoid(center, 0.82 * radius, tuple(0.7 * color), FOLIAGE, sides=6)
         for center, radius in zip(centers, radii, strict=True)
     ]
     return [*cores, _foliage(rng, leaves(rng, centers, radii, count, size), color)]
@@ -176,7 +176,7 @@ def bush(rng: np.random.Generator) -> Mesh:
 def hedge_leaves(rng: np.random.Generator, length: float, height: float, depth: float) -> Mesh:
     """The hedge between x = 0 and `length`, 1 m deep, of leaves around a box."""
     color = _color(rng)
-    core = box((0, 0.08, 0), (length, depth - 0.08, height - 0.08), 0.7 * color, FOLIAGE)
+    core = box((0, 0.08, 0), (length, depth - 0.08, height - 0.08), tuple(0.7 * color), FOLIAGE)
     count = int(min(60.0 * length, 900))
     places = rng.uniform((0, 0, 0), (length, depth, height), (count, 3))
     face = rng.integers(3, size=count)
