@@ -41,7 +41,11 @@ def facade(hits: Hits) -> np.ndarray:
     board = np.stack([texels(textures.chances(), column // 3 + 9 * i, row) for i in range(3)], 1)
     letter = texels(textures.chances(), hits.along / 0.22, column + 5.0) > 0.45
     letter &= (v > 0.85) & (v < 0.95)
-    albedo = mixed(albedo, 0.85 * sign, np.where(letter[:, None], 0.6, board**2))
+    albedo = mixed(
+        albedo,
+        0.85 * sign,
+        np.where(letter[:, None], 0.6, 0.5 * board**2 + 0.5 * board[:, :1] ** 3),
+    )
     around = (np.abs(x) < 0.5 + 0.06 / wide) & (np.abs(y) < 0.5 + 0.05 / high) & hits.upright
     trim = np.where(hits.chance(10) < 0.5, 0.5, 0.06)[:, None].astype(np.float32)
     albedo = mixed(albedo, 0.7 * (around & ~inside) * hits.shows(0.25), trim)
@@ -72,5 +76,6 @@ def facade(hits: Hits) -> np.ndarray:
     lit = (texels(textures.chances(), column * 11.0 + window.pattern, row * 17.0) < 0.3) | shop[
         index
     ]
-    hits.glow[index] = lit * (0.2 + 1.2 * other) * ~bars
+    hue = np.stack([np.full_like(other, 0.3), 0.2 + 0.1 * chance, 0.08 + 0.25 * chance**2], 1)
+    hits.glow[index] = (lit * (0.2 + 1.2 * other) * ~bars)[:, None] * hue
     return albedo

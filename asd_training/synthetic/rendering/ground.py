@@ -89,6 +89,7 @@ class GroundLook:
     shade: float  # share of ground in the shadow of things out of view
     shade_cell: float  # m
     shade_leaves: bool
+    sheen: float
     offset: int
 
 
@@ -119,20 +120,21 @@ def ground_look(seed: int) -> GroundLook:
         stripes=rng.uniform(0.0, 0.3) ** 1.3,
         tracks=rng.uniform(-0.3, 0.3),
         oil=rng.uniform(0.0, 0.45) * (rng.random() < 0.7),
-        patches=rng.choice([0.0, rng.uniform(0.02, 0.3)]),
+        patches=float(rng.choice([0.0, rng.uniform(0.02, 0.3)])),
         patch_length=rng.uniform(2.0, 14.0),
-        cracks=rng.choice([0.0, rng.uniform(0.2, 0.9)]),
-        stains=rng.choice([0.0, rng.uniform(0.2, 0.8)]),
+        cracks=float(rng.choice([0.0, rng.uniform(0.2, 0.9)])),
+        stains=float(rng.choice([0.0, rng.uniform(0.2, 0.8)])),
         joint=float(rng.choice([0.0, rng.uniform(3.5, 9.0)], p=[0.7, 0.3])),
-        tar=rng.choice([0.0, rng.uniform(0.3, 0.9)], p=[0.6, 0.4]),
+        tar=float(rng.choice([0.0, rng.uniform(0.3, 0.9)], p=[0.6, 0.4])),
         paint_left=rng.uniform(0.25, 1.3),
-        ghosts=rng.choice([0.0, rng.uniform(-0.35, 0.5)], p=[0.65, 0.35]),
+        ghosts=float(rng.choice([0.0, rng.uniform(-0.35, 0.5)], p=[0.65, 0.35])),
         slab=(rng.uniform(0.3, 2.0), rng.uniform(0.3, 2.0)),
         slab_turn=float(rng.choice([0.0, np.pi / 4], p=[0.85, 0.15])),
-        litter=rng.choice([0.0, rng.random() ** 2], p=[0.65, 0.35]),
-        shade=rng.choice([0.0, rng.uniform(0.1, 0.75)], p=[0.35, 0.65]),
+        litter=float(rng.choice([0.0, rng.random() ** 2], p=[0.65, 0.35])),
+        shade=float(rng.choice([0.0, rng.uniform(0.1, 0.75)], p=[0.35, 0.65])),
         shade_cell=rng.uniform(2.0, 14.0),
         shade_leaves=rng.random() < 0.55,
+        sheen=rng.uniform(0.02, 0.25),
         offset=int(rng.integers(512)),
     )
 

@@ -23,7 +23,7 @@ class Hits:
     pattern: np.ndarray  # numbers 0..65535
     blur: np.ndarray  # m that a pixel covers
     mirror: np.ndarray  # reflection seen straight on, NaN for none; a painter may change it
-    glow: np.ndarray  # radiance of its own at night, 0 for none; a painter may set it
+    glow: np.ndarray  # (N, 3) radiance of its own at night, 0 for none; a painter may set it
 
     def only(self, index: np.ndarray) -> Hits:
         """Some of the points; changes to them do not come back."""

@@ -12,8 +12,8 @@ from asd_training.synthetic.meshes.mesh import HEADLAMP, LAMP, LIT_SIGN, TAIL_LA
 from asd_training.synthetic.world.actors import MOVING
 from asd_training.synthetic.world.world import SCENERY, World
 
-LAMPS, BEAMS = 10, 7  # at most so many of the nearest light a picture
-LAMP_REACH, BEAM_REACH = 30.0, 45.0  # m
+LAMPS, BEAMS = 7, 5  # at most so many of the nearest light a picture
+LAMP_REACH, BEAM_REACH = 24.0, 40.0  # m
 _VEHICLES = ("car", "truck", "bus", "motorcycle", "construction_vehicle")
 
 
@@ -33,7 +33,7 @@ def _lamp_look(seed: int) -> _LampLook:
     return _LampLook(
         (sodium + share * (white - sodium)).astype(np.float32),
         rng.uniform(5.0, 40.0),
-        rng.uniform(6.0, 30.0),
+        rng.uniform(3.0, 14.0),
         rng.uniform(18.0, 45.0),
     )
 
@@ -129,7 +129,7 @@ def emitted(
     head, tail = materials == HEADLAMP, materials == TAIL_LAMP
     strength[head & (used if night else by_day)] = 9.0 if night else 2.0
     strength[tail & used] = 1.2 if night else 0.05
-    strength[tail & braking] = 3.0 if night else 1.5
+    strength[tail & braking] = 3.0 if night else 1.0
     return index, world.albedo[triangles] * strength[:, None]
 
 

@@ -57,7 +57,7 @@ def _first_hits(
     """Triangle and distance of each ray; foliage lets rays through between its leaves."""
     triangle, distance = instant.cast(origin, directions, VIEW)
     rays = np.flatnonzero(triangle != MISS)
-    for layer in range(_PEELS):
+    for _ in range(_PEELS):
         rays = rays[world.materials[triangle[rays]] == m.FOLIAGE]
         points = origin + directions[rays] * distance[rays, None]
         normals = instant.normals[triangle[rays]]
@@ -67,7 +67,7 @@ def _first_hits(
         leaf = 0.55 * textures.texels(textures.blotchy(), 60.0 * a, 60.0 * b)
         leaf += 0.65 * textures.texels(textures.blotchy(), 22.0 * b, 22.0 * a)
         # Thin at the rim, where the ray barely dips into the crown.
-        gap = np.flatnonzero(leaf + 3.4 * steep < 0.25 + 0.25 * layer)
+        gap = np.flatnonzero(leaf + 2.1 * steep < 0.5)
         rays = rays[gap]
         if not len(rays):
             break
@@ -143,6 +143,12 @@ def _shade(
     shaded[index] += share[:, None] * (reflected - shaded[index])
     glint = np.clip(bent @ to_sun, 0.0, 1.0) ** 180 * np.minimum(sunny[index], 0.5)
     shaded[index] += (glint * (0.5 + 8.0 * mirror[index]))[:, None] * sun
+    # Seen at a grazing angle, even dry ground mirrors some of the sky's rim and of the sun.
+    share = look.sheen * (1.0 - toward[on_ground, None]) ** 5
+    low = view[on_ground] * np.array([1.0, 1.0, -1.0], np.float32) @ to_sun
+    rim = light.horizon.astype(np.float32)
+    rim = rim + (np.clip(low, 0.0, 1.0) ** 10 * np.minimum(sunny[on_ground], 0.4))[:, None] * sun
+    shaded[on_ground] += share * (rim - shaded[on_ground])
     if light.wetness > 0.0:
         _wet_ground(
             world, instant, time, look, on_ground, view[on_ground], points[on_ground],
@@ -151,8 +157,7 @@ def _shade(
     shining, radiance = lamps.emitted(world, time, hit, material)
     shaded[shining] += radiance
     if light.night:
-        index = np.flatnonzero(glow)
-        shaded[index] += glow[index, None] * np.array([0.3, 0.22, 0.12], np.float32)
+        shaded += glow
     return shaded
 
 
@@ -166,9 +171,9 @@ def _surface(
     normals: np.ndarray,
     blur: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Albedo (N, 3), reflection seen straight on (N,) and glow at night (N,) of surface points."""
+    """Albedo (N, 3), reflection seen straight on (N,) and glow at night (N, 3) of surface points."""
     albedo = world.albedo[hit]
-    mirror, glow = materials.MIRROR[material], np.zeros(len(hit), np.float32)
+    mirror, glow = materials.MIRROR[material], np.zeros((len(hit), 3), np.float32)
     for kind in np.flatnonzero(np.bincount(material, minlength=m.MATERIAL_COUNT)):
         index = np.flatnonzero(material == kind)
         if kind == m.GROUND:
@@ -272,7 +277,7 @@ def _wet_ground(
     index = np.flatnonzero(share > 0.03)
     bent = view[index] * np.array([1.0, 1.0, -1.0], np.float32)
     # Ripples and rough asphalt draw mirror images out.
-    ripple = textures.texels(textures.grainy(), 40.0 * points[index, 0], 40.0 * points[index, 1])
+    ripple = textures.texels(textures.blotchy(), 50.0 * points[index, 0], 50.0 * points[index, 1])
     bent[:, 2] = np.abs(bent[:, 2] + (0.04 * (1.2 - film[index])) * ripple)
     hit, way = instant.cast(points[index] + np.array([0, 0, 0.02], np.float32), bent, 120.0)
     met = np.flatnonzero(hit != MISS)

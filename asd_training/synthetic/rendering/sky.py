@@ -51,11 +51,13 @@ def surroundings(light: Light, directions: np.ndarray, ground: np.ndarray, look:
     skyline += 0.03 * textures.texels(textures.blotchy(), fine, still)
     result = sky(light, directions, look)
     rise = directions[:, 2]
-    below = np.flatnonzero(rise < skyline)
+    below = np.flatnonzero(rise < skyline + 0.06)
     tone = 0.2 + 0.12 * textures.texels(textures.blotchy(), fine[below], 90.0 * rise[below])
     wall = np.clip(tone, 0.03, 0.6)[:, None] * (0.6 * light.ambient + 0.25 * light.sun).astype(
         np.float32
     )
     share = np.clip(-rise[below] * 12.0 + 0.5, 0.0, 1.0)[:, None]
-    result[below] = wall + share * (ground.astype(np.float32) - wall)
+    wall += share * (ground.astype(np.float32) - wall)
+    edge = np.clip((skyline[below] + 0.06 - rise[below]) / 0.12, 0.0, 1.0)[:, None]
+    result[below] += edge * (wall - result[below])
     return result

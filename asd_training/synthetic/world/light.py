@@ -58,9 +58,9 @@ def random_light(rng: np.random.Generator) -> Light:
         sun, ambient, zenith = sun * dim * 0.7, ambient * 0.6 * dim, zenith * 0.7 * dim
     elif kind == NIGHT:
         glow = np.array([1.0, 0.7, 0.45]) * (1 - (mix := rng.random())) + mix * 0.8
-        level = np.exp(rng.uniform(np.log(0.012), np.log(0.05)))
+        level = np.exp(rng.uniform(np.log(0.005), np.log(0.04)))
         sun, ambient = sun * 0.0, glow * level
-        zenith, horizon = glow * level * 0.25, glow * level * rng.uniform(0.6, 1.6)
+        zenith, horizon = glow * level * 0.15, glow * level * rng.uniform(0.3, 1.3)
     far = float(np.exp(rng.uniform(np.log(500.0), np.log(5000.0))))
     near = float(np.exp(rng.uniform(np.log(60.0), np.log(600.0))))
     foggy = rng.random() < (0.02, 0.35, 0.2, 0.15, 0.15)[kind]
