@@ -38,13 +38,13 @@ def facade(hits: Hits) -> np.ndarray:
     bricks = np.flatnonzero(hits.chance(9) < 0.3)
     albedo[bricks] = brick(hits.only(bricks), tone[bricks])
     sign = (row == 0) & (v > 0.8) & (hits.chance(6) < 0.65) & hits.upright
-    board = np.stack([texels(textures.chances(), column // 3 + 9 * i, row) for i in range(3)], 1)
+    board = _colors(column // 3 + hits.pattern, row)
     letter = texels(textures.chances(), hits.along / 0.22, column + 5.0) > 0.45
     letter &= (v > 0.85) & (v < 0.95)
     albedo = mixed(
         albedo,
         0.85 * sign,
-        np.where(letter[:, None], 0.6, 0.5 * board**2 + 0.5 * board[:, :1] ** 3),
+        np.where(letter[:, None], 0.6, board),
     )
     around = (np.abs(x) < 0.5 + 0.06 / wide) & (np.abs(y) < 0.5 + 0.05 / high) & hits.upright
     trim = np.where(hits.chance(10) < 0.5, 0.5, 0.06)[:, None].astype(np.float32)
@@ -64,8 +64,8 @@ def facade(hits: Hits) -> np.ndarray:
     drawn = blind & (chance < 0.75) & ~shop[index] & ~glassy[index]
     pane = mixed(pane, 0.75 * drawn, cloth)
     shown = shop[index] & (y < -0.1 + 0.4 * deep) & (chance > 0.3)
-    goods = np.stack([texels(textures.chances(), window.along / 0.3, row + i) for i in range(3)], 1)
-    pane = mixed(pane, 0.6 * shown, goods**2 * 0.5)
+    goods = _colors(window.along / 0.25 + window.pattern, window.up / 0.3)
+    pane = mixed(pane, 0.7 * shown, 0.5 * goods)
     bars = np.abs(np.mod((x + 0.5) * (1.0 + np.rint(2.0 * window.chance(11))), 1.0) - 0.5) > 0.47
     bars |= np.abs(np.mod((y + 0.5) * (1.0 + np.rint(window.chance(12))), 1.0) - 0.5) > 0.47
     pane = mixed(pane, bars * window.shows(0.1), trim[index])
@@ -79,3 +79,10 @@ def facade(hits: Hits) -> np.ndarray:
     hue = np.stack([np.full_like(other, 0.3), 0.2 + 0.1 * chance, 0.08 + 0.25 * chance**2], 1)
     hits.glow[index] = (lit * (0.2 + 1.2 * other) * ~bars)[:, None] * hue
     return albedo
+
+
+def _colors(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Random colours (N, 3) by cell, most of them dull."""
+    grey, dull = texels(textures.chances(), u, v), texels(textures.chances(), v + 50.0, u)
+    hues = np.stack([texels(textures.chances(), u + 9.0 * i, v + 5.0) for i in range(3)], axis=1)
+    return mixed(hues**2, np.sqrt(dull), grey[:, None] ** 2)

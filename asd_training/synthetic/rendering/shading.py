@@ -171,7 +171,7 @@ def _surface(
     normals: np.ndarray,
     blur: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Albedo (N, 3), reflection seen straight on (N,) and glow at night (N, 3) of surface points."""
+    """Albedo (N, 3), reflection seen straight on (N,), glow at night (N, 3) of surface points."""
     albedo = world.albedo[hit]
     mirror, glow = materials.MIRROR[material], np.zeros((len(hit), 3), np.float32)
     for kind in np.flatnonzero(np.bincount(material, minlength=m.MATERIAL_COUNT)):
