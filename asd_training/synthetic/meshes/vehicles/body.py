@@ -37,9 +37,11 @@ def surface(points: np.ndarray, finishes: np.ndarray, palette: Sequence[Finish])
     c, d = points[1:, 1:], points[:-1, 1:]
     triangles = np.stack([a, b, c, a, c, d], axis=-2).reshape(-1, 3, 3)
     number = np.repeat(finishes.ravel(), 2)
-    side = triangles[:, 1:] - triangles[:, :1]
-    area = np.abs(np.cross(side[:, 0], side[:, 1])).sum(axis=1)
-    keep = area > 1e-5
+    # Rows that meet leave empty triangles.
+    p, q, r = triangles[:, 0], triangles[:, 1], triangles[:, 2]
+    keep = ((np.abs(p - q).max(1) > 1e-4) & (np.abs(q - r).max(1) > 1e-4)) & (
+        np.abs(r - p).max(1) > 1e-4
+    )
     return _painted(triangles[keep], number[keep], palette)
 
 
@@ -105,8 +107,8 @@ class Body:
         ]
         x = np.unique(np.concatenate([[self.rear, self.front], np.array(self.stations), *extra]))
         x = x[(x >= self.rear) & (x <= self.front)]
-        # Stations nearer than 1.5 cm to the one before add nothing.
-        keep = np.concatenate([[True], np.diff(x) > 0.015])
+        # Stations close to the one before add nothing.
+        keep = np.concatenate([[True], np.diff(x) > 0.03])
         keep[-1] = True
         self.x = x[keep]
         belt, top = _along(self.belt, self.x), _along(self.top, self.x)
@@ -134,17 +136,20 @@ class Body:
 
     def bent(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the straight body after nose, tail and windows are bent."""
-        x, y, z = np.moveaxis(points, -1, 0)
-        u = np.clip(np.abs(y) / self.half, 0.0, 1.05)
-        moved = x + _along(self.bow, x) * (1.0 - u**2) * (z > _along(self.belt, x) - 0.02)
+        x, y, z = points[..., 0], points[..., 1], points[..., 2]
+        u = np.minimum(np.abs(y) / self.half, 1.05)
+        moved = x + _along(self.bow, x) * (1.0 - u * u) * (z > _along(self.belt, x) - 0.02)
         for end, gap, sign in (
             (self.nose, self.front - x, -1.0),
             (self.tail, x - self.rear, 1.0),
         ):
-            corner = end.corner * u**end.power * np.clip(1.0 - gap / end.reach, 0.0, 1.0) ** 2
-            lean = _along(end.lean, z) * np.clip(1.0 - gap / end.lean_reach, 0.0, 1.0)
-            moved = moved + sign * (corner + lean)
-        return np.stack([moved, y, z], axis=-1)
+            near = np.maximum(1.0 - gap / end.reach, 0.0)
+            corner = end.corner * u**end.power * near * near
+            lean = _along(end.lean, z) * np.maximum(1.0 - gap / end.lean_reach, 0.0)
+            moved += sign * (corner + lean)
+        bent = points.copy()
+        bent[..., 0] = moved
+        return bent
 
     def columns(self, start: float, end: float) -> slice:
         """The columns of patches between two places along x."""
@@ -220,5 +225,4 @@ class Body:
 
 
 def _along(curve: Curve, x: np.ndarray) -> np.ndarray:
-    places, values = np.array(curve, float).T
-    return np.interp(x, places, values)
+    return np.interp(x, [place for place, _ in curve], [value for _, value in curve])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from asd_training.synthetic.meshes.mesh import CLOTH, LIT_SIGN, MATTE, POSTER, Color, Mesh, merge
@@ -61,6 +63,8 @@ def bus_of(rng: np.random.Generator, length: float, width: float, height: float,
     """A bus; `kind` is city, coach, double, articulated, school or mini."""
     half = width / 2.0 - 0.07
     rear, front = -length / 2.0, length / 2.0
+    color: Color
+    trim: Color
     if kind == "school":
         color, trim = pick(rng, ((0.93, 0.65, 0.08), (0.92, 0.7, 0.1))), (0.12, 0.12, 0.12)
     else:
@@ -199,7 +203,7 @@ def _hull(
         body.on_face(True, (0.0, 0.26), (0.36, 0.48), PLATE, 0.02),
         body.on_face(False, (0.0, 0.26), (0.62, 0.76), PLATE, 0.02),
         body.on_face(False, (0.75 * half, 0.9 * half), (top - 0.35, top - 0.25), TAIL),
-        body.on_face(False, (0.7 * half, 0.9 * half), (0.5 * sill + 0.42, 0.5 * sill + 0.55), INDICATOR),
+        body.on_face(False, (0.7 * half, 0.9 * half), (sill + 0.27, sill + 0.4), INDICATOR),
         _mirror(rng, front - bonnet, half, belt, top, bonnet),
     ]  # fmt: skip
     if not bonnet:
@@ -212,7 +216,7 @@ def _hull(
     half_z = 0.5 * (belt + top)
     if kind == "double":  # the upper deck's windows, all around
         z = (0.66 * top, 0.9 * top)
-        for start_x, end_x in zip(pillars[:-1], pillars[1:], strict=True):
+        for start_x, end_x in itertools.pairwise(pillars):
             left.append(body.on_side((start_x + gap, end_x - gap), z, GLAZING, 0.012))
         left.append(body.on_face(True, (0.0, 0.85 * half), z, GLAZING, 0.02))
         left.append(body.on_face(False, (0.0, 0.7 * half), z, GLAZING, 0.02))

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asd_training.synthetic.meshes.mesh import LIT_SIGN, MATTE, Mesh, beam, merge
+from asd_training.synthetic.meshes.mesh import LIT_SIGN, MATTE, Color, Mesh, beam, merge
 from asd_training.synthetic.meshes.vehicles.body import (
     BELT,
     CENTRE,
@@ -44,6 +45,7 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     wheels,
 )
 
+Place = Callable[[float], float]  # x of a fraction of the length
 # Numbers in the palette of a car's skin.
 PAINTED, GLASS, PLASTIC, HEADLAMP, TAILLAMP, SHINY, SECOND, GRILLE, DARK_GREY = range(9)
 
@@ -89,6 +91,7 @@ STYLES = {
 
 def car(rng: np.random.Generator, length: float, width: float, height: float) -> Mesh:
     """A passenger car or van; the body style follows the height."""
+    names: tuple[str, ...]
     if height < 1.6:
         names = ("saloon", "hatchback", "fastback", "estate", "coupe")
         share = [0.42, 0.25, 0.13, 0.12, 0.08]
@@ -173,7 +176,7 @@ def shell(
     parts.append(_details(rng, body, style, name, at, half, top, low_slung))
     parts.append(_underbody(body, half, radius))
     parts.append(wheels(rng, axles, half - 0.005, radius))
-    if on_roof or name in ("suv", "estate", "offroader", "mpv") and rng.random() < 0.5:
+    if on_roof or (name in ("suv", "estate", "offroader", "mpv") and rng.random() < 0.5):
         parts.append(_on_roof(rng, body, style, at, half, top, height, name, job))
     return merge(parts)
 
@@ -302,7 +305,7 @@ def _loft(
     )
 
 
-def _palette(rng: np.random.Generator, color: tuple, name: str, job: str) -> list[Finish]:
+def _palette(rng: np.random.Generator, color: Color, name: str, job: str) -> list[Finish]:
     body = painted(color)
     second = body
     if job == "police":
@@ -316,7 +319,9 @@ def _palette(rng: np.random.Generator, color: tuple, name: str, job: str) -> lis
     return [body, GLAZING, cladding, HEAD, TAIL, BRIGHT, second, grille, lower]
 
 
-def _cladding(rng: np.random.Generator, body: Body, style: Style, name: str, at) -> np.ndarray:
+def _cladding(
+    rng: np.random.Generator, body: Body, style: Style, name: str, at: Place
+) -> np.ndarray:
     """Which finish each patch of the skin has."""
     numbers = np.full((len(body.x) - 1, CENTRE), PAINTED)
     numbers[:, SILL] = PLASTIC
@@ -343,7 +348,6 @@ def _cladding(rng: np.random.Generator, body: Body, style: Style, name: str, at)
     # Doors of a police car, the lower half of a delivery van.
     numbers[body.columns(at(0.3), at(0.74)), LOWER:BELT] = SECOND
     # Lamps turn the corners.
-    numbers[body.columns(body.front - 0.3, body.front), WAIST if rng.random() < 0.15 else SHOULDER]
     corner = body.columns(body.front - rng.uniform(0.15, 0.45), body.front)
     numbers[corner, SHOULDER if body.levels[2] < 0.74 else WAIST] = HEADLAMP
     if name not in ("van", "tall_van"):
@@ -440,7 +444,7 @@ def _details(
     body: Body,
     style: Style,
     name: str,
-    at,
+    at: Place,
     half: float,
     top: float,
     low_slung: bool,
@@ -489,7 +493,7 @@ def _on_roof(
     rng: np.random.Generator,
     body: Body,
     style: Style,
-    at,
+    at: Place,
     half: float,
     top: float,
     height: float,

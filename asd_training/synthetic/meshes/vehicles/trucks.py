@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from asd_training.synthetic.meshes.mesh import (
@@ -31,7 +33,7 @@ from asd_training.synthetic.meshes.vehicles.body import (
     Finish,
     mirrored,
 )
-from asd_training.synthetic.meshes.vehicles.cargo import LOADS, cargo_color
+from asd_training.synthetic.meshes.vehicles.cargo import LOADS
 from asd_training.synthetic.meshes.vehicles.cars import pickup, van
 from asd_training.synthetic.meshes.vehicles.parts import (
     BRIGHT,
@@ -66,7 +68,7 @@ def truck(rng: np.random.Generator, length: float, width: float, height: float) 
         strict=True,
     )  # fmt: skip
     kind = str(rng.choice(kinds, p=share))
-    if kind == "tractor" and length > 8.0 or kind == "drum" and length < 6.0:
+    if (kind == "tractor" and length > 8.0) or (kind == "drum" and length < 6.0):
         kind = "box"
     return lorry(rng, length, width, height, kind)
 
@@ -103,7 +105,7 @@ def lorry(rng: np.random.Generator, length: float, width: float, height: float, 
         if kind in ("box", "curtain") and rng.random() < 0.4:  # deflector above the cab
             parts.append(_deflector(cab_rear, front - 0.6, half - 0.1, top, height - 0.1, color))
     axles = [axle, rear + 0.22 * length]
-    if length > 8.2 and kind != "box" or length > 10.0:
+    if (length > 8.2 and kind != "box") or length > 10.0:
         axles = [axle, rear + 0.3 * length, rear + 0.3 * length - 2.3 * radius - 0.15]
     parts.append(chassis(rng, rear, cab_rear, half, floor, axles[1:], radius))
     parts.append(wheels(rng, axles, half - 0.01, radius, 0.3, heavy=True))
@@ -315,7 +317,7 @@ def _fire_body(
         both_sides((rear + 0.1, half - 0.03, 0.85), (front - 0.05, half - 0.005, 1.05), band),
     ]
     edges = np.linspace(rear + 0.15, front - 0.1, 4)
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges):
         parts.append(
             both_sides((start, half - 0.03, 1.15), (end - 0.12, half - 0.01, high - 0.15), shutter)
         )
