@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
 import numpy as np
 
-from asd_training.synthetic.meshes.mesh import LIT_SIGN, MATTE, Color, Mesh, beam, merge
+from asd_training.synthetic.meshes.mesh import MATTE, Color, Mesh, merge
 from asd_training.synthetic.meshes.vehicles.body import (
     BELT,
     CENTRE,
@@ -25,68 +22,35 @@ from asd_training.synthetic.meshes.vehicles.body import (
     Finish,
     mirrored,
 )
+from asd_training.synthetic.meshes.vehicles.car_details import details, nose, on_roof_things, tail
+from asd_training.synthetic.meshes.vehicles.car_styles import (
+    GLASS,
+    GRILLE,
+    HEADLAMP,
+    PAINTED,
+    PLASTIC,
+    SECOND,
+    STYLES,
+    TAILLAMP,
+    Place,
+    Style,
+    varied,
+)
 from asd_training.synthetic.meshes.vehicles.parts import (
     BRIGHT,
-    GAP,
     GLAZING,
     GREY_TRIM,
     HEAD,
-    INDICATOR,
-    PLATE,
     TAIL,
     TRIM,
     UNDERBODY,
     block,
-    both_sides,
     paint_color,
     painted,
     pick,
     vivid_color,
     wheels,
 )
-
-Place = Callable[[float], float]  # x of a fraction of the length
-# Numbers in the palette of a car's skin.
-PAINTED, GLASS, PLASTIC, HEADLAMP, TAILLAMP, SHINY, SECOND, GRILLE, DARK_GREY = range(9)
-
-
-@dataclass(frozen=True)
-class Style:
-    """Proportions of a body style: fractions of length (from the rear) and of height."""
-
-    boot: float  # rear end of the glasshouse's foot; 0 where the tail is upright
-    roof: tuple[float, float]  # rear and front end of the roof
-    cowl: float  # foot of the windscreen
-    deck: float  # height of the boot's lid, or of the belt at the tail
-    belt: float  # height at the windscreen
-    nose: float  # height of the bonnet's front edge
-    lean: float  # m that the top of the tail lies ahead of the bumper
-    sides: tuple[float, ...]  # where pillars part the side windows
-    glass_rear: float  # rear end of the side windows
-    axles: tuple[float, float] = (0.19, 0.81)
-    clearance: float = 0.13
-    panel: bool = False  # no side windows behind the first pillar
-
-
-STYLES = {
-    "saloon": Style(0.13, (0.3, 0.56), 0.74, 0.66, 0.62, 0.5, 0.03, (0.51, 0.34), 0.24),
-    "fastback": Style(0.07, (0.36, 0.55), 0.74, 0.66, 0.61, 0.5, 0.03, (0.52, 0.35), 0.24),
-    "coupe": Style(0.11, (0.33, 0.5), 0.7, 0.68, 0.64, 0.52, 0.04, (0.42,), 0.25),
-    "hatchback": Style(0.0, (0.08, 0.54), 0.76, 0.63, 0.6, 0.51, 0.42, (0.49, 0.26), 0.13),
-    "estate": Style(0.0, (0.07, 0.58), 0.75, 0.62, 0.6, 0.5, 0.38, (0.52, 0.34, 0.19), 0.06),
-    "suv": Style(0.0, (0.06, 0.58), 0.74, 0.64, 0.62, 0.56, 0.25, (0.53, 0.36, 0.21), 0.07),
-    "crossover": Style(0.0, (0.1, 0.55), 0.75, 0.64, 0.6, 0.53, 0.45, (0.52, 0.31), 0.15),
-    "offroader": Style(0.0, (0.02, 0.64), 0.71, 0.62, 0.61, 0.57, 0.06, (0.52, 0.33), 0.06),
-    "mpv": Style(0.0, (0.05, 0.62), 0.83, 0.58, 0.55, 0.47, 0.22, (0.58, 0.38, 0.2), 0.05),
-    "minivan": Style(0.0, (0.03, 0.68), 0.87, 0.53, 0.5, 0.44, 0.12, (0.64, 0.44, 0.22), 0.04),
-    "van": Style(0.0, (0.02, 0.69), 0.86, 0.54, 0.52, 0.43, 0.08, (0.68,), 0.05, panel=True),
-    "tall_van": Style(
-        0.0, (0.02, 0.74), 0.87, 0.45, 0.44, 0.37, 0.08, (0.72,), 0.05, panel=True, clearance=0.11
-    ),
-    "kei": Style(0.0, (0.03, 0.7), 0.87, 0.54, 0.52, 0.46, 0.1, (0.58, 0.32), 0.06),
-    "pickup": Style(0.38, (0.42, 0.6), 0.74, 0.6, 0.6, 0.56, 0.03, (0.58,), 0.4),
-    "crew_pickup": Style(0.31, (0.35, 0.6), 0.75, 0.6, 0.6, 0.55, 0.03, (0.55,), 0.33),
-}
 
 
 def car(rng: np.random.Generator, length: float, width: float, height: float) -> Mesh:
@@ -118,23 +82,6 @@ def van(rng: np.random.Generator, length: float, width: float, height: float) ->
     return shell(rng, STYLES["tall_van"], length, width, height, "tall_van", "delivery")
 
 
-def _varied(rng: np.random.Generator, style: Style) -> Style:
-    """The style of one make: its lines shifted by a few per cent."""
-    shift = rng.normal(0.0, 0.012, 8)
-    return replace(
-        style,
-        boot=style.boot + shift[0] if style.boot > 0.05 else style.boot,
-        roof=(style.roof[0] + abs(shift[1]), style.roof[1] + shift[2]),
-        cowl=style.cowl + 0.7 * shift[2],
-        deck=style.deck + shift[3],
-        belt=style.belt + shift[4],
-        nose=style.nose + 1.3 * shift[5],
-        lean=style.lean * rng.uniform(0.6, 1.3),
-        axles=(style.axles[0] + 0.5 * shift[6], style.axles[1] + 0.5 * shift[7]),
-        clearance=style.clearance + rng.uniform(-0.015, 0.02),
-    )
-
-
 def shell(
     rng: np.random.Generator,
     style: Style,
@@ -145,7 +92,7 @@ def shell(
     job: str,
 ) -> Mesh:
     """A car of a style. `job`: private, taxi, police or delivery."""
-    style = _varied(rng, style)
+    style = varied(rng, style)
     on_roof = _roof_load(rng, name, job)
     top = height - on_roof
     rear, front = -length / 2.0, length / 2.0
@@ -171,13 +118,13 @@ def shell(
     finishes, parts = _cladding(rng, body, style, name, at), []
     parts.append(mirrored(body.skin(finishes, palette)))
     upright = style.boot < 0.05
-    parts.append(mirrored(_nose(rng, body, palette)))
-    parts.append(mirrored(_tail(rng, body, palette, upright, name)))
-    parts.append(_details(rng, body, style, name, at, half, top, low_slung))
+    parts.append(mirrored(nose(rng, body, palette)))
+    parts.append(mirrored(tail(rng, body, palette, upright, name)))
+    parts.append(details(rng, body, style, name, at, half, top, low_slung))
     parts.append(_underbody(body, half, radius))
     parts.append(wheels(rng, axles, half - 0.005, radius))
     if on_roof or (name in ("suv", "estate", "offroader", "mpv") and rng.random() < 0.5):
-        parts.append(_on_roof(rng, body, style, at, half, top, height, name, job))
+        parts.append(on_roof_things(rng, body, style, at, half, top, height, name, job))
     return merge(parts)
 
 
@@ -356,197 +303,9 @@ def _cladding(
     return numbers
 
 
-def _nose(rng: np.random.Generator, body: Body, palette: list[Finish]) -> Mesh:
-    """Left half of the front: air intake, bumper, grille, lamps."""
-    inner = rng.uniform(0.5, 0.68)
-    shares = (0.0, 0.35, inner, 0.82, 1.0)
-    lamp_row = SHOULDER if body.levels[2] < 0.74 else WAIST
-    numbers = np.full((4, BELT), PAINTED)
-    numbers[:, SILL] = DARK_GREY
-    kind = rng.choice(["wide", "tall", "slim", "none"], p=[0.35, 0.3, 0.25, 0.1])
-    if kind == "wide":
-        numbers[:2, lamp_row] = GRILLE
-    elif kind == "tall":
-        numbers[:1, LOWER : lamp_row + 1] = GRILLE
-    elif kind == "slim":
-        numbers[:2, lamp_row] = PAINTED
-        numbers[:2, SILL] = GRILLE
-    numbers[2:, lamp_row] = HEADLAMP
-    if rng.random() < 0.3:  # fog lamps, or intakes at the corners
-        numbers[3, LOWER] = HEADLAMP if rng.random() < 0.4 else GRILLE
-    parts = [body.face(True, shares, numbers, palette)]
-    z = body.z[-1]
-    low, high = float(z[lamp_row]), float(z[lamp_row + 1])
-    if kind in ("wide", "tall") and rng.random() < 0.6:  # chrome bars, the badge
-        for height in np.linspace(low, high, int(rng.integers(2, 4))):
-            reach = 0.34 if kind == "tall" else inner
-            parts.append(
-                body.on_face(
-                    True, (0.0, reach * body.half), (height - 0.015, height + 0.01), BRIGHT
-                )
-            )
-    parts.append(
-        body.on_face(True, (0.0, 0.05), ((low + high) / 2 - 0.05, (low + high) / 2 + 0.05), BRIGHT)
-    )
-    plate = float(z[LOWER]) + 0.03
-    parts.append(body.on_face(True, (0.0, 0.25), (plate, plate + 0.11), PLATE, 0.025))
-    return merge(parts)
-
-
-def _tail(
-    rng: np.random.Generator, body: Body, palette: list[Finish], upright: bool, name: str
-) -> Mesh:
-    """Left half of the rear: bumper, lamps, boot lid or tailgate with its window."""
-    inner = rng.uniform(0.55, 0.8) if name not in ("van", "tall_van", "offroader") else 0.84
-    shares = (0.0, 0.3, inner, 0.9, 1.0)
-    rows = CENTRE if upright else BELT
-    numbers = np.full((4, rows), PAINTED)
-    numbers[:, SILL] = PLASTIC if rng.random() < 0.6 else DARK_GREY
-    if rng.random() < 0.3:
-        numbers[:, LOWER] = PLASTIC
-    numbers[2:, WAIST] = TAILLAMP
-    if upright:
-        numbers[:3, BELT] = GLASS
-        numbers[0, WINDOW_TOP] = GLASS
-        tall = rng.random()
-        if tall < 0.35 or name in ("van", "tall_van", "minivan", "offroader"):
-            numbers[2:, SHOULDER] = TAILLAMP
-            numbers[2:, WAIST] = PAINTED if tall < 0.3 else TAILLAMP
-        if tall < 0.12 and name not in ("van", "tall_van"):
-            numbers[3:, BELT] = TAILLAMP
-        if name in ("van", "tall_van") and rng.random() < 0.35:
-            numbers[:, BELT] = PAINTED
-    elif rng.random() < 0.4:
-        numbers[2:, SHOULDER] = TAILLAMP
-    if rng.random() < 0.12:
-        numbers[:, WAIST] = TAILLAMP  # a band of light from side to side
-    parts = [body.face(False, shares, numbers, palette)]
-    z = body.z[0]
-    middle = (float(z[WAIST]) + float(z[SHOULDER])) / 2.0
-    if rng.random() < 0.3:
-        middle = (float(z[LOWER]) + float(z[WAIST])) / 2.0
-    parts.append(body.on_face(False, (0.0, 0.25), (middle - 0.06, middle + 0.06), PLATE, 0.02))
-    if rng.random() < 0.3:
-        low = float(z[SHOULDER])
-        parts.append(body.on_face(False, (0.0, 0.4 * body.half), (low, low + 0.03), BRIGHT))
-    if upright and rng.random() < 0.7:  # wiper and brake light
-        low = float(z[BELT])
-        parts.append(body.on_face(False, (0.0, 0.35), (low + 0.05, low + 0.075), TRIM))
-    high = float(z[ROOF_EDGE if upright else SHOULDER])
-    parts.append(body.on_face(False, (0.0, 0.15), (high - 0.02, high + 0.015), TAIL))
-    low = float(z[LOWER])
-    parts.append(body.on_face(False, (0.6 * body.half, 0.8 * body.half), (low, low + 0.03), TAIL))
-    return merge(parts)
-
-
-def _details(
-    rng: np.random.Generator,
-    body: Body,
-    style: Style,
-    name: str,
-    at: Place,
-    half: float,
-    top: float,
-    low_slung: bool,
-) -> Mesh:
-    """Both sides: doors' gaps and handles, mirrors, sill mouldings, wipers."""
-    parts = []
-    sill, belt = body.sill + 0.06, float(np.interp(at(0.5), *np.array(body.belt).T))
-    cowl = at(style.cowl) - 0.12
-    gaps = [cowl, *(at(pillar) for pillar in style.sides[:2])]
-    for x in gaps:
-        parts.append(body.line_on_side((x, x, x), (sill, (sill + belt) / 2, belt), 0.014, GAP))
-    handle = BRIGHT if rng.random() < 0.3 else TRIM if rng.random() < 0.4 else GAP
-    for x in gaps[1:]:
-        parts.append(body.on_side((x + 0.08, x + 0.26), (belt - 0.13, belt - 0.1), handle, 0.02))
-    if rng.random() < 0.25:
-        place = sill + 0.45 * (belt - sill)
-        gap = (at(style.axles[0]) + 0.5, at(style.axles[1]) - 0.5)
-        parts.append(body.on_side(gap, (place, place + 0.05), TRIM, 0.012))
-    if rng.random() < 0.5:  # indicators on the wings
-        x = at(style.axles[1]) - 0.1
-        parts.append(body.on_side((x, x + 0.09), (belt - 0.14, belt - 0.1), INDICATOR))
-    parts.append(_mirror(rng, at(style.cowl) - 0.14 * (at(1.0) - at(style.cowl)) - 0.1, half, belt))
-    return mirrored(merge(parts))
-
-
-def _mirror(rng: np.random.Generator, x: float, half: float, belt: float) -> Mesh:
-    finish = TRIM if rng.random() < 0.5 else GREY_TRIM
-    inner, outer, z = 0.9 * half, half + 0.065, belt + 0.02
-    return merge(
-        [
-            block((x - 0.07, inner + 0.02, z), (x + 0.09, outer, z + 0.14), finish),
-            block((x - 0.075, inner + 0.04, z + 0.02), (x - 0.07, outer - 0.02, z + 0.12), BRIGHT),
-        ]
-    )
-
-
 def _underbody(body: Body, half: float, radius: float) -> Mesh:
     """The dark inside that one sees through the wheel housings."""
     low, high = 0.75 * body.sill, min(2.3 * radius, 0.5 * (body.sill + body.z[:, BELT].max()))
     return block(
         (body.rear + 0.25, -half + 0.27, low), (body.front - 0.3, half - 0.27, high), UNDERBODY
     )
-
-
-def _on_roof(
-    rng: np.random.Generator,
-    body: Body,
-    style: Style,
-    at: Place,
-    half: float,
-    top: float,
-    height: float,
-    name: str,
-    job: str,
-) -> Mesh:
-    """Rails, a roof box, a taxi's sign or a police car's lights."""
-    start, end = at(style.roof[0]) + 0.15, at(style.roof[1]) - 0.1
-    x = 0.5 * start + 0.5 * end + 0.1
-    if job == "taxi":
-        glow = pick(rng, ((0.95, 0.9, 0.6), (0.95, 0.95, 0.95), (0.95, 0.75, 0.1)))
-        sign = Finish(glow, LIT_SIGN, 12)
-        size = rng.uniform(0.15, 0.4)
-        return block((x - 0.08, -size, top - 0.01), (x + 0.08, size, height), sign)
-    if job == "police":
-        blue, red = Finish((0.1, 0.2, 0.8), LIT_SIGN, 12), Finish((0.8, 0.1, 0.1), LIT_SIGN, 13)
-        reach = 0.62 * half
-        left = blue if rng.random() < 0.5 else red
-        return merge(
-            [
-                block((x - 0.12, 0.03, top - 0.01), (x + 0.12, reach, height), left),
-                block((x - 0.12, -reach, top - 0.01), (x + 0.12, -0.03, height), blue),
-            ]
-        )
-    rail = BRIGHT if rng.random() < 0.5 else TRIM
-    y, z = (body.roof_width - 0.4 * body.roof_round) * half, 0.985 * top
-    parts = [
-        beam((start, side * y, z), (end, side * y, z), 0.04, rail.color, rail.material)
-        for side in (-1.0, 1.0)
-    ]
-    if height > top:
-        paint = Finish(pick(rng, ((0.12,) * 3, (0.5,) * 3, (0.85,) * 3)), TRIM.material, 14)
-        case = Body(
-            x - 0.95,
-            x + 0.95,
-            0.4,
-            (x - 0.8, x - 0.3, x + 0.4, x + 0.8),
-            top,
-            ((-9.0, top + 0.13), (9.0, top + 0.13)),
-            ((x - 0.95, top + 0.2), (x - 0.6, height), (x + 0.3, height), (x + 0.95, top + 0.18)),
-        )
-        numbers = np.zeros((len(case.x) - 1, CENTRE), int)
-        ends = np.zeros((2, CENTRE), int)
-        parts.append(
-            mirrored(
-                merge(
-                    [
-                        case.skin(numbers, [paint]),
-                        case.face(True, (0.0, 0.6, 1.0), ends, [paint]),
-                        case.face(False, (0.0, 0.6, 1.0), ends, [paint]),
-                    ]
-                )
-            )
-        )
-        parts.append(both_sides((x - 0.4, 0.05, z), (x - 0.36, y, z + 0.04), TRIM))
-    return merge(parts)

@@ -7,9 +7,10 @@ import numpy as np
 
 from asd_training.synthetic.meshes.mesh import RETRO, WOOD, Mesh, beam, cylinder, merge
 from asd_training.synthetic.meshes.vehicles.body import Finish
+from asd_training.synthetic.meshes.vehicles.car_styles import STYLES
 from asd_training.synthetic.meshes.vehicles.cargo import LOADS, cargo_color
-from asd_training.synthetic.meshes.vehicles.cars import STYLES, shell
-from asd_training.synthetic.meshes.vehicles.construction import excavator
+from asd_training.synthetic.meshes.vehicles.cars import shell
+from asd_training.synthetic.meshes.vehicles.earthmovers import excavator
 from asd_training.synthetic.meshes.vehicles.parts import (
     GREY_TRIM,
     INDICATOR,
