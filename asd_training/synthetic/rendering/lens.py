@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands between the street and a camera's sensor: lens, dirt and drops on it, bodywork.
+"""What stands between the street and a camera's sensor: a lens, dirt and drops on it.
 
 A real lens bends straight lines, and the driver that straightens them resamples the image. Here the
 rays are those of the bent image, so that the straightened one is as sharp in the middle and as soft
@@ -68,7 +68,6 @@ class Lens:
         self._veil = (0.7 * dirt)[..., None].astype(np.float32)
         self._glow = float(np.exp(rng.uniform(np.log(0.005), np.log(0.08))))
         self._glow_width = rng.uniform(1.0, 5.0)
-        self._body = self._bodywork(sensor, rng)
         self._defocus = float(
             rng.uniform(0.2, 0.45) if rng.random() < 0.75 else rng.uniform(0.45, 0.9)
         )
@@ -80,11 +79,6 @@ class Lens:
         cells = max(1, width // GLOW_CELL), max(1, height // GLOW_CELL)
         soft = cv2.resize(radiance, cells, interpolation=cv2.INTER_AREA)
         around = soft.mean(axis=(0, 1))
-        if self._body is not None:
-            mask, colour, top = self._body
-            overhead = soft[: max(1, cells[1] // 4)].mean(axis=(0, 1))
-            covered = radiance[top:]
-            covered += mask * (colour * (0.7 * overhead + 0.3 * around) - covered)
         soft = cv2.GaussianBlur(soft, (0, 0), self._glow_width)
         glow = cv2.resize(soft, self._size, interpolation=cv2.INTER_LINEAR)
         light = cv2.addWeighted(radiance, 1.0 - self._glow, glow, self._glow, 0.0)
@@ -103,7 +97,7 @@ class Lens:
 
     def straighten(self, image: np.ndarray) -> np.ndarray:
         """The pinhole's image (H, W, 3) uint8 of the bent one (H, W, 3) uint8."""
-        if self.has_drops:
+        if self._blurred is not None:
             soft = cv2.blur(image, (9, 9))
             image = np.where(self._blurred, soft, image)
         channels = cv2.split(image)
@@ -147,28 +141,6 @@ class Lens:
             offset[..., 1] += bulge * (y - v)
             inside |= distance < 1.0
         return offset, inside[..., None]
-
-    def _bodywork(
-        self, sensor: sensors.Sensor, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, int] | None:
-        """The edge of the own vehicle along the lower edge of the image: cover (h, W, 1), colour
-        (h, W, 3) in terms of the light about, and its first row; None where it is out of view.
-        """
-        width, height = self._size
-        if rng.random() > (0.75 if sensor.channel == "CAM_BACK" else 0.12):
-            return None
-        rise, round_off, middle = rng.uniform(0.02, 0.09), rng.uniform(0.0, 0.8), rng.normal(0, 0.2)
-        across = np.linspace(-1.0, 1.0, width) - middle
-        edge = height * (1.0 - rise * (1.0 - round_off * across**2))
-        top = max(0, int(edge.min()) - 3)
-        below = np.arange(top, height)[:, None] - edge
-        softness = 0.004 * width * rng.uniform(0.5, 2.0)
-        mask = 1.0 / (1.0 + np.exp(-below / softness))
-        paint = rng.choice([0.05, 0.3, 0.7]) * (1.0 + rng.normal(0.0, 0.05, 3))
-        # The rim mirrors the sky, what lies nearer the lens does less.
-        sheen = 0.35 * np.exp(-np.maximum(below, 0.0) / (rng.uniform(0.2, 1.0) * rise * height))
-        colour = paint + sheen[..., None]
-        return mask[..., None].astype(np.float32), colour.astype(np.float32), top
 
 
 def _stroke(shake: tuple[float, float], length: float) -> np.ndarray:
