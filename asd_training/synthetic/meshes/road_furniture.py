@@ -281,9 +281,8 @@ def _sandbag(rng: np.random.Generator, depth: float, half: float, height: float)
 def _concrete(
     rng: np.random.Generator, common: np.random.Generator, half: float, thick: float, height: float
 ) -> Mesh:
-    shade = common.uniform(0.5, 0.78) * np.array(
-        [1.0, common.uniform(0.96, 1.0), common.uniform(0.88, 1.0)]
-    )
+    grey = common.uniform(0.5, 0.78)
+    shade = (grey, 0.98 * grey, common.uniform(0.88, 1.0) * grey)
     knee, slim = common.uniform(0.25, 0.45), common.uniform(0.3, 0.6)
     if common.random() < 0.25:  # a plain block
         profile = [(thick, 0.0), (thick, 0.93 * height), (0.94 * thick, height)]

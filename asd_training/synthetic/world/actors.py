@@ -9,10 +9,11 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from asd_training.synthetic.meshes.bicycles import bicycle
 from asd_training.synthetic.meshes.mesh import Mesh
+from asd_training.synthetic.meshes.motorcycles import motorcycle
 from asd_training.synthetic.meshes.people import pedestrian
 from asd_training.synthetic.meshes.road_furniture import barrier, traffic_cone
-from asd_training.synthetic.meshes.small_objects import bicycle, motorcycle
 from asd_training.synthetic.meshes.vehicles.buses import bus
 from asd_training.synthetic.meshes.vehicles.cars import car
 from asd_training.synthetic.meshes.vehicles.construction import construction_vehicle
@@ -205,20 +206,16 @@ def make_actor(
         sitting = still and not worker and rng.random() < SITTING
         build = partial(build, walking=not still, worker=worker, sitting=sitting)
     elif name in ("bicycle", "motorcycle"):
-        # nuScenes' boxes of two-wheelers include the rider.
-        height += 0.45 if rider and name == "bicycle" else 0.2 if rider else -0.25
-        height = round(height, 3)
         build = partial(build, rider=rider)
     elif name in ("traffic_cone", "barrier"):
         build = partial(build, style=style)
-    if name == "pedestrian":
-        # As long and wide as the posture and what is carried make it, and somewhat toward the
-        # statistics; squeezed into a drawn size, people would be as broad as barrels.
+    if name in ("pedestrian", "bicycle", "motorcycle"):
+        # As large as the posture, the rider and what is carried make it, its length and width
+        # somewhat toward the statistics: squeezed into a drawn size, people would be barrels.
         mesh = build(rng, length, width, height)
-        extent = np.ptp(mesh.triangles, axis=(0, 1)) + 0.06
-        stretch = np.clip(np.array([length, width]) / extent[:2], 0.9, 1.15)
-        extent[:2] *= stretch
-        length, width, height = np.round(extent.astype(float), 3).tolist()
+        extent = np.ptp(mesh.triangles, axis=(0, 1)).astype(float) + 0.06
+        extent[:2] *= np.clip(np.array([length, width]) / extent[:2], 0.9, 1.15)
+        length, width, height = np.round(extent, 3).tolist()
         make = partial(mesh.fitted, length, width, height)
     else:
         make = partial(_build, build, int(rng.integers(2**63)), length, width, height)
