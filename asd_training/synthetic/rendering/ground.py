@@ -115,7 +115,7 @@ def ground_look(seed: int) -> GroundLook:
     colors[YELLOW_LINE] *= rng.uniform(0.6, 1.3) * np.array([1.0, rng.uniform(0.8, 1.2), 1.0])
     return GroundLook(
         colors=np.clip(colors, 0.015, 0.85).astype(np.float32),
-        grain=0.02 + 0.26 * rng.random() ** 2,
+        grain=0.015 + 0.18 * rng.random() ** 2,
         clouds=0.03 + 0.2 * rng.random() ** 1.5,
         stripes=rng.uniform(0.0, 0.3) ** 1.3,
         tracks=rng.uniform(-0.3, 0.3),

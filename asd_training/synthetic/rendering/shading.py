@@ -323,7 +323,7 @@ def _own_body(world: World, time: float, directions: np.ndarray, color: np.ndarr
 def _streaks(image: np.ndarray, rain: float, ambient: np.ndarray, rng: np.random.Generator) -> None:
     """Drops that fall while the shutter is open."""
     height, width = image.shape[:2]
-    count = int(rain * 0.004 * height * width)
+    count = int(rain * 0.003 * height * width)
     x, y = rng.uniform(0, width, count), rng.uniform(-20, height, count)
     length = rng.uniform(0.02, 0.09, count) * height
     tilt = rng.normal(0.0, 0.15)
@@ -332,5 +332,5 @@ def _streaks(image: np.ndarray, rain: float, ambient: np.ndarray, rng: np.random
     lines = np.rint(np.stack([starts, ends], axis=1)).astype(np.int32)
     mask = np.zeros((height, width), np.uint8)
     cv2.polylines(mask, list(lines[:, :, None, :]), False, 255, 1, cv2.LINE_AA)
-    share = mask[..., None] * np.float32(rng.uniform(0.03, 0.12) / 255.0)
+    share = mask[..., None] * np.float32(rng.uniform(0.02, 0.08) / 255.0)
     image += share * (ambient.astype(np.float32) - image)
