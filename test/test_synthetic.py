@@ -36,7 +36,8 @@ from asd_training.synthetic.nuscenes_writer import VERSION, token
 from asd_training.synthetic.rendering import sensors
 from asd_training.synthetic.rendering.lens import Lens
 from asd_training.synthetic.scene import SceneJob
-from asd_training.synthetic.world.actors import SIZES, Actor, Motion, make_actor
+from asd_training.synthetic.world.actors import Actor, Motion, make_actor
+from asd_training.synthetic.world.models import SIZES
 from asd_training.synthetic.world.population import populate
 from asd_training.synthetic.world.road import random_road
 from asd_training.synthetic.world.world import World

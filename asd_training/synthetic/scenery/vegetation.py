@@ -93,7 +93,7 @@ def broadleaf(rng: np.random.Generator) -> Mesh:
     ]
     for center in centers[:4]:
         parts.append(tube([(*lean, trunk), center], (0.09, 0.04), bark, BARK, sides=4))
-    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 420, rng.uniform(0.12, 0.24))])
+    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 260, rng.uniform(0.16, 0.3))])
 
 
 def column(rng: np.random.Generator) -> Mesh:
@@ -102,7 +102,7 @@ def column(rng: np.random.Generator) -> Mesh:
     centers = np.array([[0, 0, 2.6], [0, 0, 4.2], [0, 0, 5.8], [0, 0, 7.0]])
     radii = width * np.array([[0.9, 0.9, 1.8], [1, 1, 1.9], [0.8, 0.8, 1.7], [0.5, 0.5, 1.2]])
     parts = [tube([(0, 0, 0), (0, 0, 3.0)], (0.14, 0.1), pick(rng, BARKS), BARK)]
-    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 300, 0.16)])
+    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 200, 0.2)])
 
 
 def conifer(rng: np.random.Generator) -> Mesh:
@@ -113,7 +113,7 @@ def conifer(rng: np.random.Generator) -> Mesh:
     centers = np.stack([0 * z, 0 * z, z], axis=1)
     radii = np.stack([width, width, 0.4 + 0.25 * width], axis=1)
     parts = [tube([(0, 0, 0), (0, 0, 7.0)], (0.18, 0.05), pick(rng, BARKS), BARK)]
-    return merge([*parts, *_crown(rng, centers, radii, color, 360, 0.15)])
+    return merge([*parts, *_crown(rng, centers, radii, color, 240, 0.19)])
 
 
 def palm(rng: np.random.Generator) -> Mesh:
@@ -170,14 +170,14 @@ def bush(rng: np.random.Generator) -> Mesh:
         [rng.uniform(-0.5, 0.5, (count, 2)), np.full((count, 1), 0.45)], axis=1
     )
     radii = rng.uniform(0.4, 0.65, (count, 3))
-    return merge(_crown(rng, centers, radii, _color(rng), 110, 0.07))
+    return merge(_crown(rng, centers, radii, _color(rng), 70, 0.085))
 
 
 def hedge_leaves(rng: np.random.Generator, length: float, height: float, depth: float) -> Mesh:
     """The hedge between x = 0 and `length`, 1 m deep, of leaves around a box."""
     color = _color(rng)
     core = box((0, 0.08, 0), (length, depth - 0.08, height - 0.08), tuple(0.7 * color), FOLIAGE)
-    count = int(min(60.0 * length, 900))
+    count = int(min(40.0 * length, 500))
     places = rng.uniform((0, 0, 0), (length, depth, height), (count, 3))
     face = rng.integers(3, size=count)
     places[face == 0, 1] = 0.02

@@ -3,62 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
-from asd_training.synthetic.meshes.bicycles import bicycle
 from asd_training.synthetic.meshes.mesh import Mesh
-from asd_training.synthetic.meshes.motorcycles import motorcycle
-from asd_training.synthetic.meshes.people import pedestrian
-from asd_training.synthetic.meshes.road_furniture import barrier, traffic_cone
-from asd_training.synthetic.meshes.vehicles.buses import bus
-from asd_training.synthetic.meshes.vehicles.cars import car
-from asd_training.synthetic.meshes.vehicles.construction import construction_vehicle
-from asd_training.synthetic.meshes.vehicles.trailers import trailer
-from asd_training.synthetic.meshes.vehicles.trucks import truck
+from asd_training.synthetic.world.models import MODELS, Model, person, thing, vehicle
 from asd_training.synthetic.world.road import Numbers, Road
 
-# Mean and standard deviation of width, length, height in metres: nuScenes' statistics.
-SIZES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "car": ((1.95, 4.62, 1.73), (0.18, 0.45, 0.22)),
-    "truck": ((2.51, 6.93, 2.84), (0.4, 2.0, 0.7)),
-    "bus": ((2.93, 11.2, 3.47), (0.25, 1.9, 0.4)),
-    "trailer": ((2.9, 12.3, 3.87), (0.2, 2.0, 0.35)),
-    "construction_vehicle": ((2.8, 6.45, 3.2), (0.5, 1.3, 0.5)),
-    "pedestrian": ((0.67, 0.73, 1.77), (0.1, 0.14, 0.11)),
-    "motorcycle": ((0.77, 2.1, 1.5), (0.1, 0.2, 0.14)),
-    "bicycle": ((0.6, 1.7, 1.3), (0.1, 0.17, 0.16)),
-    "traffic_cone": ((0.41, 0.41, 1.07), (0.07, 0.07, 0.18)),
-    "barrier": ((2.5, 0.5, 0.98), (0.35, 0.1, 0.1)),
-}
-CATEGORIES = {
-    "car": "vehicle.car",
-    "truck": "vehicle.truck",
-    "bus": "vehicle.bus.rigid",
-    "trailer": "vehicle.trailer",
-    "construction_vehicle": "vehicle.construction",
-    "pedestrian": "human.pedestrian.adult",
-    "motorcycle": "vehicle.motorcycle",
-    "bicycle": "vehicle.bicycle",
-    "traffic_cone": "movable_object.trafficcone",
-    "barrier": "movable_object.barrier",
-}
-BUILDERS: dict[str, Callable[..., Mesh]] = {
-    "car": car,
-    "truck": truck,
-    "bus": bus,
-    "trailer": trailer,
-    "construction_vehicle": construction_vehicle,
-    "pedestrian": pedestrian,
-    "motorcycle": motorcycle,
-    "bicycle": bicycle,
-    "traffic_cone": traffic_cone,
-    "barrier": barrier,
-}
-SITTING = 0.07  # share of those who do not walk
 MOVING = 0.2  # m/s, slower counts as standing
 
 
@@ -135,19 +88,24 @@ class Actor:
     """One annotated object."""
 
     name: str  # detection class
-    category: str  # nuScenes category
-    size: tuple[float, float, float]  # width, length, height as in nuScenes
+    model: Model
     motion: Motion
-    build: Callable[[], Mesh]
     parked: bool = False
     rider: bool = False
-    sitting: bool = False
 
-    @cached_property
+    @property
+    def category(self) -> str:
+        return self.model.category
+
+    @property
+    def size(self) -> tuple[float, float, float]:
+        """Width, length, height as in nuScenes."""
+        return self.model.size
+
+    @property
     def mesh(self) -> Mesh:
-        """Its origin is the centre of the box. Built when first asked for: many an object that is
-        proposed for a street finds no room there."""
-        return self.build()
+        """Its origin is the centre of the box."""
+        return self.model.mesh
 
     @property
     def moves(self) -> bool:
@@ -159,7 +117,7 @@ class Actor:
         if self.name in ("traffic_cone", "barrier"):
             return None
         if self.name == "pedestrian":
-            if self.sitting:
+            if self.model.sitting:
                 return "pedestrian.sitting_lying_down"
             return "pedestrian.moving" if moving else "pedestrian.standing"
         if self.name in ("bicycle", "motorcycle"):
@@ -167,15 +125,6 @@ class Actor:
         if moving:
             return "vehicle.moving"
         return "vehicle.parked" if self.parked else "vehicle.stopped"
-
-
-def random_size(rng: np.random.Generator, name: str) -> tuple[float, float, float]:
-    """Width, length, height drawn from nuScenes' statistics, within two deviations."""
-    mean, deviation = (np.array(value) for value in SIZES[name])
-    common = rng.normal()  # long ones are also wide and high
-    draw = 0.6 * common + 0.8 * rng.normal(size=3)
-    width, length, height = np.round(mean + deviation * np.clip(draw, -2.0, 2.0), 3).tolist()
-    return width, length, height
 
 
 def make_actor(
@@ -188,42 +137,14 @@ def make_actor(
     style: int | None = None,
     size: tuple[float, float, float] | None = None,
 ) -> Actor:
-    """An object of a class with random looks; cones and barriers of one `style` match.
+    """An object of a class, of a random model.
 
-    `size` is width, length, height, without that of a rider; random if not given.
+    Cones and barriers of one `style` match; `size` is their width, length, height, random if not
+    given.
     """
-    width, length, height = size or random_size(rng, name)
-    category = CATEGORIES[name]
-    build = BUILDERS[name]
-    sitting = False
+    if name not in MODELS:
+        return Actor(name, thing(rng, name, style, size), motion, parked)
+    number = int(rng.integers(MODELS[name]))
     if name == "pedestrian":
-        if worker:
-            category = "human.pedestrian.construction_worker"
-        elif rng.random() < 0.08:
-            category = "human.pedestrian.child"
-            width, length, height = (round(0.72 * v, 3) for v in (width, length, height))
-        still = motion.profile.still
-        sitting = still and not worker and rng.random() < SITTING
-        build = partial(build, walking=not still, worker=worker, sitting=sitting)
-    elif name in ("bicycle", "motorcycle"):
-        build = partial(build, rider=rider)
-    elif name in ("traffic_cone", "barrier"):
-        build = partial(build, style=style)
-    if name in ("pedestrian", "bicycle", "motorcycle"):
-        # As large as the posture, the rider and what is carried make it, its length and width
-        # somewhat toward the statistics: squeezed into a drawn size, people would be barrels.
-        mesh = build(rng, length, width, height)
-        extent = np.ptp(mesh.triangles, axis=(0, 1)).astype(float) + 0.06
-        extent[:2] *= np.clip(np.array([length, width]) / extent[:2], 0.9, 1.15)
-        length, width, height = np.round(extent, 3).tolist()
-        make = partial(mesh.fitted, length, width, height)
-    else:
-        make = partial(_build, build, int(rng.integers(2**63)), length, width, height)
-    return Actor(name, category, (width, length, height), motion, make, parked, rider, sitting)
-
-
-def _build(
-    build: Callable[..., Mesh], seed: int, length: float, width: float, height: float
-) -> Mesh:
-    """A mesh that fills a box, its looks drawn from `seed`."""
-    return build(np.random.default_rng(seed), length, width, height).fitted(length, width, height)
+        return Actor(name, person(number, not motion.profile.still, worker), motion, parked)
+    return Actor(name, vehicle(name, number, rider), motion, parked, rider)

@@ -23,7 +23,7 @@ from asd_training.synthetic.world.roadside import (
 )
 from asd_training.synthetic.world.traffic import Traffic
 
-REACH = 75.0  # m around the ego vehicle's drive that is populated
+REACH = 66.0  # m around the ego vehicle's drive that is populated
 TURN = np.pi / 2
 EGO_FRONT, EGO_REAR = 4.0, 1.2  # m from the rear axle
 
@@ -91,7 +91,7 @@ def populate(rng: np.random.Generator, road: Road, duration: float) -> tuple[Str
     pavements(traffic, near, far)
     for side in (0, 1):
         for low, high, use in road.plots(side):
-            if high > near and low < far:
+            if high > near + 12.0 and low < far - 12.0:
                 plot(traffic, 2 * side - 1, low, high, use)
     return street, traffic.actors
 
@@ -136,7 +136,7 @@ def _in_lane(
 
 def _lanes(traffic: Traffic, street: Street, near: float, far: float) -> None:
     rng, road, ego = traffic.rng, street.road, street.ego
-    jam = np.exp(rng.uniform(np.log(6.0), np.log(60.0)))
+    jam = np.exp(rng.uniform(np.log(5.0), np.log(45.0)))
     for direction in (-1, 1):  # -1: with the ego; 1: oncoming
         if rng.random() < 0.1:
             continue

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from asd_training.synthetic.world.actors import STILL, SpeedProfile, random_size
+from asd_training.synthetic.world.actors import STILL, SpeedProfile
 from asd_training.synthetic.world.kinds import FIELD, PARK, PARKING, PLAZA, SITE
+from asd_training.synthetic.world.models import random_size
 from asd_training.synthetic.world.road import ACROSS_KERB, Road
 from asd_training.synthetic.world.traffic import Traffic
 
@@ -62,7 +63,7 @@ def work_zone(traffic: Traffic, s: float) -> None:
     name = "barrier" if rng.random() < 0.6 else "traffic_cone"
     step = 0.0 if rng.random() < 0.6 else rng.uniform(0.3, 2.5)
     if name == "traffic_cone":
-        step = rng.uniform(0.6, 4.0)
+        step = rng.uniform(1.0, 5.0)
     pitch = (2.7 if name == "barrier" else 0.8) + step
     row(traffic, name, (low, side * inner), 0.0, int(length / pitch) + 1, step)
     if rng.random() < 0.25:
@@ -176,21 +177,22 @@ def pavements(traffic: Traffic, near: float, far: float) -> None:
         def anywhere(side: float = side) -> float:
             return side * (road.half_width + rng.uniform(0.9, road.pavement - 0.4))
 
-        for _ in range(int(length * rng.uniform(*road.kind.people))):
+        low, high = road.kind.people
+        for _ in range(int(length * (low + (high - low) * rng.random() ** 2))):  # crowds are rare
             _company(traffic, rng.uniform(near, far), anywhere())
-        if rng.random() < 0.25:  # many together: a stop, a shop, a school class
+        if rng.random() < 0.16:  # many together: a stop, a shop, a school class
             s = rng.uniform(near + 30.0, far - 30.0)
-            for _ in range(int(rng.integers(3, 14))):
+            for _ in range(int(rng.integers(3, 11))):
                 turned = side * -TURN + rng.normal(0.0, 0.9)
                 traffic.offer("pedestrian", s + rng.normal(0.0, 2.2), anywhere(), turned)
-        for _ in range(int(rng.choice([0, 1, 2, 4], p=[0.4, 0.25, 0.2, 0.15]))):
+        for _ in range(int(rng.choice([0, 1, 2, 4], p=[0.55, 0.25, 0.15, 0.05]))):
             s, name = rng.uniform(near, far), "bicycle" if rng.random() < 0.55 else "motorcycle"
             course = TURN * float(rng.choice([-1.0, 1.0])) + rng.uniform(-0.5, 0.5)
             d = side * (road.half_width + 1.4)
-            for i in range(int(rng.integers(1, 6))):
+            for i in range(int(rng.integers(1, 4))):
                 turned = course + rng.normal(0.0, 0.08)
                 traffic.offer(name, s + rng.uniform(0.75, 1.1) * i, d, turned, parked=True)
-        if rng.random() < 0.35:
+        if rng.random() < 0.25:
             s, name = rng.uniform(near + 35.0, far - 45.0), rng.choice(["traffic_cone", "barrier"])
             step = rng.choice([0.0, rng.uniform(0.3, 4.0)])
             d = side * (road.half_width + float(rng.choice([0.45, -0.4])))
@@ -222,7 +224,7 @@ def plot(traffic: Traffic, side: int, low: float, high: float, use: int) -> None
     if use == PARKING:
         _car_park(traffic, side, low, high)
     elif use in (PARK, PLAZA, FIELD):
-        most = {PARK: 5, PLAZA: 9, FIELD: 1}[use]
+        most = {PARK: 3, PLAZA: 5, FIELD: 1}[use]
         for _ in range(int(rng.integers(0, most + 1))):
             s = rng.uniform(low + 1.0, high - 1.0)
             if free(s):
@@ -245,8 +247,8 @@ def plot(traffic: Traffic, side: int, low: float, high: float, use: int) -> None
 
 def _car_park(traffic: Traffic, side: int, low: float, high: float) -> None:
     rng, road = traffic.rng, traffic.road
-    density = rng.uniform(0.1, 0.95)
-    for bays in range(2):
+    density = rng.uniform(0.1, 0.85)
+    for bays in range(int(rng.integers(1, 3))):
         d = side * (road.frontage + 4.0 + 11.0 * bays)
         weights = {"car": 0.85, "truck": 0.06, "construction_vehicle": 0.02, "motorcycle": 0.07}
         s = low + 1.5
