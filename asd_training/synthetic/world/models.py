@@ -14,10 +14,11 @@ from functools import cache, cached_property, partial
 
 import numpy as np
 
+from asd_training.synthetic.meshes.bicycles import bicycle
 from asd_training.synthetic.meshes.mesh import Mesh
+from asd_training.synthetic.meshes.motorcycles import motorcycle
 from asd_training.synthetic.meshes.people import pedestrian
 from asd_training.synthetic.meshes.road_furniture import barrier, traffic_cone
-from asd_training.synthetic.meshes.small_objects import bicycle, motorcycle
 from asd_training.synthetic.meshes.vehicles.buses import bus
 from asd_training.synthetic.meshes.vehicles.cars import car
 from asd_training.synthetic.meshes.vehicles.construction import construction_vehicle
@@ -105,14 +106,11 @@ def vehicle(name: str, number: int, rider: bool = False) -> Model:
     rng = np.random.default_rng([list(SIZES).index(name), number])
     width, length, height = random_size(rng, name)
     build = BUILDERS[name]
-    if name in ("bicycle", "motorcycle"):
-        # nuScenes' boxes of two-wheelers include the rider.
-        height += 0.45 if rider and name == "bicycle" else 0.2 if rider else -0.25
-        height = round(height, 3)
-        build = partial(build, rider=rider)
-    return Model(
-        CATEGORIES[name], (width, length, height), _fitted(build, rng, (width, length, height))
-    )
+    if name in ("bicycle", "motorcycle"):  # nuScenes' boxes of two-wheelers include the rider
+        mesh = build(rng, length, width, height, rider=rider)
+        return _as_built(CATEGORIES[name], mesh, length, width)
+    size = (width, length, height)
+    return Model(CATEGORIES[name], size, _fitted(build, rng, size))
 
 
 @cache
@@ -128,14 +126,19 @@ def person(number: int, walking: bool, worker: bool) -> Model:
         width, length, height = (round(0.72 * v, 3) for v in (width, length, height))
     sitting = not walking and not worker and bool(rng.random() < SITTING)
     mesh = pedestrian(rng, length, width, height, walking=walking, worker=worker, sitting=sitting)
-    # As long and wide as the posture and what is carried make it, and somewhat toward the
-    # statistics; squeezed into a drawn size, people would be as broad as barrels.
-    extent = np.ptp(mesh.triangles, axis=(0, 1)) + 0.06
+    return _as_built(category, mesh, length, width, sitting)
+
+
+def _as_built(
+    category: str, mesh: Mesh, length: float, width: float, sitting: bool = False
+) -> Model:
+    """A model as large as the posture, the rider and what is carried make it, its length and width
+    somewhat toward the statistics: squeezed into a drawn size, people would be barrels."""
+    extent = np.ptp(mesh.triangles, axis=(0, 1)).astype(float) + 0.06
     extent[:2] *= np.clip(np.array([length, width]) / extent[:2], 0.9, 1.15)
-    length, width, height = np.round(extent.astype(float), 3).tolist()
-    return Model(
-        category, (width, length, height), partial(mesh.fitted, length, width, height), sitting
-    )
+    length, width, height = np.round(extent, 3).tolist()
+    build = partial(mesh.fitted, length, width, height)
+    return Model(category, (width, length, height), build, sitting)
 
 
 def thing(
@@ -146,10 +149,8 @@ def thing(
 ) -> Model:
     """A cone or a barrier; those of one `style` match."""
     size = size or random_size(rng, name)
-    build = partial(BUILDERS[name], style=style)
-    return Model(
-        CATEGORIES[name], size, _fitted(build, np.random.default_rng(rng.integers(2**63)), size)
-    )
+    own = np.random.default_rng(int(rng.integers(2**63)))
+    return Model(CATEGORIES[name], size, _fitted(partial(BUILDERS[name], style=style), own, size))
 
 
 def _fitted(
