@@ -85,7 +85,8 @@ def _bark(hits: Hits) -> np.ndarray:
 
 
 def _cloth(hits: Hits) -> np.ndarray:
-    kind, size = hits.chance(1), 0.03 + 0.09 * hits.chance(2)
+    # Most cloth is plain.
+    kind, size = 2.0 * hits.chance(1) - 1.0, 0.03 + 0.09 * hits.chance(2)
     # Folds, broad and narrow.
     tone = 1.0 + 0.16 * hits.noise(textures.blotchy(), 100.0, stretch=2.5)
     tone += 0.08 * hits.noise(textures.grainy(), 90.0)
@@ -97,7 +98,7 @@ def _cloth(hits: Hits) -> np.ndarray:
     printed |= (kind > 0.77) & (kind < 0.84) & (across ^ down)  # checks
     printed |= (kind > 0.84) & (kind < 0.92) & (hits.noise(textures.blotchy(), 130.0) > 0.5)
     printed |= (kind > 0.92) & (np.abs(hits.along) < 0.12) & (np.abs(hits.up - 0.35) < 0.13)
-    share = printed * (0.4 + 0.6 * hits.chance(6)) * hits.shows(0.1)
+    share = printed * (0.2 + 0.7 * hits.chance(6)) * hits.shows(0.1)
     return mixed(hits.albedo, share, other) * np.clip(tone, 0.3, 1.8)[:, None]
 
 
