@@ -136,15 +136,16 @@ def make_actor(
     worker: bool = False,
     style: int | None = None,
     size: tuple[float, float, float] | None = None,
+    tractor: bool = False,
 ) -> Actor:
     """An object of a class, of a random model.
 
     Cones and barriers of one `style` match; `size` is their width, length, height, random if not
-    given.
+    given. A truck may be the `tractor` of a trailer.
     """
     if name not in MODELS:
         return Actor(name, thing(rng, name, style, size), motion, parked)
     number = int(rng.integers(MODELS[name]))
     if name == "pedestrian":
         return Actor(name, person(number, not motion.profile.still, worker), motion, parked)
-    return Actor(name, vehicle(name, number, rider), motion, parked, rider)
+    return Actor(name, vehicle(name, number, rider, tractor), motion, parked, rider)

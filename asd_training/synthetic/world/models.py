@@ -38,6 +38,7 @@ SIZES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
     "traffic_cone": ((0.41, 0.41, 1.07), (0.07, 0.07, 0.18)),
     "barrier": ((2.5, 0.5, 0.98), (0.35, 0.1, 0.1)),
 }
+TRACTOR = (2.55, 6.6, 3.6)  # mean width, length, height of a trailer's tractor unit, m
 CATEGORIES = {
     "car": "vehicle.car",
     "truck": "vehicle.truck",
@@ -101,11 +102,14 @@ def random_size(rng: np.random.Generator, name: str) -> tuple[float, float, floa
 
 
 @cache
-def vehicle(name: str, number: int, rider: bool = False) -> Model:
-    """A vehicle or a two-wheeler of a class, one of MODELS[name]."""
+def vehicle(name: str, number: int, rider: bool = False, tractor: bool = False) -> Model:
+    """A vehicle or a two-wheeler of a class, one of MODELS[name]; or a trailer's tractor unit."""
     rng = np.random.default_rng([list(SIZES).index(name), number])
     width, length, height = random_size(rng, name)
     build = BUILDERS[name]
+    if tractor:
+        width, length, height = np.round(rng.normal(TRACTOR, (0.08, 0.4, 0.25)), 3).tolist()
+        build = partial(build, tractor=True)
     if name in ("bicycle", "motorcycle"):  # nuScenes' boxes of two-wheelers include the rider
         mesh = build(rng, length, width, height, rider=rider)
         return _as_built(CATEGORIES[name], mesh, length, width)

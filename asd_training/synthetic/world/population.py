@@ -125,9 +125,9 @@ def _in_lane(
         return 2.5
     if name == "trailer":  # drawn by a truck
         parts = ("trailer", "truck") if forward > 0 else ("truck", "trailer")
-        middles = (7.5, 19.5) if forward > 0 else (4.5, 16.5)
+        middles = (7.5, 18.7) if forward > 0 else (5.3, 16.5)
         for part, middle in zip(parts, middles, strict=True):
-            offer(part, start + middle, across)
+            offer(part, start + middle, across, tractor=part == "truck")
         return 24.5
     length = {"car": 5.2, "truck": 9.0, "bus": 13.5, "construction_vehicle": 8.5}[name]
     offer(name, start + length / 2, across + rng.normal(0.0, 0.15))

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from asd_training.synthetic.meshes.mesh import CLOTH, LIT_SIGN, MATTE, POSTER, Color, Mesh, merge
+from asd_training.synthetic.meshes.mesh import LIT_SIGN, MATTE, POSTER, RUBBER, Color, Mesh, merge
 from asd_training.synthetic.meshes.vehicles.body import (
     BELT,
     CENTRE,
@@ -28,7 +28,6 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     GAP,
     GLAZING,
     GREY_TRIM,
-    HEAD,
     INDICATOR,
     PLATE,
     TAIL,
@@ -36,6 +35,7 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     UNDERBODY,
     block,
     both_sides,
+    headlamp,
     paint_color,
     painted,
     pick,
@@ -145,7 +145,7 @@ def _hull(
     )  # fmt: skip
     dark = GLAZING if rng.random() < 0.6 else painted(trim)
     palette = [
-        painted(color), GLAZING, painted(trim), HEAD, TAIL, GREY_TRIM, dark, TRIM,
+        painted(color), GLAZING, painted(trim), headlamp(rng), TAIL, GREY_TRIM, dark, TRIM,
     ]  # fmt: skip
     numbers = np.zeros((len(body.x) - 1, CENTRE), int)
     style = rng.integers(4)  # of the livery
@@ -274,7 +274,7 @@ def _one_sided(
         parts.append(_half_of(mirrored(body.on_side((x0, x1), z, picture, 0.01)), -kerb))
     if kind == "articulated":
         x = front - 0.58 * (front - rear)
-        folds = Finish((0.14, 0.14, 0.15), CLOTH, 19)
+        folds = Finish((0.14, 0.14, 0.15), RUBBER, 19)
         for k in range(6):
             at = x + 0.16 * k
             parts.append(

@@ -49,7 +49,10 @@ _METAL = (0.72, 0.73, 0.75)
 
 
 def cargo_color(rng: np.random.Generator) -> Color:
-    return pick(rng, CARGO_COLORS) if rng.random() < 0.75 else vivid_color(rng)
+    share = rng.random()
+    if share < 0.4:
+        return pick(rng, CARGO_COLORS[:3])
+    return pick(rng, CARGO_COLORS) if share < 0.8 else vivid_color(rng)
 
 
 def worn(rng: np.random.Generator, material: int) -> int:

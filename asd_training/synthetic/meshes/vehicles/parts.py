@@ -33,7 +33,7 @@ GLAZING = Finish(WINDOW, GLASS, 1)
 TRIM = Finish((0.11, 0.11, 0.12), PLASTIC, 2)
 GREY_TRIM = Finish((0.3, 0.3, 0.31), PLASTIC, 2)
 BRIGHT = Finish((0.75, 0.76, 0.78), CHROME, 3)
-HEAD = Finish((0.93, 0.94, 0.92), HEADLAMP, 4)
+HEAD = Finish((0.82, 0.83, 0.82), HEADLAMP, 4)
 TAIL = Finish((0.7, 0.05, 0.05), TAIL_LAMP, 4)
 INDICATOR = Finish(AMBER, LAMP, 4)
 GAP = Finish((0.05, 0.05, 0.055), MATTE, 5)
@@ -82,8 +82,16 @@ def paint_color(rng: np.random.Generator) -> Color:
 
 
 def vivid_color(rng: np.random.Generator) -> Color:
-    """Any hue, as of liveries and toys."""
-    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.4, 0.95), rng.uniform(0.3, 0.95))
+    """Any hue, as of liveries; red, orange, green and blue more than violet and pink."""
+    hue = rng.random() if rng.random() < 0.3 else rng.choice([0.0, 0.04, 0.11, 0.36, 0.57, 0.62])
+    hue = (hue + rng.normal(0.0, 0.02)) % 1.0
+    return colorsys.hsv_to_rgb(hue, rng.uniform(0.3, 0.9), rng.uniform(0.25, 0.9))
+
+
+def headlamp(rng: np.random.Generator) -> Finish:
+    """Lamps in bright, grey or smoked housings."""
+    shade = float(rng.choice([0.9, 0.75, 0.6, 0.42]))
+    return Finish((shade, shade, 0.98 * shade), HEADLAMP, 4)
 
 
 @lru_cache
@@ -123,14 +131,17 @@ def wheels(
     """Two wheels an axle, their outer faces at y = +-half."""
     if heavy:
         spokes, share, dish = 0, 0.58, float(rng.choice([-0.35, 0.05]))
-        rim = pick(rng, ((0.6,) * 3, (0.75,) * 3, (0.35,) * 3, (0.8, 0.8, 0.78)))
+        rim = pick(
+            rng, ((0.5,) * 3, (0.65,) * 3, (0.25,) * 3, (0.72, 0.72, 0.7), (0.45, 0.1, 0.08))
+        )
     else:
         spokes = int(rng.choice([0, 5, 6, 7]))
         share, dish = float(rng.choice([0.62, 0.68, 0.74])), float(rng.choice([-0.25, -0.08]))
-        rim = pick(rng, ((0.66,) * 3, (0.74,) * 3, (0.5,) * 3, (0.16,) * 3))
+        rim = pick(rng, ((0.6,) * 3, (0.7,) * 3, (0.45,) * 3, (0.3,) * 3, (0.14,) * 3))
+    shine = CHROME if rng.random() < 0.25 else PAINT
     sides = {0: 12, 5: 15, 6: 12, 7: 14}[spokes]
     triangles, number = _unit_wheel(sides, spokes, share, dish)
-    finishes = (Finish(TIRE, RUBBER, 10), Finish(rim, CHROME, 11), Finish(DARK, MATTE))
+    finishes = (Finish(TIRE, RUBBER, 10), Finish(rim, shine, 11), Finish(DARK, MATTE))
     albedo = np.array([finish.color for finish in finishes], np.float32) ** np.float32(2.2)
     materials = np.array([finish.material for finish in finishes], np.uint8)
     patterns = np.array([finish.pattern for finish in finishes], np.uint16)

@@ -40,7 +40,6 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     GAP,
     GLAZING,
     GREY_TRIM,
-    HEAD,
     INDICATOR,
     PLATE,
     TAIL,
@@ -48,6 +47,7 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     UNDERBODY,
     block,
     both_sides,
+    headlamp,
     paint_color,
     painted,
     pick,
@@ -56,8 +56,12 @@ from asd_training.synthetic.meshes.vehicles.parts import (
 )
 
 
-def truck(rng: np.random.Generator, length: float, width: float, height: float) -> Mesh:
-    """A pick-up, a large van or a lorry, as the size demands."""
+def truck(
+    rng: np.random.Generator, length: float, width: float, height: float, tractor: bool = False
+) -> Mesh:
+    """A pick-up, a large van or a lorry, as the size demands, or a trailer's `tractor` unit."""
+    if tractor:
+        return lorry(rng, length, width, height, "tractor")
     if height < 2.25 and length < 7.0:
         return pickup(rng, length, width, height)
     if height < 3.0 and length < 7.5 and rng.random() < 0.3:
@@ -77,7 +81,7 @@ def lorry(rng: np.random.Generator, length: float, width: float, height: float, 
     """A lorry; `kind` is one of the loads, or fire or tractor."""
     rear, front = -length / 2.0, length / 2.0
     half = width / 2.0 - 0.02
-    color = paint_color(rng) if rng.random() < 0.65 else vivid_color(rng)
+    color = (0.92, 0.92, 0.91) if rng.random() < 0.4 else paint_color(rng)
     if kind == "fire":
         color = pick(rng, ((0.75, 0.08, 0.08), (0.8, 0.1, 0.05), (0.85, 0.75, 0.1)))
     radius = float(np.clip(0.165 * height, 0.36, 0.52))
@@ -162,7 +166,7 @@ def cab(
     grille = Finish((0.08, 0.08, 0.085), MATTE) if rng.random() < 0.7 else GREY_TRIM
     bumper = pick_finish(rng, (painted(color), GREY_TRIM, TRIM, BRIGHT))
     visor = painted(color) if rng.random() < 0.6 else TRIM
-    palette = [painted(color), GLAZING, bumper, HEAD, grille, visor]
+    palette = [painted(color), GLAZING, bumper, headlamp(rng), grille, visor]
     numbers = np.zeros((len(body.x) - 1, CENTRE), int)
     numbers[:, SILL] = 2
     door = body.columns(cowl - (1.35 if not bonnet else 1.5), cowl - 0.12)
@@ -344,8 +348,3 @@ def _fifth_wheel(rear: float, front: float, half: float, floor: float) -> Mesh:
             ),
         ]
     )  # fmt: skip
-
-
-def tractor(rng: np.random.Generator, length: float, width: float, height: float) -> Mesh:
-    """A tractor unit, as in front of a trailer."""
-    return lorry(rng, length, width, height, "tractor")
