@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from asd_training.synthetic.meshes.clutter import clutter
 from asd_training.synthetic.meshes.mesh import GROUND, SOIL, Mesh, box, cylinder, merge
 from asd_training.synthetic.meshes.vehicles import pick
 from asd_training.synthetic.scenery import along, furniture
@@ -33,6 +34,7 @@ from asd_training.synthetic.world.road import NO_MEDIAN, PLANTED, PLOT_DEPTH, WA
 
 GROUND_HALF_SIZE = 600.0  # m
 NARROWEST = 10.0  # m, no building has less room
+KINDS_OF_CLUTTER = 12  # in one scene
 SKYLINE = (110.0, 360.0)  # m, how far away the last things stand
 HEIGHTS = {TERRACE: (6.0, 22.0), HOUSE: (3.0, 8.0), OFFICE: (8.0, 35.0), TOWER: (35.0, 90.0),
            HALL: (5.0, 12.0)}  # fmt: skip
@@ -99,6 +101,7 @@ def scenery(
             for span in stage.stretches(low, high, side):
                 _furnish(stage, side, span, use)
         _second_row(stage, side)
+    _leave_things(stage)
     _median(stage, lamps)
     for number in range(len(road.crossings)):
         _junction(stage, street, number)
@@ -250,6 +253,24 @@ def _site(stage: Stage, side: float, span: tuple[float, float], s: float) -> Non
     if span[1] - span[0] > NARROWEST + 4.0 and rng.random() < 0.3:  # the shell of a new building
         shell = building(rng, OFFICE, span[1] - span[0] - 4.0, 12.0, rng.uniform(6.0, 30.0))
         place(shell, sum(span) / 2.0, side * (front + PLOT_DEPTH + 1.0), facing)
+
+
+def _leave_things(stage: Stage) -> None:
+    """Clutter on the pavements, at the kerb or at the walls, where nobody walks."""
+    rng, road = stage.rng, stage.road
+    things = [clutter(rng) for _ in range(KINDS_OF_CLUTTER)]
+    start, end = road.s_range
+    most = {"town": 0.3, "business": 0.3, "waterside": 0.2, "rural": 0.04}.get(road.kind.name, 0.12)
+    for side in (-1.0, 1.0):
+        for _ in range(int((end - start) * most * rng.random())):
+            s = rng.uniform(start, end)
+            at_kerb = rng.random() < 0.45
+            d = road.half_width + rng.uniform(0.4, 0.6) if at_kerb else road.frontage - 0.1
+            if rng.random() < 0.2:
+                d = road.frontage + rng.uniform(0.5, 6.0)
+            if not road.near_crossing(s, 3.0, side):
+                facing = rng.choice([0.0, np.pi / 2, np.pi, -np.pi / 2]) + rng.normal(0.0, 0.15)
+                stage.place(things[int(rng.integers(len(things)))], s, side * d, facing, 1.3)
 
 
 def _second_row(stage: Stage, side: float) -> None:
