@@ -21,7 +21,7 @@ from asd_perception.cameras.rig_check import (
 from asd_perception.geometry import inverse, level_camera, transform_from
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
-from asd_training.synthetic.rendering.sensors import CAMERA_SENSORS, image_size, intrinsics
+from asd_training.synthetic.sensors.rig import CAMERA_SENSORS, image_size, intrinsics
 
 INPUT = (96, 256)
 REAL = [

@@ -33,9 +33,9 @@ from asd_perception.geometry import camera_angles, project
 from asd_training.commands.asd_train import main
 from asd_training.synthetic.generate import synthesize
 from asd_training.synthetic.nuscenes_writer import VERSION, token
-from asd_training.synthetic.rendering import sensors
-from asd_training.synthetic.rendering.lens import Lens
 from asd_training.synthetic.scene import SceneJob
+from asd_training.synthetic.sensors import rig
+from asd_training.synthetic.sensors.lens import Lens
 from asd_training.synthetic.world.actors import Actor, Motion, make_actor
 from asd_training.synthetic.world.models import SIZES
 from asd_training.synthetic.world.population import populate
@@ -197,7 +197,7 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
     numbers = actor_numbers(nusc, world)
     scale, compared = 0.25, 0
     sample = nusc.sample[1]
-    assert JOB.rig != sensors.NUSCENES_RIG
+    assert JOB.rig != rig.NUSCENES_RIG
     for camera in JOB.rig[1:]:
         data = nusc.get("sample_data", sample["data"][camera.channel])
         pose = nusc.get("ego_pose", data["ego_pose_token"])
@@ -205,8 +205,8 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
         delay = (data["timestamp"] - sample["timestamp"]) * 1e-6
         seconds = (data["timestamp"] - JOB.start) * 1e-6
         global_from_camera = world.ego_pose(seconds) @ camera.ego_from_sensor
-        rays = sensors.camera_rays(camera, scale) @ global_from_camera[:3, :3].T
-        width, height = sensors.image_size(camera, scale)
+        rays = rig.camera_rays(camera, scale) @ global_from_camera[:3, :3].T
+        width, height = rig.image_size(camera, scale)
         triangle, _ = world.at(seconds).cast(
             global_from_camera[:3, 3], rays.astype(np.float32), 300.0
         )
@@ -222,7 +222,7 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
                 box.translate(-np.array(record["translation"]))
                 box.rotate(type(box.orientation)(record["rotation"]).inverse)
             corners = box.corners()
-            pixels, depth = project(corners.T, sensors.intrinsics(camera, scale))
+            pixels, depth = project(corners.T, rig.intrinsics(camera, scale))
             inside = (pixels >= 2.0) & (pixels <= [width - 3.0, height - 3.0])
             v, u = np.nonzero(owners == numbers[annotation["instance_token"]])
             if depth.min() < 1.0 or not inside.all() or len(u) < 60:
@@ -236,18 +236,18 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
 
 
 def test_rays_go_through_the_centres_of_the_scaled_pixels():
-    full, quarter = (sensors.intrinsics(sensors.CAMERA_SENSORS[1], s) for s in (1.0, 0.25))
+    full, quarter = (rig.intrinsics(rig.CAMERA_SENSORS[1], s) for s in (1.0, 0.25))
     point = np.array([[1.7, -0.4, 9.0]])
     np.testing.assert_allclose(
         project(point, quarter)[0], 0.25 * (project(point, full)[0] + 0.5) - 0.5
     )
-    for camera in sensors.CAMERA_SENSORS:
-        pixels, _ = project(sensors.camera_rays(camera, 0.05), sensors.intrinsics(camera, 0.05))
+    for camera in rig.CAMERA_SENSORS:
+        pixels, _ = project(rig.camera_rays(camera, 0.05), rig.intrinsics(camera, 0.05))
         v, u = np.mgrid[0:45, 0:80]
         np.testing.assert_allclose(pixels, np.stack([u.ravel(), v.ravel()], axis=1), atol=1e-3)
 
 
-@pytest.mark.parametrize("camera", [sensors.CAMERA_SENSORS[1], sensors.CAMERA_SENSORS[4]])
+@pytest.mark.parametrize("camera", [rig.CAMERA_SENSORS[1], rig.CAMERA_SENSORS[4]])
 def test_the_straightened_image_of_any_lens_is_the_pinholes(camera):
     """Light that comes from where the pinhole shows pixel u arrives at pixel u."""
     scale, size = 0.2, (320, 180)
@@ -255,7 +255,7 @@ def test_the_straightened_image_of_any_lens_is_the_pinholes(camera):
     for seed in range(6):
         rng = np.random.default_rng(seed)
         lens = Lens(camera, scale, fringe=0.0, rng=rng, rain=0.0)
-        pixels, _ = project(lens.rays, sensors.intrinsics(camera, scale))
+        pixels, _ = project(lens.rays, rig.intrinsics(camera, scale))
         strays = np.abs(pixels - u_and_v.reshape(2, -1).T).max()
         assert 0.1 < strays < 25.0  # it is bent
         for place, side, seen in zip(u_and_v, size, pixels.T, strict=True):
@@ -281,7 +281,7 @@ def test_rigs_differ_between_scenes_but_the_test_split_keeps_nuscenes(nusc):
     assert min(focal) < 0.65 and max(focal) > 0.88
     pitches = [camera_angles(c.ego_from_sensor)[1] for rig in rigs for c in rig[1:]]
     assert np.degrees(np.ptp(pitches)) > 4.0
-    assert SceneJob("synthetic_test", 0, SEED, 1, SCALE, False).rig == sensors.NUSCENES_RIG
+    assert SceneJob("synthetic_test", 0, SEED, 1, SCALE, False).rig == rig.NUSCENES_RIG
     for scene, job in zip(nusc.scene, (JOB, replace(JOB, split="synthetic_val")), strict=True):
         data = nusc.get("sample", scene["first_sample_token"])["data"]
         for sensor in job.rig:
@@ -290,8 +290,8 @@ def test_rigs_differ_between_scenes_but_the_test_split_keeps_nuscenes(nusc):
             assert row["translation"] == list(sensor.translation)
             assert nusc.get("sensor", row["sensor_token"])["channel"] == sensor.channel
             if sensor.pinhole:
-                assert (record["width"], record["height"]) == sensors.image_size(sensor, SCALE)
-                assert row["camera_intrinsic"] == sensors.intrinsics(sensor, SCALE).tolist()
+                assert (record["width"], record["height"]) == rig.image_size(sensor, SCALE)
+                assert row["camera_intrinsic"] == rig.intrinsics(sensor, SCALE).tolist()
 
 
 # --- Motion

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from asd_perception.files import atomic_directory
-from asd_training.synthetic.rendering import sensors
+from asd_training.synthetic.sensors import rig
 
 VERSION = "v1.0-synthetic"
 Row = dict[str, Any]
@@ -58,14 +58,14 @@ def visibility_token(fraction: float) -> str:
     return str(1 + int(np.searchsorted(VISIBILITY_BOUNDS, fraction, side="right")))
 
 
-def calibrated_sensor(sensor: sensors.Sensor, scale: float, row_token: str) -> Row:
+def calibrated_sensor(sensor: rig.Sensor, scale: float, row_token: str) -> Row:
     """The row of one sensor as it is mounted in one scene."""
     return {
         "token": row_token,
         "sensor_token": token("sensor", sensor.channel),
         "translation": list(sensor.translation),
         "rotation": list(sensor.rotation),
-        "camera_intrinsic": sensors.intrinsics(sensor, scale).tolist() if sensor.pinhole else [],
+        "camera_intrinsic": rig.intrinsics(sensor, scale).tolist() if sensor.pinhole else [],
     }
 
 
@@ -93,7 +93,7 @@ def shared_tables() -> Tables:
                 "channel": sensor.channel,
                 "modality": "camera" if sensor.pinhole else "lidar",
             }
-            for sensor in sensors.NUSCENES_RIG
+            for sensor in rig.NUSCENES_RIG
         ],
     }
 

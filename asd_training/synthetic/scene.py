@@ -21,17 +21,18 @@ from asd_training.synthetic.nuscenes_writer import (
     token,
     visibility_token,
 )
-from asd_training.synthetic.rendering import lidar, sensors, shading, visibility
-from asd_training.synthetic.rendering.camera import Camera
+from asd_training.synthetic.rendering import shading
+from asd_training.synthetic.sensors import lidar, rig, visibility
+from asd_training.synthetic.sensors.camera import Camera
 from asd_training.synthetic.world.world import View, World
 
 ANNOTATION_RANGE = 60.0  # m from the ego vehicle to an annotated object's centre
 MAP_RESOLUTION = 0.1  # m, what the devkit's MapMask takes for granted
 MICROSECONDS = 1_000_000
-KEYFRAME_PERIOD = MICROSECONDS // sensors.KEYFRAME_HZ
+KEYFRAME_PERIOD = MICROSECONDS // rig.KEYFRAME_HZ
 EPOCH = 1_600_000_000 * MICROSECONDS
 SPLITS = ("synthetic_train", "synthetic_val", "synthetic_test")
-CHANNELS = tuple(sensor.channel for sensor in sensors.NUSCENES_RIG)
+CHANNELS = tuple(sensor.channel for sensor in rig.NUSCENES_RIG)
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,18 @@ class SceneJob:
         )
 
     @property
-    def rig(self) -> tuple[sensors.Sensor, ...]:
+    def rig(self) -> tuple[rig.Sensor, ...]:
         """The scene's sensors, the LiDAR first; the test split keeps nuScenes' own."""
         if self.split == "synthetic_test":
-            return sensors.NUSCENES_RIG
-        return sensors.random_rig(self.random_stream(2))
+            return rig.NUSCENES_RIG
+        return rig.random_rig(self.random_stream(2))
 
 
 @dataclass(frozen=True)
 class Shot:
     """One firing of one sensor."""
 
-    sensor: sensors.Sensor
+    sensor: rig.Sensor
     number: int  # counts this sensor's firings
     keyframe: int  # the keyframe that it belongs to: the next one
     is_key_frame: bool
@@ -87,8 +88,8 @@ def shots(job: SceneJob) -> list[Shot]:
     """
     result = []
     for sensor in job.rig:
-        rate = sensors.CAMERA_HZ if sensor.pinhole else sensors.LIDAR_HZ
-        per_keyframe = rate // sensors.KEYFRAME_HZ
+        rate = rig.CAMERA_HZ if sensor.pinhole else rig.LIDAR_HZ
+        per_keyframe = rate // rig.KEYFRAME_HZ
         for number in range((job.keyframes - 1) * per_keyframe + 1):
             is_key_frame = number % per_keyframe == 0
             if is_key_frame or job.sweeps:
@@ -110,7 +111,7 @@ class _Sight:
 
 def record(job: SceneJob, root: Path) -> Tables:
     """Record a scene: write its files under `root`, return its rows of the tables."""
-    duration = (job.keyframes - 1) / sensors.KEYFRAME_HZ
+    duration = (job.keyframes - 1) / rig.KEYFRAME_HZ
     world = World(job.random_stream(0), duration)
     key = (job.seed, job.split, job.index)
     samples: list[Row] = [
@@ -125,7 +126,7 @@ def record(job: SceneJob, root: Path) -> Tables:
     surfaces = np.array(
         [visibility.surface_samples(actor, i) for i, actor in enumerate(world.actors)]
     )
-    sights = [_nearby(world, surfaces, k / sensors.KEYFRAME_HZ) for k in range(job.keyframes)]
+    sights = [_nearby(world, surfaces, k / rig.KEYFRAME_HZ) for k in range(job.keyframes)]
     cameras = {
         sensor.channel: Camera(
             sensor,
@@ -248,13 +249,13 @@ def record(job: SceneJob, root: Path) -> Tables:
     }
 
 
-def _view(sensor: sensors.Sensor, global_from_sensor: np.ndarray) -> View | None:
+def _view(sensor: rig.Sensor, global_from_sensor: np.ndarray) -> View | None:
     """What a camera looks over; None for the LiDAR, which looks all around."""
     if not sensor.pinhole:
         return None
     axis = global_from_sensor[:2, 2]
     return View(
-        global_from_sensor[:2, 3], axis / np.linalg.norm(axis), sensors.half_field_of_view(sensor)
+        global_from_sensor[:2, 3], axis / np.linalg.norm(axis), rig.half_field_of_view(sensor)
     )
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from asd_training.synthetic.meshes.mesh import GLASS
 from asd_training.synthetic.meshes.raytracer import MISS, Instant
-from asd_training.synthetic.rendering import sensors
 from asd_training.synthetic.rendering.materials import REFLECTIVITY
+from asd_training.synthetic.sensors import rig
 from asd_training.synthetic.world.world import World
 
 RANGE_NOISE = 0.02  # m
@@ -21,9 +21,9 @@ def scan(
 
     The whole revolution is taken at one instant, the stamp; a real one takes the 50 ms before it.
     """
-    rays, rings = sensors.lidar_rays(rng.uniform(-np.pi, np.pi))
+    rays, rings = rig.lidar_rays(rng.uniform(-np.pi, np.pi))
     directions = (rays @ global_from_lidar[:3, :3].T.astype(np.float32)).astype(np.float32)
-    nearest, farthest = sensors.LIDAR_RANGE
+    nearest, farthest = rig.LIDAR_RANGE
     triangle, distance = instant.cast(global_from_lidar[:3, 3], directions, farthest)
     noise = rng.normal(0.0, RANGE_NOISE, len(rays)).astype(np.float32)
     luck = rng.random(len(rays), dtype=np.float32)

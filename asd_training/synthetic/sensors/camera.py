@@ -6,8 +6,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from asd_training.synthetic.rendering import sensors
-from asd_training.synthetic.rendering.lens import Lens
+from asd_training.synthetic.sensors import rig
+from asd_training.synthetic.sensors.lens import Lens
 
 KEY = 0.18  # linear value that the exposure brings the image to
 DAYLIGHT = 0.35  # radiance of a street at noon, for which it needs no amplification
@@ -25,15 +25,15 @@ class Camera:
 
     def __init__(
         self,
-        sensor: sensors.Sensor,
+        sensor: rig.Sensor,
         scale: float,
         make: np.random.Generator,
         own: np.random.Generator,
         rain: float,
     ) -> None:
         self.sensor = sensor
-        self.size = sensors.image_size(sensor, scale)
-        self.intrinsics = sensors.intrinsics(sensor, scale)
+        self.size = rig.image_size(sensor, scale)
+        self.intrinsics = rig.intrinsics(sensor, scale)
         self._tone = _tone_table(make)
         self._adaptation = make.uniform(0.75, 0.95)
         self._balance = make.uniform(0.3, 0.9)

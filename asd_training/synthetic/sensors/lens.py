@@ -11,7 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from asd_training.synthetic.rendering import sensors
+from asd_training.synthetic.sensors import rig
 
 GLOW_CELL = 8  # pixels; stray light is soft, and computed on cells of this size
 
@@ -25,7 +25,7 @@ class Lens:
 
     def __init__(
         self,
-        sensor: sensors.Sensor,
+        sensor: rig.Sensor,
         scale: float,
         fringe: float,
         rng: np.random.Generator,
@@ -33,8 +33,8 @@ class Lens:
     ) -> None:
         """fringe: pixels by which red and blue part from green at the corners. rain: 0 none .. 1
         heavy."""
-        matrix = sensors.intrinsics(sensor, scale)
-        self._size = width, height = sensors.image_size(sensor, scale)
+        matrix = rig.intrinsics(sensor, scale)
+        self._size = width, height = rig.image_size(sensor, scale)
         bend = rng.uniform(0.0, 0.1)  # how far the corners are drawn in
         x = ((np.arange(width) - matrix[0, 2]) / matrix[0, 0]).astype(np.float32)
         y = ((np.arange(height) - matrix[1, 2]) / matrix[1, 1]).astype(np.float32)[:, None]
