@@ -125,9 +125,9 @@ def emitted(
     owners = world.owners[triangles]
     used = (owners != SCENERY) & on[owners]
     braking = used & brakes[owners]
-    by_day = (owners * 7 % 10 < 5) & used
+    by_day = (owners * 7 % 10 < 3) & used
     head, tail = materials == HEADLAMP, materials == TAIL_LAMP
-    strength[head & (used if night else by_day)] = 9.0 if night else 2.0
+    strength[head & (used if night else by_day)] = 9.0 if night else 1.2
     strength[tail & used] = 1.2 if night else 0.05
     strength[tail & braking] = 3.0 if night else 1.0
     return index, world.albedo[triangles] * strength[:, None]

@@ -51,7 +51,7 @@ def _concrete(hits: Hits) -> np.ndarray:
 def _stone(hits: Hits) -> np.ndarray:
     scale = 40.0 + 60.0 * hits.chance(1)
     u, v = hits.along * scale, hits.up * scale * 1.4
-    tone = weathered(hits, 0.1) + 0.6 * (texels(textures.cell_values(), u, v) - 0.5)
+    tone = weathered(hits, 0.1) + 0.35 * (texels(textures.cell_values(), u, v) - 0.5)
     joint = texels(textures.cell_edges(), u, v) < 2.0
     return toned(hits, tone - 0.45 * joint * hits.shows(0.1))
 
@@ -137,7 +137,7 @@ def _tarpaulin(hits: Hits) -> np.ndarray:
     tone = weathered(hits, 0.12) + 0.14 * hits.noise(textures.blotchy(), 18.0, stretch=5.0)
     tone -= 0.2 * (np.mod(hits.along, 0.62) < 0.05) * hits.shows(0.1) * (hits.chance(1) < 0.6)
     result = toned(hits, tone)
-    index = np.flatnonzero((hits.chance(2) < 0.45) & hits.upright)
+    index = np.flatnonzero((hits.chance(2) < 0.3) & hits.upright)
     if len(index):
         result[index] = 0.85 * _picture(hits, index, 4.0, 2.4) + 0.15 * result[index]
     return result
@@ -152,7 +152,9 @@ def _rust(hits: Hits) -> np.ndarray:
     )
 
 
-def _picture(hits: Hits, index: np.ndarray, width: float, height: float) -> np.ndarray:
+def _picture(
+    hits: Hits, index: np.ndarray, width: float | np.ndarray, height: float | np.ndarray
+) -> np.ndarray:
     """Pictures (len(index), 3) side by side, one for each pattern."""
     rows, columns = textures.PICTURE
     u = np.mod(hits.along[index] / width + 0.5, 1.0) * columns
@@ -162,13 +164,16 @@ def _picture(hits: Hits, index: np.ndarray, width: float, height: float) -> np.n
 
 
 def _poster(hits: Hits) -> np.ndarray:
-    result = _picture(hits, np.arange(len(hits.along)), 1.2, 1.8)
+    size = 1.2 * 2.0 ** np.floor(3.0 * hits.chance(1))
+    result = _picture(hits, np.arange(len(hits.along)), size, 1.3 * size)
     return result * (1.0 + 0.05 * hits.noise(textures.cloudy(), 30.0))[:, None]
 
 
 def _lit_sign(hits: Hits) -> np.ndarray:
     """Writing on a board of the sign's colour."""
-    letter = texels(textures.chances(), np.floor(hits.along / 0.16), hits.pattern.astype(np.int32) & 511)
+    letter = texels(
+        textures.chances(), np.floor(hits.along / 0.16), hits.pattern.astype(np.int32) & 511
+    )
     inner = np.mod(hits.along / 0.16, 1.0)
     band = np.mod(hits.up / 0.7, 1.0)
     stroke = (letter > 0.25) & (inner > 0.2) & (band > 0.3) & (band < 0.72)

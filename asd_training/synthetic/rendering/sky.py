@@ -31,7 +31,7 @@ def sky(light: Light, directions: np.ndarray, look: int) -> np.ndarray:
         cover = np.clip(shape * 0.55 - 0.75 + 1.9 * light.clouds, 0.0, 1.0)
         # Thick clouds are dark below, thin ones bright at their rims.
         bright = light.ambient.mean() * 0.75 + light.sun.mean() * 0.35
-        bright = bright * (1.12 - (0.1 + 0.25 * light.clouds) * np.clip(shape, -0.5, 1.6))
+        bright = bright * (1.15 - (0.05 + 0.2 * light.clouds) * np.clip(shape, -0.5, 1.6))
         cloud = bright[:, None] * np.array([1.0, 1.0, 1.02], np.float32)
         cloud += (np.clip(toward_sun, 0.0, 1.0) ** 6 * 0.3)[:, None] * light.sun.astype(np.float32)
         cover = (cover * 0.9 * np.clip(height * 14.0, 0.0, 1.0))[:, None]

@@ -103,12 +103,12 @@ def pictures() -> np.ndarray:
     rows, columns = PICTURE
     atlas = np.empty((PICTURES, rows, columns, 3), np.float32)
     for picture in atlas:
-        paper = rng.random(3) if rng.random() < 0.7 else rng.uniform(0.7, 1.0) * np.ones(3)
-        other = rng.random(3)
+        paper = _hue(rng) if rng.random() < 0.7 else rng.uniform(0.7, 1.0) * np.ones(3)
+        other = _hue(rng)
         ramp = np.linspace(0.0, 1.0, rows)[:, None, None]
         picture[:] = paper * (1 - ramp) + ramp * (other if rng.random() < 0.5 else paper)
         for _ in range(rng.integers(1, 6)):
-            color = rng.random(3).tolist()
+            color = _hue(rng).tolist()
             a, b = rng.integers(0, columns, 2).tolist(), rng.integers(0, rows, 2).tolist()
             if rng.random() < 0.5:
                 cv2.rectangle(picture, (a[0], b[0]), (a[1], b[1]), color, -1)
@@ -123,14 +123,23 @@ def pictures() -> np.ndarray:
                 picture,
                 (x, int(top + 38 * size)),
                 (int(11 * size), int(24 * size)),
-                0, 0, 360, rng.random(3).tolist(), -1,
+                0, 0, 360, _hue(rng).tolist(), -1,
             )  # fmt: skip
             cv2.circle(picture, (x, int(top + 8 * size)), int(7 * size), skin, -1)
-        ink = rng.random(3).tolist()
+        ink = _hue(rng).tolist()
         for _ in range(rng.integers(0, 6)):  # lines of writing
             x, y, height = int(rng.integers(2, 14)), int(rng.integers(2, 58)), rng.integers(1, 7)
             while x < rng.integers(20, 46):
                 width = int(rng.integers(1, 5))
                 cv2.rectangle(picture, (x, y), (x + width, y + int(height)), ink, -1)
                 x += width + 2
+        if rng.random() < 0.5:  # a photograph: soft, with light and shade
+            picture[:] = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1.0, 5.0))
+            x, y = rng.integers(0, SIZE - 64, 2)
+            picture *= 1.0 + 0.35 * cloudy().values[y : y + rows, x : x + columns, None]
     return np.clip(atlas, 0.01, 1.0) ** np.float32(2.2)
+
+
+def _hue(rng: np.random.Generator) -> np.ndarray:
+    """A colour (3,) in sRGB, most often a dull one."""
+    return rng.random() + rng.random() ** 2 * (rng.random(3) - rng.random())
