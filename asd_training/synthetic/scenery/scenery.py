@@ -290,7 +290,7 @@ def _second_row(stage: Stage, side: float) -> None:
                 high = rng.uniform(*HEIGHTS[style]) * rng.uniform(1.0, 1.6)
                 stage.place(building(rng, style, width - 1.0, 14.0, high), middle, d, facing)
             else:
-                for _ in range(int(rng.integers(1, 6))):
+                for _ in range(int(rng.integers(2, 9))):
                     tree = stage.garden.tree(6.0, 15.0)
                     stage.place(tree, rng.uniform(s, s + width), d + side * rng.uniform(0.0, 20.0))
         s += width
@@ -373,7 +373,7 @@ def _skyline(stage: Stage) -> None:
     rng, road = stage.rng, stage.road
     middle = sum(road.s_range) / 2.0
     tall = road.kind.name in ("business", "waterside")
-    for _ in range(int(rng.integers(6, 30))):
+    for _ in range(int(rng.integers(12, 36))):
         way, angle = rng.uniform(*SKYLINE), rng.uniform(-np.pi, np.pi)
         s, d = middle + way * np.cos(angle), way * np.sin(angle)
         inside = road.s_range[0] - 30.0 < s < road.s_range[1] + 30.0
@@ -385,7 +385,20 @@ def _skyline(stage: Stage) -> None:
         high = rng.uniform(25.0, 110.0) if tall and rng.random() < 0.6 else rng.uniform(6.0, 30.0)
         style = TOWER if high > 34.0 else OFFICE
         stage.place(building(rng, style, width, width, high), s, d, rng.uniform(-0.3, 0.3))
-    for _ in range(int(rng.integers(5, 40))):
+    for end, beyond in ((road.s_range[0], -1.0), (road.s_range[1], 1.0)):
+        for _ in range(int(rng.integers(4, 14))):  # where the road leads to
+            s, d = end + beyond * rng.uniform(20.0, 80.0), rng.uniform(-60.0, 60.0)
+            if abs(d) < road.frontage + 2.0 and rng.random() < 0.7:
+                continue
+            if rng.random() < 0.5:
+                stage.place(stage.garden.tree(6.0, 16.0), s, d)
+            else:
+                style = choose(rng, road.kind.buildings)
+                high = rng.uniform(*HEIGHTS[style])
+                stage.place(
+                    building(rng, style, rng.uniform(12.0, 26.0), 14.0, high), s, d, np.pi / 2
+                )
+    for _ in range(int(rng.integers(10, 45))):
         s = rng.uniform(road.s_range[0] - 60.0, road.s_range[1] + 80.0)
         d = float(rng.choice([-1.0, 1.0])) * rng.uniform(72.0, 160.0)
         if not road.near_crossing(s, 4.0):

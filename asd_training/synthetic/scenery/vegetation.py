@@ -93,7 +93,7 @@ def broadleaf(rng: np.random.Generator) -> Mesh:
     ]
     for center in centers[:4]:
         parts.append(tube([(*lean, trunk), center], (0.09, 0.04), bark, BARK, sides=4))
-    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 260, rng.uniform(0.16, 0.3))])
+    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 330, rng.uniform(0.12, 0.2))])
 
 
 def column(rng: np.random.Generator) -> Mesh:
@@ -102,7 +102,7 @@ def column(rng: np.random.Generator) -> Mesh:
     centers = np.array([[0, 0, 2.6], [0, 0, 4.2], [0, 0, 5.8], [0, 0, 7.0]])
     radii = width * np.array([[0.9, 0.9, 1.8], [1, 1, 1.9], [0.8, 0.8, 1.7], [0.5, 0.5, 1.2]])
     parts = [tube([(0, 0, 0), (0, 0, 3.0)], (0.14, 0.1), pick(rng, BARKS), BARK)]
-    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 200, 0.2)])
+    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 260, 0.14)])
 
 
 def conifer(rng: np.random.Generator) -> Mesh:
@@ -113,7 +113,7 @@ def conifer(rng: np.random.Generator) -> Mesh:
     centers = np.stack([0 * z, 0 * z, z], axis=1)
     radii = np.stack([width, width, 0.4 + 0.25 * width], axis=1)
     parts = [tube([(0, 0, 0), (0, 0, 7.0)], (0.18, 0.05), pick(rng, BARKS), BARK)]
-    return merge([*parts, *_crown(rng, centers, radii, color, 240, 0.19)])
+    return merge([*parts, *_crown(rng, centers, radii, color, 300, 0.13)])
 
 
 def palm(rng: np.random.Generator) -> Mesh:
@@ -160,7 +160,7 @@ def young(rng: np.random.Generator) -> Mesh:
     parts = [tube([(0, 0, 0), (0, 0, 5.5)], (0.1, 0.07), pick(rng, BARKS), BARK, sides=5)]
     for x in (-0.6, 0.6):
         parts.append(box((x - 0.06, -0.06, 0), (x + 0.06, 0.06, 3.2), (0.5, 0.4, 0.28), WOOD))
-    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 130, 0.22)])
+    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 160, 0.16)])
 
 
 def bush(rng: np.random.Generator) -> Mesh:
@@ -187,8 +187,9 @@ def hedge_leaves(rng: np.random.Generator, length: float, height: float, depth: 
     return merge([core, _foliage(rng, (places[:, None] + spread).astype(np.float32), color)])
 
 
+# Those of avenues.
 TREES: tuple[tuple[Callable[[np.random.Generator], Mesh], float], ...] = (
-    (broadleaf, 0.5), (column, 0.1), (conifer, 0.1), (palm, 0.1), (bare, 0.1), (young, 0.1),
+    (broadleaf, 0.56), (column, 0.1), (palm, 0.12), (bare, 0.12), (young, 0.1),
 )  # fmt: skip
 
 
@@ -201,7 +202,7 @@ class Garden:
         shares = [share for _, share in TREES]
         kinds = rng.choice(len(TREES), size=2, p=shares)
         self._trees = [builders[kind](rng) for kind in kinds for _ in range(2)]
-        self._trees.append(broadleaf(rng))
+        self._trees += [broadleaf(rng), conifer(rng) if rng.random() < 0.5 else broadleaf(rng)]
         self._bushes = [bush(rng) for _ in range(3)]
 
     def tree(self, low: float = 4.0, high: float = 11.0, kind: int | None = None) -> Mesh:
