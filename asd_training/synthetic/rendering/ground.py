@@ -131,7 +131,7 @@ def ground_look(seed: int) -> GroundLook:
         slab=(rng.uniform(0.3, 2.0), rng.uniform(0.3, 2.0)),
         slab_turn=float(rng.choice([0.0, np.pi / 4], p=[0.85, 0.15])),
         litter=float(rng.choice([0.0, rng.random() ** 2], p=[0.65, 0.35])),
-        shade=float(rng.choice([0.0, rng.uniform(0.1, 0.75)], p=[0.35, 0.65])),
+        shade=float(rng.choice([0.0, rng.uniform(0.1, 0.7)], p=[0.5, 0.5])),
         shade_cell=rng.uniform(2.0, 14.0),
         shade_leaves=rng.random() < 0.55,
         sheen=rng.uniform(0.02, 0.25),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Share of scenes of each kind; a third of those without a clear sky are wet.
+# Share of scenes of each kind; many of those without a clear sky are wet.
 CLEAR, HAZY, OVERCAST, DUSK, NIGHT = range(5)
-_SHARES = (0.36, 0.16, 0.27, 0.08, 0.13)
+_SHARES = (0.45, 0.14, 0.22, 0.07, 0.12)
 _SUN_HEIGHT = ((12.0, 80.0), (15.0, 75.0), (20.0, 70.0), (2.0, 9.0), (30.0, 60.0))  # degrees
+_CLOUDS = ((0.0, 0.5), (0.0, 0.7), (0.3, 1.0), (0.0, 0.8), (0.0, 0.0))  # cover of the sky
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def random_light(rng: np.random.Generator) -> Light:
     )
     warm = np.clip((np.radians(28.0) - elevation) / np.radians(24.0), 0.0, 1.0)
     sun = np.array([1.0, 0.95, 0.87]) * (1 - warm) + np.array([1.0, 0.68, 0.4]) * warm
-    sun = sun * rng.uniform(2.2, 3.6) * max(0.0, 1.0 - overcast / 0.85) ** 1.2
+    sun = sun * rng.uniform(2.4, 4.2) * max(0.0, 1.0 - overcast / 0.85) ** 1.2
     tint = rng.normal(0.0, 0.05) * np.array([1.0, 0.1, -1.0]) + 1.0
     blue = np.array([0.5, 0.62, 0.82]) * rng.uniform(0.7, 1.3)
     ambient = (blue * (1 - overcast) + np.array([1.1, 1.12, 1.16]) * overcast) * tint
@@ -62,7 +63,7 @@ def random_light(rng: np.random.Generator) -> Light:
         sun, ambient = sun * 0.0, glow * level
         zenith, horizon = glow * level * 0.15, glow * level * rng.uniform(0.3, 1.3)
     far = float(np.exp(rng.uniform(np.log(500.0), np.log(5000.0))))
-    near = float(np.exp(rng.uniform(np.log(60.0), np.log(600.0))))
+    near = float(np.exp(rng.uniform(np.log(100.0), np.log(800.0))))
     foggy = rng.random() < (0.02, 0.35, 0.2, 0.15, 0.15)[kind]
     wet = rng.random() < (0.06, 0.12, 0.4, 0.25, 0.4)[kind]
     wetness = float(rng.uniform(0.25, 1.0)) if wet else 0.0
@@ -78,7 +79,7 @@ def random_light(rng: np.random.Generator) -> Light:
         ambient=ambient,
         zenith=zenith,
         horizon=horizon,
-        clouds=float(rng.uniform(0.0, 1.0)) if kind != NIGHT else 0.0,
+        clouds=float(rng.uniform(*_CLOUDS[kind])),
         visibility=near if foggy else far,
         night=kind == NIGHT or (kind == DUSK and rng.random() < 0.5),
         wetness=wetness,
