@@ -3,9 +3,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
-from asd_training.synthetic.meshes.mesh import LIT_SIGN, Mesh, beam, merge
+from asd_training.synthetic.meshes.mesh import (
+    LIT_SIGN,
+    PAINT,
+    POSTER,
+    RETRO,
+    Mesh,
+    beam,
+    cylinder,
+    merge,
+)
 from asd_training.synthetic.meshes.vehicles.body import (
     BELT,
     CENTRE,
@@ -41,6 +52,7 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     block,
     both_sides,
     pick,
+    vivid_color,
 )
 
 
@@ -117,6 +129,19 @@ def tail(
     if rng.random() < 0.3:
         low = float(z[SHOULDER])
         parts.append(body.on_face(False, (0.0, 0.4 * body.half), (low, low + 0.03), BRIGHT))
+    if name == "offroader" and rng.random() < 0.7:  # the spare wheel
+        z0 = 0.5 * float(z[WAIST] + z[BELT])
+        x = float(body.bent(np.array([[body.rear, 0.0, z0]]))[0, 0])
+        spare = cylinder((x - 0.16, 0, z0), (x + 0.02, 0, z0), (0.33, 0.34), TRIM.color, 12)
+        parts.append(spare)
+    if name in ("van", "tall_van"):  # two doors
+        high = float(z[WINDOW_TOP])
+        parts.append(body.on_face(False, (0.0, 0.012), (float(z[LOWER]), high), GAP, 0.012))
+        for level in (0.2, 0.8):
+            hinge = float(z[LOWER]) + level * (high - float(z[LOWER]))
+            parts.append(
+                body.on_face(False, (0.78 * body.half, 0.9 * body.half), (hinge, hinge + 0.07), GAP)
+            )
     if upright and rng.random() < 0.7:  # wiper and brake light
         low = float(z[BELT])
         parts.append(body.on_face(False, (0.0, 0.35), (low + 0.05, low + 0.075), TRIM))
@@ -134,10 +159,9 @@ def details(
     name: str,
     at: Place,
     half: float,
-    top: float,
-    low_slung: bool,
+    job: str,
 ) -> Mesh:
-    """Both sides: doors' gaps and handles, mirrors, sill mouldings, wipers."""
+    """Both sides: doors' gaps and handles, mirrors, sill mouldings, liveries."""
     parts = []
     sill, belt = body.sill + 0.06, float(np.interp(at(0.5), *np.array(body.belt).T))
     cowl = at(style.cowl) - 0.12
@@ -154,8 +178,48 @@ def details(
     if rng.random() < 0.5:  # indicators on the wings
         x = at(style.axles[1]) - 0.1
         parts.append(body.on_side((x, x + 0.09), (belt - 0.14, belt - 0.1), INDICATOR))
+    parts += _livery(rng, body, style, name, job, at, sill, belt)
     parts.append(_mirror(rng, at(style.cowl) - 0.14 * (at(1.0) - at(style.cowl)) - 0.1, half, belt))
     return mirrored(merge(parts))
+
+
+def _livery(
+    rng: np.random.Generator,
+    body: Body,
+    style: Style,
+    name: str,
+    job: str,
+    at: Place,
+    sill: float,
+    belt: float,
+) -> list[Mesh]:
+    """A firm's picture or stripes on the left side, chequers of an ambulance or a taxi's band."""
+    start, end = at(style.axles[0]) + 0.1, at(style.axles[1]) - 0.5
+    if style.panel and rng.random() < 0.55:
+        picture = Finish(vivid_color(rng), POSTER if rng.random() < 0.6 else PAINT, 15)
+        high = belt + rng.uniform(0.05, 0.5) * (float(body.z[:, WINDOW_TOP].max()) - belt)
+        low = belt - rng.uniform(0.05, 0.4)
+        stop = at(style.sides[0]) - 0.1
+        if name == "tall_van" and rng.random() < 0.2:  # an ambulance
+            finishes = [Finish(color, RETRO, 16) for color in ((0.9, 0.85, 0.1), (0.1, 0.45, 0.2))]
+            edges = np.linspace(body.rear + 0.2, stop, 9)
+            return [
+                body.on_side((a, b), (belt - 0.35, belt - 0.05), finishes[k % 2])
+                for k, (a, b) in enumerate(itertools.pairwise(edges))
+            ]
+        middle = rng.uniform(body.rear + 0.6, stop - 0.4)
+        reach = rng.uniform(0.3, 1.2)
+        along = (max(body.rear + 0.15, middle - reach), min(stop, middle + reach))
+        return [body.on_side(along, (low, high), picture)]
+    if job == "taxi" and rng.random() < 0.5:
+        band = Finish(vivid_color(rng), PAINT, 15)
+        low = sill + rng.uniform(0.35, 0.65) * (belt - sill)
+        return [body.on_side((start, end), (low, low + rng.uniform(0.08, 0.2)), band)]
+    if job == "private" and rng.random() < 0.06:
+        sticker = Finish(vivid_color(rng), POSTER, int(rng.integers(1000, 60000)))
+        x = rng.uniform(start + 0.3, max(end - 0.8, start + 0.4))
+        return [body.on_side((x, x + 0.7), (sill + 0.25, belt - 0.1), sticker)]
+    return []
 
 
 def _mirror(rng: np.random.Generator, x: float, half: float, belt: float) -> Mesh:
@@ -199,6 +263,28 @@ def on_roof_things(
             ]
         )
     rail = BRIGHT if rng.random() < 0.5 else TRIM
+    if name in ("van", "tall_van"):  # a rack with ladders
+        y = 0.7 * half
+        parts = [
+            both_sides((x, y - 0.03, top - 0.05), (x + 0.04, y, height - 0.05), TRIM)
+            for x in np.linspace(start, end, 3)
+        ]
+        for y in (-0.55 * half, -0.2 * half, 0.15 * half, 0.5 * half):
+            parts.append(
+                beam(
+                    (start - 0.2, y, height - 0.04), (end + 0.1, y, height - 0.04), 0.06, (0.7,) * 3
+                )
+            )
+        for x in np.linspace(start, end, 8):
+            parts.append(
+                beam(
+                    (x, -0.7 * half, height - 0.06),
+                    (x, 0.7 * half, height - 0.06),
+                    0.04,
+                    (0.6,) * 3,
+                )
+            )
+        return merge(parts)
     y, z = (body.roof_width - 0.4 * body.roof_round) * half, 0.985 * top
     parts = [
         beam((start, side * y, z), (end, side * y, z), 0.04, rail.color, rail.material)

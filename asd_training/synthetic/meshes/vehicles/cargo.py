@@ -57,7 +57,7 @@ def cargo_color(rng: np.random.Generator) -> Color:
 
 def worn(rng: np.random.Generator, material: int) -> int:
     """The material, or rust on some."""
-    return RUST if rng.random() < 0.1 else material
+    return RUST if rng.random() < 0.15 else material
 
 
 def _frame(rear: float, front: float, half: float, floor: float, top: float) -> list[Mesh]:

@@ -120,7 +120,7 @@ def shell(
     upright = style.boot < 0.05
     parts.append(mirrored(nose(rng, body, palette)))
     parts.append(mirrored(tail(rng, body, palette, upright, name)))
-    parts.append(details(rng, body, style, name, at, half, top, low_slung))
+    parts.append(details(rng, body, style, name, at, half, job))
     parts.append(_underbody(body, half, radius))
     parts.append(wheels(rng, axles, half - 0.005, radius))
     if on_roof or (name in ("suv", "estate", "offroader", "mpv") and rng.random() < 0.5):
@@ -132,8 +132,10 @@ def _roof_load(rng: np.random.Generator, name: str, job: str) -> float:
     """Height in metres of what stands on the roof."""
     if job in ("taxi", "police"):
         return 0.14
-    if job == "private" and name in ("estate", "suv", "hatchback", "mpv", "van", "crossover"):
+    if job == "private" and name in ("estate", "suv", "hatchback", "mpv", "crossover"):
         return 0.3 if rng.random() < 0.06 else 0.0
+    if name in ("van", "tall_van"):
+        return 0.2 if rng.random() < 0.2 else 0.0
     return 0.0
 
 
@@ -305,7 +307,7 @@ def _cladding(
 
 def _underbody(body: Body, half: float, radius: float) -> Mesh:
     """The dark inside that one sees through the wheel housings."""
-    low, high = 0.75 * body.sill, min(2.3 * radius, 0.5 * (body.sill + body.z[:, BELT].max()))
+    low, high = 0.75 * body.sill, 2.25 * radius  # above the housings, so that none is open
     return block(
         (body.rear + 0.25, -half + 0.27, low), (body.front - 0.3, half - 0.27, high), UNDERBODY
     )
