@@ -36,7 +36,7 @@ from asd_training.synthetic.nuscenes_writer import VERSION, token
 from asd_training.synthetic.scene import SceneJob
 from asd_training.synthetic.sensors import rig
 from asd_training.synthetic.sensors.lens import Lens
-from asd_training.synthetic.world.actors import Actor, Motion, make_actor
+from asd_training.synthetic.world.actors import Actor, Motion, SpeedProfile, make_actor
 from asd_training.synthetic.world.models import SIZES
 from asd_training.synthetic.world.population import populate
 from asd_training.synthetic.world.road import random_road
@@ -320,7 +320,7 @@ def test_devkit_velocities_are_the_true_motion(nusc, world):
 def streets() -> list[tuple[Motion, list[Actor]]]:
     """The ego vehicle and all objects of a few random streets, for 6 s."""
     result = []
-    for seed in range(4):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         street, actors = populate(rng, random_road(rng, (-130.0, 200.0)), 6.0)
         result.append((street.ego, actors))
@@ -341,15 +341,36 @@ def test_nothing_drives_through_anything(streets):
                     assert j <= i or shape.intersection(shapes[j]).area < 1e-3
 
 
-def test_streets_hold_all_ten_classes(streets):
+def test_streets_hold_all_ten_classes_each_often_enough_to_be_learnt(streets):
     found = []
     for ego, actors in streets:
         places = np.array([actor.motion.poses(3.0)[:2] for actor in actors])
         near = np.hypot(*(places - ego.poses(3.0)[:2]).T) < 50.0
         found.append({actor.name for actor, close in zip(actors, near, strict=True) if close})
-        assert near.sum() >= 20
-    assert set.union(*found) == set(CLASSES)
-    assert np.mean([len(names) for names in found]) > 8.0
+    assert np.mean([len(names) for names in found]) > 6.5
+    for name in CLASSES:
+        assert np.mean([name in names for names in found]) >= 1 / 3
+
+
+def test_traffic_on_the_left_is_traffic_on_the_right_in_a_mirror():
+    rng = np.random.default_rng(5)
+    right = replace(random_road(rng, (-100.0, 100.0)), curvature=0.0, hand=1.0)
+    left = replace(right, hand=-1.0)
+    times = np.linspace(0.0, 3.0, 4)
+    for d, course in ((-2.0, 0.0), (2.0, np.pi), (-12.0, np.pi / 2)):
+        poses = [
+            Motion(road, 20.0, d, course, SpeedProfile.constant(5.0)).poses(times)
+            for road in (right, left)
+        ]
+        ahead = np.array([np.cos(right.heading), np.sin(right.heading)])
+        across = np.array([-ahead[1], ahead[0]])
+        seen = [(pose[:, :2] - right.start) @ np.stack([ahead, across], axis=1) for pose in poses]
+        np.testing.assert_allclose(seen[0] * [1.0, -1.0], seen[1], atol=1e-9)
+        turned = [pose[:, 2] - right.heading for pose in poses]
+        np.testing.assert_allclose(np.sin(turned[0]), -np.sin(turned[1]), atol=1e-9)
+        for road, pose in zip((right, left), poses, strict=True):
+            _, back = road.to_road(pose[:, 0], pose[:, 1])
+            np.testing.assert_allclose(back, d + np.sin(course) * 5.0 * times, atol=1e-3)
 
 
 # --- Evaluation
