@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
 from asd_training.synthetic.sensors import rig
+from asd_training.synthetic.sensors.edges import smooth_edges
 from asd_training.synthetic.sensors.lens import Lens
 
 KEY = 0.18  # linear value that the exposure brings the image to
@@ -35,14 +38,14 @@ class Camera:
         self.size = rig.image_size(sensor, scale)
         self.intrinsics = rig.intrinsics(sensor, scale)
         self._tone = _tone_table(make)
-        self._adaptation = make.uniform(0.75, 0.95)
+        self._adaptation = make.uniform(0.65, 0.92)
         self._balance = make.uniform(0.3, 0.9)
         self._tint = np.exp(make.normal(0.0, 0.035, 3))
         self._saturation = make.uniform(0.45, 1.05)
         self._shot, self._read = 10.0 ** make.uniform(-5.3, -3.8), 10.0 ** make.uniform(-4.3, -3.3)
         self._sharpening = make.uniform(0.0, 1.0)
         self._quality = int(95 - 35 * make.random() ** 2)
-        fringe = make.uniform(-0.9, 0.9)
+        fringe = make.normal(0.0, 0.3)
         self._lens = Lens(sensor, scale, fringe, own, rain)
         self._compensation = np.exp(own.normal(0.0, 0.2))
 
@@ -58,11 +61,12 @@ class Camera:
         level = np.exp(level + 0.5 * np.log(radiance[::4, ::4].mean(axis=2) + 1e-5).mean())
         bright = self._compensation * KEY * (DAYLIGHT / level) ** self._adaptation / DAYLIGHT
         amplified = min(max(1.0, bright * DAYLIGHT / KEY) ** 0.6, MOST_AMPLIFIED)
+        smooth_edges(radiance, bright)
         shake = rng.normal(0.0, 0.25 * amplified, 2) * (1.0, 0.4)
         light = self._lens.spread(radiance, (float(shake[0]), float(shake[1])))
 
-        mean = light.mean(axis=(0, 1)) + 1e-6
-        gains = (mean.mean() / mean) ** self._balance * self._tint
+        mean = np.array(cv2.mean(light)[:3]) + 1e-6
+        gains = np.clip((mean.mean() / mean) ** self._balance, 0.75, 1.3) * self._tint
         mixing = self._saturation * np.eye(3) + (1.0 - self._saturation) * np.array(
             [0.3, 0.59, 0.11]
         )
@@ -70,7 +74,7 @@ class Camera:
         np.maximum(light, 0.0, out=light)
         variance = light * np.float32(self._shot * amplified**2)
         variance += np.float32((self._read * amplified) ** 2)
-        light += np.sqrt(variance) * rng.standard_normal(light.shape, dtype=np.float32)
+        light += np.sqrt(variance, out=variance) * _noise(light.shape, rng)
 
         root = np.sqrt(np.maximum(light, 0.0, out=light), out=light)
         root *= np.float32((_STEPS - 1) / 2.0)
@@ -84,6 +88,18 @@ class Camera:
         """The JPEG file of an RGB image (H, W, 3) uint8."""
         options = [cv2.IMWRITE_JPEG_QUALITY, self._quality]
         return cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
+
+
+def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Standard normal noise (H, W, 3) float32."""
+    supply = _noise_supply()
+    return np.resize(supply[rng.integers(len(supply) // 2) :], shape)
+
+
+@lru_cache
+def _noise_supply() -> np.ndarray:
+    """Noise of which images take stretches: to draw it anew takes as long as all else of them."""
+    return np.random.default_rng(11).standard_normal(1 << 20, dtype=np.float32)
 
 
 def _tone_table(rng: np.random.Generator) -> np.ndarray:

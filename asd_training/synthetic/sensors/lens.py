@@ -64,8 +64,9 @@ class Lens:
 
         falloff = rng.uniform(0.0, 0.45) * square / square.max()
         dirt = 0.3 * self._blobs(rng, int(rng.exponential(2.5)), (0.01, 0.05)).clip(0.0, 1.0)
-        self._gain = ((1.0 - falloff) * (1.0 - dirt))[..., None].astype(np.float32)
-        self._veil = (0.7 * dirt)[..., None].astype(np.float32)
+        self._gain = _of_colours((1.0 - falloff) * (1.0 - dirt))
+        self._is_dirty = bool(dirt.max() > 0.01)
+        self._veil = _of_colours(0.7 * dirt)
         self._glow = float(np.exp(rng.uniform(np.log(0.005), np.log(0.08))))
         self._glow_width = rng.uniform(1.0, 5.0)
         self._defocus = float(
@@ -87,7 +88,8 @@ class Lens:
         if length > 1.0:
             light = cv2.filter2D(light, -1, _stroke(shake, length))
         light *= self._gain
-        light += self._veil * around
+        if self._is_dirty:
+            light += self._veil * around
         return light
 
     @property
@@ -141,6 +143,11 @@ class Lens:
             offset[..., 1] += bulge * (y - v)
             inside |= distance < 1.0
         return offset, inside[..., None]
+
+
+def _of_colours(values: np.ndarray) -> np.ndarray:
+    """Values (H, W) for each of three colours, (H, W, 3) float32: quicker than to broadcast."""
+    return np.repeat(values[..., None].astype(np.float32), 3, axis=2)
 
 
 def _stroke(shake: tuple[float, float], length: float) -> np.ndarray:
