@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Meshes of people: built, dressed and laden at random; x ahead, y left, z up, in metres."""
+"""Bodies of people and their clothes."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from asd_training.synthetic.meshes.mesh import (
-    CHROME,
     CLOTH,
-    CONCRETE,
     HAIR,
     PAINT,
     PLASTIC,
     RETRO,
     RUBBER,
     SKIN,
-    WOOD,
     Color,
     Mesh,
     beam,
@@ -25,14 +22,9 @@ from asd_training.synthetic.meshes.mesh import (
     merge,
     tube,
 )
-from asd_training.synthetic.meshes.postures import (
+from asd_training.synthetic.meshes.people.postures import (
     SIDES,
     Posture,
-    bending,
-    riding,
-    sitting,
-    standing,
-    walking,
 )
 from asd_training.synthetic.meshes.vehicles import pick
 
@@ -89,12 +81,7 @@ def cloth_color(rng: np.random.Generator, dark: float = 0.45) -> Color:
     return tuple(rng.uniform(0.1, 0.85) * rng.uniform(0.15, 1.0, 3) + 0.05)
 
 
-def _patterned(rng: np.random.Generator, parts: list[Mesh]) -> Mesh:
-    """Parts of one cloth."""
-    return merge(parts).patterned(int(rng.integers(65536)))
-
-
-class _Body:
+class Body:
     """One person while it is built: its posture and its build."""
 
     def __init__(self, rng: np.random.Generator, posture: Posture, girth: float):
@@ -152,7 +139,7 @@ _ARM = [(0.0, 0.03), (0.5, 0.027), (1.0, 0.022), (1.3, 0.023), (2.0, 0.015)]
 _LEG = [(0.0, 0.052), (0.5, 0.047), (0.97, 0.031), (1.3, 0.034), (2.0, 0.02)]
 
 
-def _dressed(body: _Body, worker: bool, helmet: Color | None = None) -> list[Mesh]:
+def dressed(body: Body, worker: bool, helmet: Color | None = None) -> list[Mesh]:
     """The person itself, without what it carries."""
     rng, posture, h, girth = body.rng, body.posture, body.h, body.girth
     skin, hair = pick(rng, SKINS), pick(rng, HAIRS)
@@ -220,13 +207,18 @@ def _dressed(body: _Body, worker: bool, helmet: Color | None = None) -> list[Mes
             SKIN,
         )
     )
-    parts = [_patterned(rng, shirt), _patterned(rng, trousers), *flesh]
+    parts = [patterned(rng, shirt), patterned(rng, trousers), *flesh]
     color = pick(rng, SHOES)
     parts += [body.foot(side, color) for side in range(2)]
     return [*parts, *_head(body, skin, hair, upper, worker, helmet)]
 
 
-def _skirt(body: _Body, color: Color, bulk: float) -> Mesh:
+def patterned(rng: np.random.Generator, parts: list[Mesh]) -> Mesh:
+    """Parts of one cloth."""
+    return merge(parts).patterned(int(rng.integers(65536)))
+
+
+def _skirt(body: Body, color: Color, bulk: float) -> Mesh:
     """A skirt, or a coat's tails: as wide as the step needs it."""
     posture, h = body.posture, body.h
     way = body.rng.uniform(0.6, 1.6)
@@ -246,7 +238,7 @@ def _skirt(body: _Body, color: Color, bulk: float) -> Mesh:
     return tube([top, hips, hem], radii, color, CLOTH, 9)
 
 
-def _bands(body: _Body, levels: list[tuple[float, float, float, float]]) -> list[Mesh]:
+def _bands(body: Body, levels: list[tuple[float, float, float, float]]) -> list[Mesh]:
     """Reflecting bands of a vest: round the waist and over the shoulders."""
     silver = (0.85, 0.86, 0.86)
     parts = []
@@ -268,7 +260,7 @@ def _bands(body: _Body, levels: list[tuple[float, float, float, float]]) -> list
 
 
 def _head(
-    body: _Body, skin: Color, hair: Color, upper: Color, worker: bool, helmet: Color | None
+    body: Body, skin: Color, hair: Color, upper: Color, worker: bool, helmet: Color | None
 ) -> list[Mesh]:
     rng, h = body.rng, body.h
     # Children have bigger heads.
@@ -339,154 +331,3 @@ def _head(
             )
         )
     return parts
-
-
-def _luggage(body: _Body) -> list[Mesh]:
-    """What the person carries, if anything: rucksack, shoulder bag, bags in the hands."""
-    rng, posture, h = body.rng, body.posture, body.h
-    parts, color = [], cloth_color(rng, 0.6)
-    draw = rng.random()
-    if draw < 0.2:
-        deep, half = rng.uniform(0.05, 0.11), rng.uniform(0.07, 0.1)
-        back = -0.06 * body.girth
-        low, high = rng.uniform(0.54, 0.62), rng.uniform(0.79, 0.83)
-        levels = [
-            (low, 0.7 * half, 0.7 * deep),
-            (low + 0.05, half, deep),
-            (high - 0.06, 0.95 * half, 0.85 * deep),
-            (high, 0.6 * half, 0.4 * deep),
-        ]
-        points = [posture.on_trunk(back - 0.5 * deep, 0.0, up) for up, _, _ in levels]
-        parts.append(tube(points, [(a * h, b * h) for _, a, b in levels], color, CLOTH, 8))
-        for side in SIDES:
-            top = posture.on_trunk(0.03, 0.06 * side, 0.825)
-            parts.append(
-                beam(top, posture.on_trunk(0.072, 0.07 * side, 0.68), 0.02 * h, color, CLOTH)
-            )
-    elif draw < 0.35:
-        side = float(rng.choice(SIDES))
-        place = posture.on_trunk(0.0, side * 0.125 * body.girth, rng.uniform(0.5, 0.62))
-        parts.append(_bag(rng, place, color))
-        chest = posture.on_trunk(0.07, 0.0, 0.72)
-        shoulder = posture.on_trunk(0.0, -side * 0.06, 0.84)
-        parts += [beam(place, chest, 0.03, color, CLOTH), beam(chest, shoulder, 0.03, color, CLOTH)]
-    for side in range(2):
-        wrist, shoulder = posture.arms[side, 2], posture.arms[side, 0]
-        if wrist[2] < shoulder[2] - 0.25 * h and wrist[2] > 0.35 * h and rng.random() < 0.14:
-            size = rng.uniform(0.16, 0.28)
-            color = cloth_color(rng, 0.3)
-            hand = wrist - [0.0, 0.0, 0.06 * h]
-            parts.append(_bag(rng, hand - [0.0, 0.0, size], color, size))
-    return parts
-
-
-def _bag(
-    rng: np.random.Generator, place: np.ndarray, color: Color, half: float | None = None
-) -> Mesh:
-    half = rng.uniform(0.1, 0.18) if half is None else half
-    levels = np.array([-1.0, -0.9, 0.3, 1.0])
-    radii = np.array([[0.3, 0.8], [0.4, 0.95], [0.35, 0.9], [0.06, 0.6]]) * half
-    points = place + np.outer(levels * half, [0.0, 0.0, 1.0])
-    return tube(points, radii, color, CLOTH, 6)
-
-
-def _umbrella(body: _Body) -> list[Mesh]:
-    """Held in the right hand, over the head."""
-    rng, h = body.rng, body.h
-    hand = body.posture.arms[0, 2]
-    tilt = rng.uniform(-0.1, 0.15, 2)
-    top = np.array([hand[0] + tilt[0], 0.4 * hand[1] + tilt[1], rng.uniform(1.08, 1.22) * h])
-    reach, color = rng.uniform(0.42, 0.6), cloth_color(rng, 0.4)
-    rim = top - [0.0, 0.0, 0.55 * reach]
-    points = [rim, rim + [0.0, 0.0, 0.03], top - [0.0, 0.0, 0.2 * reach], top]
-    return [
-        beam(hand, top, 0.02, (0.2, 0.2, 0.2), CHROME),
-        tube(points, [reach, reach, 0.7 * reach, 0.04], color, CLOTH, 8),
-    ]
-
-
-def _tool(body: _Body) -> list[Mesh]:
-    """A worker's shovel, pole or sign, held in the right hand."""
-    rng = body.rng
-    hand = body.posture.arms[0, 2]
-    foot = np.array([hand[0] + 0.1, 1.1 * hand[1] - 0.05, 0.0])
-    top = hand + (hand - foot) * rng.uniform(0.1, 0.9)
-    parts = [beam(foot, top, 0.035, (0.6, 0.45, 0.3), WOOD)]
-    if rng.random() < 0.4:
-        color = pick(rng, HELMETS)
-        parts.append(
-            cylinder(top - [0.01, 0, 0], top + [0.01, 0, 0], (0.22, 0.22), color, 8, RETRO)
-        )
-    return parts
-
-
-def person(rng: np.random.Generator, stature: float, posture: str, worker: bool = False) -> Mesh:
-    """A person of a stature, m: "walking", "standing", "bending" or "sitting", on the ground.
-
-    The mesh is as large as the person, with what it carries, in this posture.
-    """
-    girth = float(np.clip(rng.normal(1.04, 0.13), 0.82, 1.5))
-    breadth = 0.095 + 0.02 * girth
-    parts: list[Mesh] = []
-    umbrella = not worker and posture in ("walking", "standing") and rng.random() < 0.06
-    if posture in ("walking", "standing"):
-        upright = walking if posture == "walking" else standing
-        body = _Body(rng, upright(rng, stature, breadth, umbrella), girth)
-        parts += _luggage(body) if not worker else []
-    else:
-        pose = bending if posture == "bending" else sitting
-        body = _Body(rng, pose(rng, stature, breadth), girth)
-    if umbrella:
-        parts += _umbrella(body)
-    elif worker and posture == "standing" and rng.random() < 0.3:
-        parts += _tool(body)
-    parts += _dressed(body, worker)
-    if posture == "sitting":
-        parts.append(_seat(body))
-    return merge(parts)
-
-
-def _seat(body: _Body) -> Mesh:
-    """What a person sits on: hardly more than the person covers."""
-    rng, h = body.rng, body.h
-    top = float(body.posture.pelvis[2] - 0.06 * h)
-    color = pick(rng, ((0.3, 0.22, 0.15), (0.6, 0.59, 0.56), (0.15, 0.15, 0.16)))
-    return box(
-        (-0.1 * h, -0.13 * h, 0.0 if rng.random() < 0.5 else 0.8 * top),
-        (0.14 * h, 0.13 * h, top),
-        color,
-        int(rng.choice([WOOD, CONCRETE, PLASTIC])),
-    )
-
-
-def pedestrian(
-    rng: np.random.Generator,
-    length: float,
-    width: float,
-    height: float,
-    walking: bool = True,
-    worker: bool = False,
-    sitting: bool = False,
-) -> Mesh:
-    """A person of `height`; how long and wide the mesh is depends on the posture."""
-    posture = "walking" if walking else "sitting" if sitting else "standing"
-    if posture == "standing" and rng.random() < (0.2 if worker else 0.03):
-        posture = "bending"
-    return person(rng, height, posture, worker)
-
-
-def rider(
-    rng: np.random.Generator,
-    stature: float,
-    seat: tuple[float, float],
-    bar: tuple[float, float, float],
-    feet: tuple[tuple[float, float, float], tuple[float, float, float]],
-    helmet: Color | None,
-) -> Mesh:
-    """A person on a two-wheeler: see `postures.riding`; a helmet where a colour is given."""
-    girth = float(np.clip(rng.normal(1.02, 0.1), 0.85, 1.35))
-    body = _Body(rng, riding(stature, 0.095 + 0.02 * girth, seat, bar, feet), girth)
-    parts = _dressed(body, False, helmet)
-    if rng.random() < 0.25:
-        parts += _luggage(body)
-    return merge(parts)
