@@ -63,7 +63,7 @@ def nose(rng: np.random.Generator, body: Body, palette: list[Finish]) -> Mesh:
     lamp_row = SHOULDER if body.levels[2] < 0.74 else WAIST
     numbers = np.full((4, BELT), PAINTED)
     numbers[:, SILL] = DARK_GREY
-    kind = rng.choice(["wide", "tall", "slim", "none"], p=[0.35, 0.3, 0.25, 0.1])
+    kind = rng.choice(["wide", "tall", "slim", "none"], p=[0.38, 0.32, 0.25, 0.05])
     if kind == "wide":
         numbers[:2, lamp_row] = GRILLE
     elif kind == "tall":
@@ -97,7 +97,7 @@ def tail(
     rng: np.random.Generator, body: Body, palette: list[Finish], upright: bool, name: str
 ) -> Mesh:
     """Left half of the rear: bumper, lamps, boot lid or tailgate with its window."""
-    inner = rng.uniform(0.55, 0.8) if name not in ("van", "tall_van", "offroader") else 0.84
+    inner = rng.uniform(0.55, 0.8) if name not in ("van", "tall_van", "offroader") else 0.78
     shares = (0.0, 0.3, inner, 0.9, 1.0)
     rows = CENTRE if upright else BELT
     numbers = np.full((4, rows), PAINTED)
@@ -111,7 +111,7 @@ def tail(
         tall = rng.random()
         if tall < 0.35 or name in ("van", "tall_van", "minivan", "offroader"):
             numbers[2:, SHOULDER] = TAILLAMP
-            numbers[2:, WAIST] = PAINTED if tall < 0.3 else TAILLAMP
+            numbers[2:, WAIST] = PAINTED if tall < 0.15 else TAILLAMP
         if tall < 0.12 and name not in ("van", "tall_van"):
             numbers[3:, BELT] = TAILLAMP
         if name in ("van", "tall_van") and rng.random() < 0.35:
@@ -140,7 +140,7 @@ def tail(
         for level in (0.2, 0.8):
             hinge = float(z[LOWER]) + level * (high - float(z[LOWER]))
             parts.append(
-                body.on_face(False, (0.78 * body.half, 0.9 * body.half), (hinge, hinge + 0.07), GAP)
+                body.on_face(False, (0.7 * body.half, 0.78 * body.half), (hinge, hinge + 0.07), GAP)
             )
     if upright and rng.random() < 0.7:  # wiper and brake light
         low = float(z[BELT])

@@ -264,7 +264,7 @@ def _palette(rng: np.random.Generator, color: Color, name: str, job: str) -> lis
         second = painted(vivid_color(rng))
     cladding = TRIM if name in ("offroader", "crossover") or rng.random() < 0.25 else body
     grille = Finish((0.07, 0.07, 0.075), MATTE) if rng.random() < 0.6 else GREY_TRIM
-    lower = TRIM if rng.random() < 0.7 else body
+    lower = TRIM if rng.random() < 0.8 else body
     return [body, GLAZING, cladding, headlamp(rng), TAIL, BRIGHT, second, grille, lower]
 
 
