@@ -35,6 +35,8 @@ from asd_training.synthetic.generate import synthesize
 from asd_training.synthetic.nuscenes_writer import VERSION, token
 from asd_training.synthetic.scene import SceneJob
 from asd_training.synthetic.sensors import rig
+from asd_training.synthetic.sensors.camera import Camera
+from asd_training.synthetic.sensors.edges import smooth_edges
 from asd_training.synthetic.sensors.lens import Lens
 from asd_training.synthetic.world.actors import Actor, Motion, SpeedProfile, make_actor
 from asd_training.synthetic.world.models import SIZES
@@ -266,6 +268,44 @@ def test_the_straightened_image_of_any_lens_is_the_pinholes(camera):
             found = lens.straighten(bent)[..., 1] * (side / 255.0)
             assert np.abs(found - place).max() < 0.02 * side  # also along the edges
             assert np.abs(found - place).mean() < 0.6
+
+
+def test_edges_come_nearer_to_what_whole_pixels_average():
+    """A white disc: with one ray a pixel, it has stairs; with 64, none."""
+
+    def disc(rays: int) -> np.ndarray:
+        places = (np.arange(80 * rays) + 0.5) / rays
+        inside = np.hypot(places - 41.3, places[:, None] - 38.9) < 25.4
+        values = inside.reshape(80, rays, 80, rays).mean(axis=(1, 3))
+        return np.repeat(values[..., None], 3, axis=2).astype(np.float32)
+
+    stairs, truth = disc(1), disc(8)
+    smooth = stairs.copy()
+    smooth_edges(smooth, exposure=1.0)
+    assert np.abs(smooth - truth).sum() < 0.6 * np.abs(stairs - truth).sum()
+    far = np.abs(np.hypot(*(np.mgrid[0:80, 0:80] - 40.0)) - 25.4) > 5.0
+    assert (smooth[far] == stairs[far]).all()
+
+
+def test_a_camera_adapts_to_the_light_and_a_dark_scene_stays_darker():
+    """A street of one contrast under a thousandth of the light of noon."""
+    rng = np.random.default_rng(4)
+    street = np.exp(rng.normal(-1.2, 0.8, (45, 80, 1))).astype(np.float32).repeat(3, axis=2)
+    street = cv2.GaussianBlur(street, (0, 0), 2.0)
+    for seed in range(5):
+        camera = Camera(
+            rig.CAMERA_SENSORS[1], 0.05, *map(np.random.default_rng, (seed, 100 + seed)), 0.0
+        )
+        day, night = (
+            camera.develop(street * light, np.random.default_rng(1)).astype(float)
+            for light in (np.float32(1.0), np.float32(0.001))
+        )
+        assert 60.0 < day.mean() < 170.0
+        assert 0.2 * day.mean() < night.mean() < 0.9 * day.mean()
+        noise = [np.abs(np.diff(image, axis=1)).mean() for image in (day, night)]
+        assert noise[1] > 1.2 * noise[0]
+        image = cv2.imdecode(np.frombuffer(camera.encode(day.astype(np.uint8)), np.uint8), 1)
+        assert image.shape == (45, 80, 3) and np.abs(image[..., ::-1] - day).mean() < 8.0
 
 
 def test_rigs_differ_between_scenes_but_the_test_split_keeps_nuscenes(nusc):
