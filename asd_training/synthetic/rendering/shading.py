@@ -174,34 +174,42 @@ def _surface(
     """Albedo (N, 3), reflection seen straight on (N,), glow at night (N, 3) of surface points."""
     albedo = world.albedo[hit]
     mirror, glow = materials.MIRROR[material], np.zeros((len(hit), 3), np.float32)
-    for kind in np.flatnonzero(np.bincount(material, minlength=m.MATERIAL_COUNT)):
-        index = np.flatnonzero(material == kind)
-        if kind == m.GROUND:
-            x, y = points[index, 0], points[index, 1]
-            albedo[index] = ground.ground_albedo(world.road, look, x, y, blur[index])
+    # Sorted by material, each one's points are a slice.
+    order = np.argsort(material, kind="stable")
+    counts = np.bincount(material, minlength=m.MATERIAL_COUNT)
+    index_of = dict(enumerate(np.split(order, np.cumsum(counts)[:-1])))
+    index = index_of.pop(m.GROUND)
+    x, y = points[index, 0], points[index, 1]
+    albedo[index] = ground.ground_albedo(world.road, look, x, y, blur[index])
+
+    order = order[material[order] != m.GROUND]
+    local, normal = world.in_own_frames(time, hit[order], points[order], normals[order])
+    sideways = np.hypot(normal[:, 0], normal[:, 1])
+    upright = sideways > 0.5
+    along = local[:, 1] * normal[:, 0] - local[:, 0] * normal[:, 1]
+    along = np.where(upright, along / np.maximum(sideways, np.float32(0.1)), local[:, 0])
+    up = np.where(upright, local[:, 2], local[:, 1])
+    end = 0
+    for kind, index in index_of.items():
+        start, end = end, end + len(index)
+        if not len(index):
             continue
-        local, normal = world.in_own_frames(time, hit[index], points[index], normals[index])
-        sideways = np.hypot(normal[:, 0], normal[:, 1])
-        upright = sideways > 0.5
-        along = (local[:, 1] * normal[:, 0] - local[:, 0] * normal[:, 1]) / np.maximum(
-            sideways, np.float32(0.1)
-        )
         pattern = world.patterns[hit[index]].astype(np.float32)
         if kind == m.FACADE:  # houses of different colours differ
             tint = np.floor(albedo[index] @ np.array([9001.0, 7003.0, 5003.0], np.float32))
             pattern = np.mod(pattern + tint, 65536.0)
         hits = Hits(
             albedo=albedo[index],
-            along=np.where(upright, along, local[:, 0]),
-            up=np.where(upright, local[:, 2], local[:, 1]),
+            along=along[start:end],
+            up=up[start:end],
             height=points[index, 2],
-            upright=upright,
+            upright=upright[start:end],
             pattern=pattern,
             blur=blur[index],
             mirror=mirror[index],
             glow=glow[index],
         )
-        albedo[index] = materials.textured(int(kind), hits)
+        albedo[index] = materials.textured(kind, hits)
         mirror[index], glow[index] = hits.mirror, hits.glow
     return albedo, mirror, glow
 
