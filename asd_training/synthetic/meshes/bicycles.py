@@ -70,7 +70,9 @@ def bicycle(
     radius = (0.135 if kind == "folding" else 0.195) * length
     tyre = {"city": 0.02, "sport": 0.027, "racing": 0.014, "folding": 0.02}[kind]
     rear, front = -length / 2.0 + radius, length / 2.0 - radius
-    seat = (rear + 0.26 * length * 0.95, rng.uniform(0.82, 0.98))
+    # The saddle is as high as its rider's legs are long, or a little lower.
+    stature = float(np.clip(rng.normal(1.72, 0.09), 1.5, 1.92))
+    seat = (rear + 0.25 * length, 0.2 + 0.41 * stature - rng.uniform(0.0, 0.1))
     bar_z = seat[1] + {"city": 0.14, "sport": 0.05, "racing": -0.02, "folding": 0.12}[kind]
     bar_x, head = front - 0.2, (front - 0.17, 0.62 + 0.3 * radius)
     crank = (rear + 0.27 * length, 0.29)
@@ -139,7 +141,6 @@ def bicycle(
     parts += _bicycle_extras(rng, kind, color, radius, (rear, front), seat, (bar_x, bar_z))
     if not rider:
         return leant(merge(parts), rng.choice([-1.0, 1.0]) * rng.uniform(0.03, 0.14))
-    stature = float(np.clip(rng.normal(1.72, 0.09), 1.5, 1.92))
     helmet = vivid_color(rng) if rng.random() < 0.45 else None
     reach = (grip_x, 0.85 * half, bar_z + 0.03)
     parts.append(
