@@ -10,7 +10,7 @@ import numpy as np
 
 Place = Callable[[float], float]  # x of a fraction of the length
 # Numbers in the palette of a car's skin.
-PAINTED, GLASS, PLASTIC, HEADLAMP, TAILLAMP, SHINY, SECOND, GRILLE, DARK_GREY = range(9)
+PAINTED, GLASS, PLASTIC, HEADLAMP, TAILLAMP, SECOND, GRILLE, DARK_GREY = range(8)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ from asd_training.synthetic.meshes.vehicles.car_styles import (
     varied,
 )
 from asd_training.synthetic.meshes.vehicles.parts import (
-    BRIGHT,
     GLAZING,
     GREY_TRIM,
     TAIL,
@@ -265,7 +264,7 @@ def _palette(rng: np.random.Generator, color: Color, name: str, job: str) -> lis
     cladding = TRIM if name in ("offroader", "crossover") or rng.random() < 0.25 else body
     grille = Finish((0.07, 0.07, 0.075), MATTE) if rng.random() < 0.6 else GREY_TRIM
     lower = TRIM if rng.random() < 0.8 else body
-    return [body, GLAZING, cladding, headlamp(rng), TAIL, BRIGHT, second, grille, lower]
+    return [body, GLAZING, cladding, headlamp(rng), TAIL, second, grille, lower]
 
 
 def _cladding(
