@@ -24,7 +24,7 @@ from asd_training.synthetic.meshes.mesh import (
     merge,
 )
 from asd_training.synthetic.meshes.vehicles import pick
-from asd_training.synthetic.scenery.buildings import BRICKS, COATS, GREYS, PLASTERS
+from asd_training.synthetic.scenery.buildings import BRICKS, COATS, GREYS, PLASTERS, panels
 from asd_training.synthetic.scenery.furniture import POLES
 from asd_training.synthetic.scenery.vegetation import LEAVES
 from asd_training.synthetic.world.road import Road
@@ -86,6 +86,15 @@ def _rails(
     return merge(parts)
 
 
+def _bars(
+    road: Road, span: tuple[float, float], d: float, z: tuple[float, float], color: Color
+) -> Mesh:
+    """Thin upright bars close together, as flat strips, askew so that they show from all sides."""
+    bar = panels(np.array([-0.018]), np.array([z[0]]), (0.036, z[1] - z[0]), 0.0, color, PAINT)
+    turned = bar.moved(0.0, 0.0, float(road.heading_at(sum(span) / 2.0)) + 0.6)
+    return merge(_posts(road, span, d, 0.17, turned))
+
+
 def fence(rng: np.random.Generator, road: Road, span: tuple[float, float], d: float) -> Mesh:
     """A wall, fence, railing or hedge at `d`."""
     style = int(rng.integers(7))
@@ -99,11 +108,13 @@ def fence(rng: np.random.Generator, road: Road, span: tuple[float, float], d: fl
     if style == 1:
         height = rng.uniform(0.8, 1.9)
         return ribbon(road, span, (d - 0.3, d + 0.3), (0.0, height), pick(rng, LEAVES), FOLIAGE)
-    if style == 2:  # bars, close together
-        bars = _posts(
-            road, span, d, 0.16, box((-0.012, -0.012, 0.1), (0.012, 0.012, 1.15), color, PAINT)
+    if style == 2:
+        return merge(
+            [
+                _bars(road, span, d, (0.1, 1.15), color),
+                _rails(road, span, d, (0.12, 1.15), color, 2.4),
+            ]
         )
-        return merge([*bars, _rails(road, span, d, (0.12, 1.15), color, 2.4)])
     if style == 3:  # boards
         height = rng.uniform(1.2, 2.0)
         shade = pick(rng, ((0.45, 0.35, 0.25), (0.6, 0.5, 0.38), (0.85, 0.85, 0.82)))
@@ -139,8 +150,7 @@ def parapet(rng: np.random.Generator, road: Road, span: tuple[float, float], d: 
         parts.append(ribbon(road, span, (d - 0.2, d + 0.2), (0.0, low), wall, CONCRETE))
     if style > 0.3:
         parts.append(_rails(road, span, d, (low + 0.2, max(low + 0.5, 1.15)), color, 1.5))
-        bars = box((-0.015, -0.015, low), (0.015, 0.015, max(low + 0.5, 1.15)), color, PAINT)
-        parts += _posts(road, span, d, 0.3, bars)
+        parts.append(_bars(road, span, d, (low, max(low + 0.5, 1.15)), color))
     return merge(parts)
 
 

@@ -35,7 +35,9 @@ from asd_training.synthetic.world.road import NO_MEDIAN, PLANTED, PLOT_DEPTH, WA
 GROUND_HALF_SIZE = 600.0  # m
 NARROWEST = 10.0  # m, no building has less room
 KINDS_OF_CLUTTER = 12  # in one scene
+BACKDROP = 9  # different buildings behind others in one scene
 SKYLINE = (110.0, 360.0)  # m, how far away the last things stand
+MIRROR = np.array([1, -1, 1], np.float32)
 HEIGHTS = {TERRACE: (6.0, 22.0), HOUSE: (3.0, 8.0), OFFICE: (8.0, 35.0), TOWER: (35.0, 90.0),
            HALL: (5.0, 12.0)}  # fmt: skip
 
@@ -48,6 +50,7 @@ class Stage:
         self.parts = [_ground(road)]
         self.lamps: list[np.ndarray] = []
         self.garden = Garden(rng)
+        self._backdrop = [self._large_building() for _ in range(BACKDROP)]
 
     def place(
         self, mesh: Mesh, s: float, d: float, facing: float = 0.0, clearance: float = 0.0
@@ -60,11 +63,23 @@ class Stage:
         if (distances < clearance).any():
             return False
         if road.hand < 0:
-            mesh = replace(mesh, triangles=mesh.triangles * np.array([1, -1, 1], np.float32))
-        pattern = np.uint16(self.rng.integers(65536))  # two of a kind look different
-        mesh = replace(mesh, patterns=mesh.patterns + pattern)
-        self.parts.append(mesh.moved(x, y, float(road.yaw(s, facing))))
+            mesh = replace(mesh, triangles=mesh.triangles * MIRROR)
+        placed = mesh.moved(x, y, float(road.yaw(s, facing)))
+        # Two of a kind look different.
+        self.parts.append(
+            replace(placed, patterns=mesh.patterns + np.uint16(self.rng.integers(65536)))
+        )
         return True
+
+    def _large_building(self) -> tuple[float, Mesh]:
+        rng, kind = self.rng, self.road.kind
+        style, width = choose(rng, kind.buildings), rng.uniform(14.0, 34.0)
+        high = rng.uniform(*HEIGHTS[style]) * rng.uniform(1.0, 1.6)
+        return width, building(rng, style, width - 1.0, 14.0, high)
+
+    def backdrop(self) -> tuple[float, Mesh]:
+        """The width of a building that stands behind others, and the building: one of a few."""
+        return self._backdrop[int(self.rng.integers(BACKDROP))]
 
     def stretches(self, low: float, high: float, side: float) -> list[tuple[float, float]]:
         """The parts of [low, high] that side streets on a side leave free."""
@@ -280,18 +295,16 @@ def _second_row(stage: Stage, side: float) -> None:
     closed = {"rural": 0.15, "suburb": 0.45, "waterside": 0.5}.get(road.kind.name, 0.8)
     s, end = road.s_range
     while s < end:
-        width = rng.uniform(14.0, 34.0)
+        width, block = stage.backdrop()
         middle = s + width / 2
         d = side * (road.frontage + PLOT_DEPTH + 2.0)
         over_water = road.plot_use(np.array([middle]), np.array([side > 0]))[0] == SHORE
         if not over_water and not road.near_crossing(middle, width / 2 + 1.0, side):
             if rng.random() < closed:
-                style = choose(rng, road.kind.buildings)
-                high = rng.uniform(*HEIGHTS[style]) * rng.uniform(1.0, 1.6)
-                stage.place(building(rng, style, width - 1.0, 14.0, high), middle, d, facing)
+                stage.place(block, middle, d, facing)
             else:
                 for _ in range(int(rng.integers(2, 9))):
-                    tree = stage.garden.tree(6.0, 15.0)
+                    tree = stage.garden.far_tree()
                     stage.place(tree, rng.uniform(s, s + width), d + side * rng.uniform(0.0, 20.0))
         s += width
 
@@ -338,9 +351,7 @@ def _junction(stage: Stage, street: Street, number: int) -> None:
             reach = rng.uniform(2.0, road.lanes * road.lane_width)
             lights = furniture.signal(rng, number != street.red_light, reach)
             if road.one_way and side > 0:
-                lights = replace(
-                    lights, triangles=lights.triangles * np.array([1, -1, 1], np.float32)
-                )
+                lights = replace(lights, triangles=lights.triangles * MIRROR)
             place(lights, s, side * corner, turned, 0.8)
         elif rng.random() < 0.5:
             place(furniture.sign(rng), s, side * corner, turned, 0.8)
@@ -351,8 +362,7 @@ def _junction(stage: Stage, street: Street, number: int) -> None:
                 if rng.random() < 0.3:
                     place(stage.garden.tree(4.0, 8.0), s, side * d, 0.0, 3.0)
         if rng.random() < 0.7:  # what the side street ends at
-            style = choose(rng, road.kind.buildings)
-            block = building(rng, style, 22.0, 14.0, rng.uniform(*HEIGHTS[style]))
+            _, block = stage.backdrop()
             place(block, crossing, side * rng.uniform(90.0, 150.0), 0.0 if side > 0 else np.pi)
 
 
@@ -372,34 +382,33 @@ def _skyline(stage: Stage) -> None:
     """Towers, blocks and trees far away."""
     rng, road = stage.rng, stage.road
     middle = sum(road.s_range) / 2.0
-    tall = road.kind.name in ("business", "waterside")
-    for _ in range(int(rng.integers(12, 36))):
+    blocks = [stage.backdrop()[1] for _ in range(3)]
+    if rng.random() < (0.8 if road.kind.name in ("business", "waterside") else 0.35):
+        blocks = []
+        for _ in range(5):
+            width = rng.uniform(14.0, 36.0)
+            blocks.append(building(rng, TOWER, width, width, rng.uniform(25.0, 110.0)))
+    for _ in range(int(rng.integers(8, 32))):
         way, angle = rng.uniform(*SKYLINE), rng.uniform(-np.pi, np.pi)
         s, d = middle + way * np.cos(angle), way * np.sin(angle)
         inside = road.s_range[0] - 30.0 < s < road.s_range[1] + 30.0
         if (inside and abs(d) < 85.0) or abs(d) < road.frontage + 3.0:
             continue
-        if road.curvature and abs(s - middle) * abs(road.curvature) > 2.5:
+        if abs(s - middle) * abs(road.curvature) > 2.5:
             continue  # would have gone round the bend's centre
-        width = rng.uniform(12.0, 40.0)
-        high = rng.uniform(25.0, 110.0) if tall and rng.random() < 0.6 else rng.uniform(6.0, 30.0)
-        style = TOWER if high > 34.0 else OFFICE
-        stage.place(building(rng, style, width, width, high), s, d, rng.uniform(-0.3, 0.3))
+        block = blocks[int(rng.integers(len(blocks)))]
+        stage.place(block, s, d, rng.uniform(-0.3, 0.3) if d > 0 else rng.uniform(2.8, 3.4))
     for end, beyond in ((road.s_range[0], -1.0), (road.s_range[1], 1.0)):
         for _ in range(int(rng.integers(4, 14))):  # where the road leads to
             s, d = end + beyond * rng.uniform(20.0, 80.0), rng.uniform(-60.0, 60.0)
             if abs(d) < road.frontage + 2.0 and rng.random() < 0.7:
                 continue
             if rng.random() < 0.5:
-                stage.place(stage.garden.tree(6.0, 16.0), s, d)
+                stage.place(stage.garden.far_tree(), s, d)
             else:
-                style = choose(rng, road.kind.buildings)
-                high = rng.uniform(*HEIGHTS[style])
-                stage.place(
-                    building(rng, style, rng.uniform(12.0, 26.0), 14.0, high), s, d, np.pi / 2
-                )
+                stage.place(stage.backdrop()[1], s, d, -beyond * np.pi / 2)
     for _ in range(int(rng.integers(10, 45))):
         s = rng.uniform(road.s_range[0] - 60.0, road.s_range[1] + 80.0)
         d = float(rng.choice([-1.0, 1.0])) * rng.uniform(72.0, 160.0)
         if not road.near_crossing(s, 4.0):
-            stage.place(stage.garden.tree(7.0, 18.0), s, d, rng.uniform(0.0, 6.0))
+            stage.place(stage.garden.far_tree(7.0, 18.0), s, d, rng.uniform(0.0, 6.0))

@@ -77,8 +77,8 @@ def _color(rng: np.random.Generator) -> np.ndarray:
     return np.array(pick(rng, AUTUMN if rng.random() < 0.08 else LEAVES))
 
 
-def broadleaf(rng: np.random.Generator) -> Mesh:
-    """A round or spreading tree, 8 m high."""
+def broadleaf(rng: np.random.Generator, leaf_count: int = 330) -> Mesh:
+    """A round or spreading tree of `leaf_count` leaves, 8 m high."""
     trunk, spread = rng.uniform(1.8, 3.2), rng.uniform(1.2, 2.6)
     count = int(rng.integers(4, 9))
     angles = rng.uniform(0, 2 * np.pi) + np.arange(count) * 2.4
@@ -93,7 +93,19 @@ def broadleaf(rng: np.random.Generator) -> Mesh:
     ]
     for center in centers[:4]:
         parts.append(tube([(*lean, trunk), center], (0.09, 0.04), bark, BARK, sides=4))
-    return merge([*parts, *_crown(rng, centers, radii, _color(rng), 330, rng.uniform(0.12, 0.2))])
+    return merge(
+        [
+            *parts,
+            *_crown(
+                rng,
+                centers,
+                radii,
+                _color(rng),
+                leaf_count,
+                rng.uniform(2.2, 3.6) / np.sqrt(leaf_count),
+            ),
+        ]
+    )
 
 
 def column(rng: np.random.Generator) -> Mesh:
@@ -105,15 +117,17 @@ def column(rng: np.random.Generator) -> Mesh:
     return merge([*parts, *_crown(rng, centers, radii, _color(rng), 260, 0.14)])
 
 
-def conifer(rng: np.random.Generator) -> Mesh:
-    """A spruce, 8 m high."""
+def conifer(rng: np.random.Generator, leaf_count: int = 300) -> Mesh:
+    """A spruce of `leaf_count` twigs, 8 m high."""
     color = np.array([0.14, 0.24, 0.14]) * rng.uniform(0.8, 1.5)
     z = np.linspace(1.2, 7.4, 7)
     width = rng.uniform(1.4, 2.2) * (1.0 - z / 8.3)
     centers = np.stack([0 * z, 0 * z, z], axis=1)
     radii = np.stack([width, width, 0.4 + 0.25 * width], axis=1)
     parts = [tube([(0, 0, 0), (0, 0, 7.0)], (0.18, 0.05), pick(rng, BARKS), BARK)]
-    return merge([*parts, *_crown(rng, centers, radii, color, 300, 0.13)])
+    return merge(
+        [*parts, *_crown(rng, centers, radii, color, leaf_count, 2.3 / np.sqrt(leaf_count))]
+    )
 
 
 def palm(rng: np.random.Generator) -> Mesh:
@@ -203,6 +217,7 @@ class Garden:
         kinds = rng.choice(len(TREES), size=2, p=shares)
         self._trees = [builders[kind](rng) for kind in kinds for _ in range(2)]
         self._trees += [broadleaf(rng), conifer(rng) if rng.random() < 0.5 else broadleaf(rng)]
+        self._far = [broadleaf(rng, 80), broadleaf(rng, 80), conifer(rng, 80)]
         self._bushes = [bush(rng) for _ in range(3)]
 
     def tree(self, low: float = 4.0, high: float = 11.0, kind: int | None = None) -> Mesh:
@@ -210,6 +225,11 @@ class Garden:
         rng = self._rng
         number = int(rng.integers(len(self._trees)) if kind is None else 2 * kind + rng.integers(2))
         return scaled(self._trees[number], rng.uniform(low, high) / 8.0)
+
+    def far_tree(self, low: float = 5.0, high: float = 16.0) -> Mesh:
+        """A tree of fewer leaves, for where they cannot be told apart."""
+        rng = self._rng
+        return scaled(self._far[int(rng.integers(len(self._far)))], rng.uniform(low, high) / 8.0)
 
     def bush(self) -> Mesh:
         return scaled(self._bushes[int(self._rng.integers(3))], self._rng.uniform(0.6, 1.6))
