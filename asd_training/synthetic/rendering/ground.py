@@ -175,7 +175,7 @@ def ground_albedo(
         tone[index] += _slabs(look, s[index], d[index], blur[index], blobs[index])
     index = np.flatnonzero(_GREEN[surface])
     if len(index):
-        tone[index] += 0.3 * blobs[index] + 0.2 * middle[index] + 0.2 * grain[index]
+        tone[index] += 0.16 * blobs[index] + 0.15 * middle[index] + 0.2 * grain[index]
         bare = np.clip(0.8 * coarse[index] + 0.5 * middle[index] - 1.0, 0.0, 1.0)[:, None]
         albedo[index] += bare * (look.colors[EARTH] - albedo[index])
     if look.litter > 0.0:

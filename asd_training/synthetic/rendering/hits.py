@@ -44,7 +44,7 @@ class Hits:
 
     def shows(self, size: float) -> np.ndarray:
         """How well something of `size` metres can be made out, 0..1."""
-        return np.clip(size / self.blur, 0.0, 1.0)
+        return np.clip(1.5 * size / self.blur - 0.4, 0.0, 1.0)
 
 
 def toned(hits: Hits, tone: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ def brick(hits: Hits, tone: np.ndarray) -> np.ndarray:
     place = hits.along / 0.26 + 0.5 * np.mod(row, 2.0)
     column = np.floor(place)
     one = texels(textures.chances(), row, column) - 0.5
-    tone += 0.7 * one * hits.shows(0.1) + 0.12 * hits.noise(textures.blotchy(), 20.0)
+    tone += 0.7 * one * hits.shows(0.07) + 0.12 * hits.noise(textures.blotchy(), 20.0)
     joint = (hits.up / 0.085 - row < 0.16) | (place - column < 0.06)
     mortar = np.array([0.38, 0.36, 0.33], np.float32)
-    return mixed(toned(hits, tone), joint * hits.shows(0.06) + 0.12, mortar)
+    return mixed(toned(hits, tone), joint * hits.shows(0.04) + 0.12, mortar)

@@ -190,10 +190,10 @@ def _foliage(hits: Hits) -> np.ndarray:
     leaves = 0.5 * texels(textures.grainy(), 14.0 * a, 14.0 * b) * hits.shows(0.08)
     tufts = texels(textures.blotchy(), 36.0 * a, 36.0 * b) * hits.shows(0.3)
     boughs = texels(textures.blotchy(), 11.0 * b, 11.0 * a)
-    tone = np.clip(0.85 + 0.35 * leaves + 0.4 * tufts + 0.3 * boughs, 0.06, 2.2)[:, None]
+    tone = np.clip(0.95 + 0.3 * leaves + 0.26 * tufts + 0.22 * boughs, 0.06, 2.2)[:, None]
     light = np.clip(0.3 * tufts + 0.2 * leaves, 0.0, 0.6)
     yellow = hits.albedo * np.array([1.5, 1.25, 0.7], np.float32)
-    return mixed(0.75 * hits.albedo + 0.012, light, yellow) * tone
+    return mixed(0.9 * hits.albedo + 0.012, light, yellow) * tone
 
 
 def _soil(hits: Hits) -> np.ndarray:
@@ -208,7 +208,9 @@ def _gravel(hits: Hits) -> np.ndarray:
 
 def _grass(hits: Hits) -> np.ndarray:
     tone = (
-        1.0 + 0.3 * hits.noise(textures.blotchy(), 60.0) + 0.2 * hits.noise(textures.cloudy(), 30.0)
+        1.0
+        + 0.18 * hits.noise(textures.blotchy(), 60.0)
+        + 0.2 * hits.noise(textures.cloudy(), 30.0)
     )
     return toned(hits, tone)
 

@@ -137,7 +137,7 @@ def pictures() -> np.ndarray:
             picture[:] = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1.0, 5.0))
             x, y = rng.integers(0, SIZE - 64, 2)
             picture *= 1.0 + 0.35 * cloudy().values[y : y + rows, x : x + columns, None]
-    return np.clip(atlas, 0.01, 1.0) ** np.float32(2.2)
+    return np.clip(atlas, 0.01, 0.92) ** np.float32(2.2)
 
 
 def _hue(rng: np.random.Generator) -> np.ndarray:
