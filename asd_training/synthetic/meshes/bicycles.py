@@ -19,6 +19,7 @@ from asd_training.synthetic.meshes.mesh import (
     CHROME,
     CLOTH,
     HEADLAMP,
+    MATTE,
     PAINT,
     PLASTIC,
     RUBBER,
@@ -53,9 +54,9 @@ def _spoked_wheel(radius: float, tyre: float, rim: Color) -> Mesh:
     return merge(
         [
             tube(wheel, [tyre] * 14, TIRE, RUBBER, 4),
-            tube(inner, [0.3 * tyre] * 14, rim, CHROME, 3),
+            tube(inner, [0.3 * tyre] * 14, rim, MATTE, 3),
             cylinder(hub - [0, 0.05, 0], hub + [0, 0.05, 0], (0.03, 0.03), RIM, 5, CHROME),
-            *(beam(end, 2.0 * hub - end, 0.006, RIM, CHROME) for end in spokes),
+            *(beam(end, 2.0 * hub - end, 0.006, RIM, MATTE) for end in spokes),
         ]
     )
 

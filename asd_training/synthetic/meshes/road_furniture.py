@@ -12,6 +12,7 @@ import numpy as np
 
 from asd_training.synthetic.meshes.mesh import (
     CHROME,
+    CLOTH,
     CONCRETE,
     LAMP,
     MATTE,
@@ -275,7 +276,7 @@ def _sandbag(rng: np.random.Generator, depth: float, half: float, height: float)
         for k, z in ((0.9, 0.98), (1.0, 0.75), (1.1, 0.55), (1.1, 0.42))
     ]
     radii = [(0.03, 0.03), (0.11, 0.05), (0.17, 0.08), (0.08, 0.05)]
-    return tube(points, radii, color, TARPAULIN, 7)
+    return tube(points, radii, color, CLOTH, 7)
 
 
 def _concrete(
@@ -389,7 +390,7 @@ def _boards(common: np.random.Generator, half: float, thick: float, height: floa
                     int(common.choice([SHEET, WOOD, MATTE])),
                 )
             )
-    if common.random() < 0.3:
+    if common.random() < 0.12:
         parts.append(
             cylinder(
                 (-0.04, 0.75 * half, height + 0.07),
