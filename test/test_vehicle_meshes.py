@@ -54,7 +54,7 @@ def test_one_seed_gives_one_mesh_of_few_triangles(name):
 
 
 @pytest.mark.parametrize("name", STYLES)
-def test_no_ray_looks_through_a_car(name):
+def test_no_ray_looks_through_or_into_a_car(name):
     """Level rays that enter a car's body leave it on the far side: its skin has no holes."""
     mesh = shell(np.random.default_rng(2), STYLES[name], 4.6, 1.9, 1.7, name, "private")
     tracer = Tracer(np.ascontiguousarray(mesh.triangles))
@@ -70,6 +70,13 @@ def test_no_ray_looks_through_a_car(name):
         directions = np.tile(np.array(direction, np.float32), (len(origins), 1))
         triangle, _ = tracer.cast(origins, directions, np.full(len(origins), 50.0, np.float32))
         assert (triangle != MISS).all()
+    z, across = np.meshgrid(np.linspace(0.3, 1.6, 66), np.linspace(-0.9, 0.9, 31))
+    for side, hidden in ((1.0, TAIL_LAMP), (-1.0, HEADLAMP)):
+        origins = np.stack([np.full_like(z, 9.0 * side), across, z], -1).reshape(-1, 3)
+        directions = np.tile(np.array([-side, 0.0, 0.0], np.float32), (len(origins), 1))
+        reach = np.full(len(origins), 50.0, np.float32)
+        triangle, _ = tracer.cast(np.ascontiguousarray(origins, np.float32), directions, reach)
+        assert not (mesh.materials[triangle[triangle != MISS]] == hidden).any()
 
 
 def test_body_bends_no_point_past_another():

@@ -61,7 +61,7 @@ def nose(rng: np.random.Generator, body: Body, palette: list[Finish]) -> Mesh:
     inner = rng.uniform(0.5, 0.68)
     shares = (0.0, 0.35, inner, 0.82, 1.0)
     lamp_row = SHOULDER if body.levels[2] < 0.74 else WAIST
-    numbers = np.full((4, BELT), PAINTED)
+    numbers = np.full((4, CENTRE), PAINTED)
     numbers[:, SILL] = DARK_GREY
     kind = rng.choice(["wide", "tall", "slim", "none"], p=[0.38, 0.32, 0.25, 0.05])
     if kind == "wide":
@@ -77,6 +77,8 @@ def nose(rng: np.random.Generator, body: Body, palette: list[Finish]) -> Mesh:
     parts = [body.face(True, shares, numbers, palette)]
     z = body.z[-1]
     low, high = float(z[lamp_row]), float(z[lamp_row + 1])
+    if kind == "slim":
+        parts.append(body.on_face(True, (0.0, inner * body.half), (high - 0.06, high - 0.01), TRIM))
     if kind in ("wide", "tall") and rng.random() < 0.6:  # chrome bars, the badge
         for height in np.linspace(low, high, int(rng.integers(2, 4))):
             reach = 0.34 if kind == "tall" else inner
@@ -99,8 +101,7 @@ def tail(
     """Left half of the rear: bumper, lamps, boot lid or tailgate with its window."""
     inner = rng.uniform(0.55, 0.8) if name not in ("van", "tall_van", "offroader") else 0.78
     shares = (0.0, 0.3, inner, 0.9, 1.0)
-    rows = CENTRE if upright else BELT
-    numbers = np.full((4, rows), PAINTED)
+    numbers = np.full((4, CENTRE), PAINTED)
     numbers[:, SILL] = PLASTIC if rng.random() < 0.6 else DARK_GREY
     if rng.random() < 0.3:
         numbers[:, LOWER] = PLASTIC

@@ -241,7 +241,11 @@ def _loft(
         tail=tail,
         bow=(
             *(
-                ((rear + style.boot * length, -0.1), (rear + roof_rear * length, -0.05))
+                (
+                    (rear, 0.0),
+                    (rear + style.boot * length, -0.1),
+                    (rear + roof_rear * length, -0.05),
+                )
                 if style.boot > 0.05
                 else ((rear, 0.0),)
             ),

@@ -90,7 +90,7 @@ def vivid_color(rng: np.random.Generator) -> Color:
 
 def headlamp(rng: np.random.Generator) -> Finish:
     """Lamps in bright, grey or smoked housings."""
-    shade = float(rng.choice([0.9, 0.75, 0.6, 0.42]))
+    shade = float(rng.choice([0.85, 0.68, 0.55, 0.42]))
     return Finish((shade, shade, 0.98 * shade), HEADLAMP, 4)
 
 
