@@ -135,7 +135,7 @@ _CHEST = [
     (0.853, -0.004, 0.036, 0.036),
 ]
 _SLEEVE = [(-0.06, 0.018), (0.12, 0.033), (0.9, 0.028), (1.1, 0.027), (1.9, 0.02)]
-_ARM = [(0.0, 0.03), (0.5, 0.027), (1.0, 0.022), (1.3, 0.023), (2.0, 0.015)]
+_ARM = [(0.5, 0.027), (1.0, 0.022), (1.3, 0.023), (2.0, 0.015)]
 _LEG = [(0.0, 0.052), (0.5, 0.047), (0.97, 0.031), (1.3, 0.034), (2.0, 0.02)]
 
 
@@ -165,7 +165,7 @@ def dressed(body: Body, worker: bool, helmet: Color | None = None) -> list[Mesh]
     skirt = not worker and posture.lean < 0.4 and rng.random() < 0.16
     coat = not worker and cool and not skirt and posture.lean < 0.4 and rng.random() < 0.15
     short = skirt or (not cool and not worker and rng.random() < 0.45)
-    wide = rng.uniform(0.95, 1.3)
+    wide = 0.95 if skirt or coat else rng.uniform(0.95, 1.3)
     for side in range(2):
         leg, arm = posture.legs[side], posture.arms[side]
         if short:
@@ -227,12 +227,12 @@ def _skirt(body: Body, color: Color, bulk: float) -> Mesh:
         posture.legs[:, part + 1] - posture.legs[:, part]
     )
     hem, half = knees.mean(axis=0), np.abs(np.diff(knees, axis=0)[0]) / 2.0
-    flare = body.rng.uniform(0.05, 0.09)
+    flare = body.rng.uniform(0.07, 0.105) * body.girth
     top = posture.on_trunk(0.0, 0.0, 0.6)
     hips = posture.on_trunk(0.0, 0.0, 0.51)
     radii = [
         (0.082 * h * body.girth * bulk, 0.06 * h * body.girth * bulk),
-        (0.1 * h * body.girth * bulk, 0.074 * h * body.girth * bulk),
+        (0.112 * h * body.girth * bulk, 0.08 * h * body.girth * bulk),
         (half[1] + flare * h, half[0] + flare * h),
     ]
     return tube([top, hips, hem], radii, color, CLOTH, 9)
