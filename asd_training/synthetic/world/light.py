@@ -46,7 +46,7 @@ def random_light(rng: np.random.Generator) -> Light:
     sun = np.array([1.0, 0.95, 0.87]) * (1 - warm) + np.array([1.0, 0.68, 0.4]) * warm
     sun = sun * rng.uniform(2.4, 4.2) * max(0.0, 1.0 - overcast / 0.85) ** 1.2
     tint = rng.normal(0.0, 0.05) * np.array([1.0, 0.1, -1.0]) + 1.0
-    blue = np.array([0.5, 0.62, 0.82]) * rng.uniform(0.7, 1.3)
+    blue = np.array([0.5, 0.6, 0.76]) * rng.uniform(0.5, 1.1)
     ambient = (blue * (1 - overcast) + np.array([1.1, 1.12, 1.16]) * overcast) * tint
     grey = np.array([0.9, 0.93, 0.98]) * tint * rng.uniform(0.75, 1.4)
     zenith = np.array([0.16, 0.33, 0.7]) * rng.uniform(0.7, 1.4)
@@ -62,7 +62,7 @@ def random_light(rng: np.random.Generator) -> Light:
         level = np.exp(rng.uniform(np.log(0.005), np.log(0.04)))
         sun, ambient = sun * 0.0, glow * level
         zenith, horizon = glow * level * 0.15, glow * level * rng.uniform(0.3, 1.3)
-    far = float(np.exp(rng.uniform(np.log(500.0), np.log(5000.0))))
+    far = float(np.exp(rng.uniform(np.log(900.0), np.log(9000.0))))
     near = float(np.exp(rng.uniform(np.log(100.0), np.log(800.0))))
     foggy = rng.random() < (0.02, 0.35, 0.2, 0.15, 0.15)[kind]
     wet = rng.random() < (0.06, 0.12, 0.4, 0.25, 0.4)[kind]
