@@ -38,10 +38,10 @@ from asd_training.synthetic.sensors import rig
 from asd_training.synthetic.sensors.camera import Camera
 from asd_training.synthetic.sensors.edges import smooth_edges
 from asd_training.synthetic.sensors.lens import Lens
+from asd_training.synthetic.street.road import random_road
 from asd_training.synthetic.world.actors import Actor, Motion, SpeedProfile, make_actor
 from asd_training.synthetic.world.models import SIZES
 from asd_training.synthetic.world.population import populate
-from asd_training.synthetic.world.road import random_road
 from asd_training.synthetic.world.world import World
 
 REPOSITORY = Path(__file__).parent.parent

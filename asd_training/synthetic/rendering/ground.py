@@ -10,7 +10,7 @@ import numpy as np
 
 from asd_training.synthetic.rendering import textures
 from asd_training.synthetic.rendering.textures import texels
-from asd_training.synthetic.world.ground_plan import (
+from asd_training.synthetic.street.ground_plan import (
     ASPHALT,
     BALLAST,
     CAR_PARK,
@@ -33,7 +33,7 @@ from asd_training.synthetic.world.ground_plan import (
     YELLOW_LINE,
     surfaces,
 )
-from asd_training.synthetic.world.road import Road
+from asd_training.synthetic.street.road import Road
 
 _COLORS = {  # linear albedo; asphalt's and concrete's are drawn anew for each scene
     ASPHALT: (0.075, 0.075, 0.08),

@@ -27,7 +27,7 @@ from asd_training.synthetic.meshes.vehicles import pick
 from asd_training.synthetic.scenery.buildings import BRICKS, COATS, GREYS, PLASTERS, panels
 from asd_training.synthetic.scenery.furniture import POLES
 from asd_training.synthetic.scenery.vegetation import LEAVES
-from asd_training.synthetic.world.road import Road
+from asd_training.synthetic.street.road import Road
 
 STEP = 5.0  # m between the corners of what follows a bend
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from asd_training.synthetic.meshes.clutter import clutter
-from asd_training.synthetic.meshes.mesh import GROUND, SOIL, Mesh, box, cylinder, merge
+from asd_training.synthetic.meshes.mesh import SOIL, Mesh, cylinder, merge
 from asd_training.synthetic.meshes.vehicles import pick
 from asd_training.synthetic.scenery import along, furniture
 from asd_training.synthetic.scenery.buildings import building
-from asd_training.synthetic.scenery.vegetation import Garden, hedge_leaves
-from asd_training.synthetic.world.ground_plan import VERGE
-from asd_training.synthetic.world.kinds import (
+from asd_training.synthetic.scenery.stage import HEIGHTS, MIRROR, Stage
+from asd_training.synthetic.scenery.vegetation import hedge_leaves
+from asd_training.synthetic.street.ground_plan import VERGE
+from asd_training.synthetic.street.kinds import (
     BUILDING,
     FIELD,
     HALL,
@@ -29,85 +30,21 @@ from asd_training.synthetic.world.kinds import (
     TOWER,
     choose,
 )
-from asd_training.synthetic.world.population import Street
-from asd_training.synthetic.world.road import NO_MEDIAN, PLANTED, PLOT_DEPTH, WALLED, Road
+from asd_training.synthetic.street.road import NO_MEDIAN, PLANTED, PLOT_DEPTH, WALLED, Road
 
-GROUND_HALF_SIZE = 600.0  # m
 NARROWEST = 10.0  # m, no building has less room
 KINDS_OF_CLUTTER = 12  # in one scene
-BACKDROP = 9  # different buildings behind others in one scene
 SKYLINE = (110.0, 360.0)  # m, how far away the last things stand
-MIRROR = np.array([1, -1, 1], np.float32)
-HEIGHTS = {TERRACE: (6.0, 22.0), HOUSE: (3.0, 8.0), OFFICE: (8.0, 35.0), TOWER: (35.0, 90.0),
-           HALL: (5.0, 12.0)}  # fmt: skip
-
-
-class Stage:
-    """Collects the scenery that has been placed."""
-
-    def __init__(self, rng: np.random.Generator, road: Road, occupied: np.ndarray):
-        self.rng, self.road, self.occupied = rng, road, occupied
-        self.parts = [_ground(road)]
-        self.lamps: list[np.ndarray] = []
-        self.garden = Garden(rng)
-        self._backdrop = [self._large_building() for _ in range(BACKDROP)]
-
-    def place(
-        self, mesh: Mesh, s: float, d: float, facing: float = 0.0, clearance: float = 0.0
-    ) -> bool:
-        """Put a mesh at road coordinates unless a standing object is within `clearance` m; whether
-        it was put there."""
-        road = self.road
-        x, y = (float(v) for v in road.to_global(s, d))
-        distances = np.hypot(self.occupied[:, 0] - x, self.occupied[:, 1] - y)
-        if (distances < clearance).any():
-            return False
-        if road.hand < 0:
-            mesh = replace(mesh, triangles=mesh.triangles * MIRROR)
-        placed = mesh.moved(x, y, float(road.yaw(s, facing)))
-        # Two of a kind look different.
-        self.parts.append(
-            replace(placed, patterns=mesh.patterns + np.uint16(self.rng.integers(65536)))
-        )
-        return True
-
-    def _large_building(self) -> tuple[float, Mesh]:
-        rng, kind = self.rng, self.road.kind
-        style, width = choose(rng, kind.buildings), rng.uniform(14.0, 34.0)
-        high = rng.uniform(*HEIGHTS[style]) * rng.uniform(1.0, 1.6)
-        return width, building(rng, style, width - 1.0, 14.0, high)
-
-    def backdrop(self) -> tuple[float, Mesh]:
-        """The width of a building that stands behind others, and the building: one of a few."""
-        return self._backdrop[int(self.rng.integers(BACKDROP))]
-
-    def stretches(self, low: float, high: float, side: float) -> list[tuple[float, float]]:
-        """The parts of [low, high] that side streets on a side leave free."""
-        pieces = [(low, high)]
-        for number, crossing in enumerate(self.road.crossings):
-            if not self.road.has_arm(number, side):
-                continue
-            half = self.road.crossing_half_width + 2.5
-            pieces = [
-                piece
-                for start, end in pieces
-                for piece in (
-                    (start, min(end, crossing - half)),
-                    (max(start, crossing + half), end),
-                )
-                if piece[1] > piece[0]
-            ]
-        return [piece for piece in pieces if piece[1] - piece[0] > 5.0]
 
 
 def scenery(
-    rng: np.random.Generator, street: Street, occupied: np.ndarray
+    rng: np.random.Generator, road: Road, red_light: int | None, occupied: np.ndarray
 ) -> tuple[Mesh, np.ndarray]:
     """All scenery of a street, in global coordinates, and its lamps' lights (L, 3).
 
-    `occupied` (N, 2) holds the global positions of standing objects: no tree or pole grows there.
+    `red_light` is the number of the side street that the road waits for; `occupied` (N, 2) holds
+    the global positions of standing objects: no tree or pole grows there.
     """
-    road = street.road
     stage = Stage(rng, road, occupied)
     lamps = furniture.Lamps(rng)
     for side in (-1.0, 1.0):
@@ -119,20 +56,11 @@ def scenery(
     _leave_things(stage)
     _median(stage, lamps)
     for number in range(len(road.crossings)):
-        _junction(stage, street, number)
+        _junction(stage, number, number == red_light)
     _span_the_road(stage)
     _skyline(stage)
     lights = np.array(stage.lamps).reshape(-1, 3)
     return merge(stage.parts), lights
-
-
-def _ground(road: Road) -> Mesh:
-    """The flat ground, coloured by shading from the plan of the road."""
-    x, y = (float(v) for v in road.to_global(sum(road.s_range) / 2.0, 0.0))
-    size = GROUND_HALF_SIZE
-    plane = box((x - size, y - size, -1.0), (x + size, y + size, 0.0), (0.3, 0.3, 0.3), GROUND)
-    top = plane.triangles[:, :, 2].min(axis=1) == 0.0
-    return Mesh(plane.triangles[top], plane.albedo[top], plane.materials[top], plane.patterns[top])
 
 
 def _line_the_road(stage: Stage, side: float, lamps: furniture.Lamps) -> None:
@@ -336,11 +264,11 @@ def _median(stage: Stage, lamps: furniture.Lamps) -> None:
                     stage.lamps.append(np.array([x, y, lamps.light[2]]))
 
 
-def _junction(stage: Stage, street: Street, number: int) -> None:
+def _junction(stage: Stage, number: int, red: bool) -> None:
     """Signals or signs at a side street, and trees along it."""
     rng, road, place = stage.rng, stage.road, stage.place
     crossing, half = road.crossings[number], road.crossing_half_width
-    signals = number == street.red_light or rng.random() < 0.5
+    signals = red or rng.random() < 0.5
     corner = road.half_width + 0.6
     for side in (-1.0, 1.0):
         ahead = side < 0 or road.one_way  # of those who go along s
@@ -349,7 +277,7 @@ def _junction(stage: Stage, street: Street, number: int) -> None:
         if signals:
             # The arm reaches over the lanes, which are on the left of the one who comes.
             reach = rng.uniform(2.0, road.lanes * road.lane_width)
-            lights = furniture.signal(rng, number != street.red_light, reach)
+            lights = furniture.signal(rng, not red, reach)
             if road.one_way and side > 0:
                 lights = replace(lights, triangles=lights.triangles * MIRROR)
             place(lights, s, side * corner, turned, 0.8)

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from asd_training.synthetic.meshes.mesh import Mesh
+from asd_training.synthetic.street.road import Numbers, Road
 from asd_training.synthetic.world.models import MODELS, Model, person, thing, vehicle
-from asd_training.synthetic.world.road import Numbers, Road
 
 MOVING = 0.2  # m/s, slower counts as standing
 

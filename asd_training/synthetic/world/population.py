@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asd_training.synthetic.street.road import BOTH_ARMS, Road
 from asd_training.synthetic.world.actors import STILL, Actor, Motion, SpeedProfile
-from asd_training.synthetic.world.road import BOTH_ARMS, Road
 from asd_training.synthetic.world.roadside import (
     guests,
     kerbs,

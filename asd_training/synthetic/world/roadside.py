@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from asd_training.synthetic.street.kinds import FIELD, PARK, PARKING, PLAZA, SITE
+from asd_training.synthetic.street.road import ACROSS_KERB, Road
 from asd_training.synthetic.world.actors import STILL, SpeedProfile
-from asd_training.synthetic.world.kinds import FIELD, PARK, PARKING, PLAZA, SITE
 from asd_training.synthetic.world.models import random_size
-from asd_training.synthetic.world.road import ACROSS_KERB, Road
 from asd_training.synthetic.world.traffic import Traffic
 
 TURN = np.pi / 2

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from asd_training.synthetic.street.road import Road
 from asd_training.synthetic.world.actors import STILL, Actor, Motion, SpeedProfile, make_actor
-from asd_training.synthetic.world.road import Road
 
 EGO_SIZE = (1.9, 4.8, 1.7)  # width, length, height with a margin
 EGO_CENTER = 1.4  # m from the rear axle to the middle of the ego vehicle

@@ -11,10 +11,10 @@ from asd_perception.geometry import transform_from
 from asd_training.synthetic.meshes.mesh import Mesh, merge
 from asd_training.synthetic.meshes.raytracer import Instant, Tracer, triangle_normals
 from asd_training.synthetic.scenery.scenery import scenery
+from asd_training.synthetic.street.road import Road, random_road
 from asd_training.synthetic.world.actors import Actor, Motion, poses_on
 from asd_training.synthetic.world.light import random_light
 from asd_training.synthetic.world.population import populate
-from asd_training.synthetic.world.road import Road, random_road
 
 SCENERY = -1  # owner of triangles that belong to no actor
 VIEW_OF_MOVERS = 100.0  # m around the ego vehicle, beyond it moving objects are not drawn
@@ -54,7 +54,7 @@ class World:
         self._moving = [i for i, actor in enumerate(self.actors) if actor.moves]
         places = np.array([self.actors[i].motion.poses(0.0)[:2] for i in standing]).reshape(-1, 2)
         # lamps (L, 3): the lights of street lamps
-        background, self.lamps = scenery(rng, street, places)
+        background, self.lamps = scenery(rng, self.road, street.red_light, places)
 
         motions = [actor.motion for actor in self.actors]
         self._s, self._d, self._course = np.array(

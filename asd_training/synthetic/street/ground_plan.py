@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asd_training.synthetic.world.kinds import (
+from asd_training.synthetic.street.kinds import (
     BUILDING,
     FIELD,
     PARK,
@@ -14,7 +14,7 @@ from asd_training.synthetic.world.kinds import (
     SHORE,
     SITE,
 )
-from asd_training.synthetic.world.road import (
+from asd_training.synthetic.street.road import (
     ALONG_KERB,
     HATCHED,
     LADDER_ZEBRA,

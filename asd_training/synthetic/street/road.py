@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from asd_training.synthetic.world.kinds import Kind, choose, random_kind
+from asd_training.synthetic.street.kinds import Kind, choose, random_kind
 
 Numbers: TypeAlias = "np.ndarray | float"
 PLOT_DEPTH = 24.0  # m behind the pavement
