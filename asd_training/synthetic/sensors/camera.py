@@ -12,7 +12,7 @@ from asd_training.synthetic.sensors import rig
 from asd_training.synthetic.sensors.edges import smooth_edges
 from asd_training.synthetic.sensors.lens import Lens
 
-KEY = 0.18  # linear value that the exposure brings the image to
+KEY = 0.2  # linear value that the exposure brings the image to
 DAYLIGHT = 0.35  # radiance of a street at noon, for which it needs no amplification
 MOST_AMPLIFIED = 8.0
 _STEPS = 2048

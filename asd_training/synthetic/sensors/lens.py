@@ -62,7 +62,7 @@ class Lens:
             source = np.clip(source, 0.0, [width - 1, height - 1]).astype(np.float32)
             self._maps.append(cv2.convertMaps(source, None, cv2.CV_16SC2))
 
-        falloff = rng.uniform(0.0, 0.45) * square / square.max()
+        falloff = rng.uniform(0.0, 0.35) * square / square.max()
         dirt = 0.3 * self._blobs(rng, int(rng.exponential(2.5)), (0.01, 0.05)).clip(0.0, 1.0)
         self._gain = _of_colours((1.0 - falloff) * (1.0 - dirt))
         self._is_dirty = bool(dirt.max() > 0.01)
