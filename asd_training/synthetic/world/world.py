@@ -53,13 +53,12 @@ class World:
         standing = [i for i, actor in enumerate(self.actors) if not actor.moves]
         self._moving = [i for i, actor in enumerate(self.actors) if actor.moves]
         places = np.array([self.actors[i].motion.poses(0.0)[:2] for i in standing]).reshape(-1, 2)
-        # lamps (L, 3): the lights of street lamps
+        self.lamps: np.ndarray  # (L, 3) global positions of the street lamps' lights
         background, self.lamps = scenery(rng, self.road, street.red_light, places)
 
         motions = [actor.motion for actor in self.actors]
-        self._s, self._d, self._course = np.array(
-            [(motion.s, motion.d, motion.course) for motion in motions]
-        ).T
+        places_on_road = [(motion.s, motion.d, motion.course) for motion in motions]
+        self._s, self._d, self._course = np.array(places_on_road).reshape(-1, 3).T
         self._heights = np.array([actor.size[2] for actor in self.actors])
 
         meshes: list[tuple[int, Mesh]] = [(SCENERY, background)]
