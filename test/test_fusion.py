@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd_perception.network.fusion import HeterogeneousFusion, SymmetricFusion
+from asd_perception.network.layers import conv_of_parts
 
 CHANNELS = 8
 
@@ -80,3 +81,15 @@ def test_both_fusions_learn_from_both_modalities(kind):
     inputs = [bev(i).requires_grad_() for i in range(2)]
     fused, _ = kind(CHANNELS)(*inputs, torch.rand(2, 1, 32, 32))
     assert all(g.abs().sum() > 0 for g in torch.autograd.grad(fused.square().sum(), inputs))
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 2)])
+def test_a_convolution_of_parts_is_that_of_their_concatenation(kernel, stride):
+    torch.manual_seed(0)
+    parts = [torch.randn(2, channels, 8, 8, requires_grad=True) for channels in (5, 4, 1)]
+    conv = torch.nn.Conv2d(10, 6, kernel, stride, padding=kernel // 2)
+    joined = conv(torch.cat(parts, dim=1))
+    torch.testing.assert_close(conv_of_parts(conv, *parts), joined)
+    wanted = torch.autograd.grad(joined.square().sum(), [*parts, conv.weight])
+    found = torch.autograd.grad(conv_of_parts(conv, *parts).square().sum(), [*parts, conv.weight])
+    torch.testing.assert_close(found, wanted)

@@ -23,6 +23,7 @@ from small import SMALL
 
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
+from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_training.config.run import StudentRun, TeacherRun
 from asd_training.data.index import KeyframeIndex
@@ -98,6 +99,9 @@ def assert_nothing_half_written(run):
         ("student: {backbone: {options: {depthz: 1}}}", "options.depthz is no option of resnet"),
         ("seed: 99999999999", "seed is 99999999999; it must be below 4294967296"),
         ("pretrained: nowhere", "pretrained weights nowhere do not exist, and are not downloaded"),
+        ("fine_tune: nowhere", "nowhere has no config.yaml; is it a model directory?"),
+        ("fine_tune: a\npretrained: b", "pretrained has no effect beside fine_tune"),
+        (f"fine_tune: {TINY}\nstudent: {{bev_channels: 8}}", "does not fit the configured arch"),
     ],
 )
 def test_a_wrong_configuration_is_told_before_the_run_begins(
@@ -141,6 +145,19 @@ def test_a_run_stopped_by_a_corrupt_image_starts_once_it_is_mended(
     again = safetensors.torch.load_file(run / "model" / "model.safetensors")
     assert all(torch.equal(again[name], tensor) for name, tensor in weights.items())
     assert json.loads((run / "metrics.json").read_text())["validation"] == metrics["validation"]
+
+
+def test_fine_tuning_starts_from_all_weights_of_a_model(synthetic_root, tmp_path, asd_train):
+    steps = ["--set", "steps=1", "--set", "loader_workers=0", "--set", "precision=32-true"]
+    still = ["--set", "learning_rate=1e-12", "--set", "curve_from=0", "--set", f"fine_tune={TINY}"]
+    assert asd_train("student", synthetic_root, tmp_path / "run", *steps, *still)[0] == 0
+    start, end = (
+        safetensors.torch.load_file(model / "model.safetensors")
+        for model in (TINY, tmp_path / "run" / "model")
+    )
+    for name, tensor in start.items():
+        if "running" not in name and "num_batches" not in name:  # batch statistics move at once
+            torch.testing.assert_close(end[name], tensor)
 
 
 def test_a_missing_lidar_file_is_one_line(root, tmp_path, small, asd_train):

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asd_perception.network.layers import ConstantInitConv2d, ConvNormReLU
+from asd_perception.network.layers import ConstantInitConv2d, ConvNormReLU, conv_of_parts
 
 INITIAL_GATE = -2.0
 """The gate's logit before training: 12 % open."""
@@ -52,7 +52,8 @@ class HeterogeneousFusion(nn.Module):
 
         Returns the fused features (B, C, Y, X) and the gate (B, 1, Y, X).
         """
-        gate = self.gate(torch.cat([camera, points, evidence], dim=1)).sigmoid()
+        hidden = conv_of_parts(self.gate[0], camera, points, evidence)
+        gate = self.gate[1:](hidden).sigmoid()
         geometry = F.relu(self.cell(points) + self.window(points))
         residual = self.out(self.semantics(camera) * geometry)
         return camera + self.camera(camera) + gate * residual, gate

@@ -19,6 +19,18 @@ class ConvNormReLU(nn.Sequential):
         )
 
 
+def conv_of_parts(conv: nn.Conv2d, *parts: Tensor) -> Tensor:
+    """`conv` of the parts' concatenation along the channels, which is not made.
+
+    To join maps of 24, 24 and 1 channels, and to split their gradient, costs more than `conv`.
+    """
+    weights = conv.weight.split([part.shape[1] for part in parts], dim=1)
+    result = F.conv2d(parts[0], weights[0], conv.bias, conv.stride, conv.padding)
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        result = result + F.conv2d(part, weight, None, conv.stride, conv.padding)
+    return result
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut (He et al., CVPR 2016, basic block)."""
 

@@ -113,16 +113,20 @@ def load_network(
         reason = " ".join(str(error).split())
         raise UserError(f"{path / 'config.yaml'}: the {kind} cannot be built: {reason}") from error
 
-    weights_path = path / WEIGHTS
+    load_weights(network, read_weights(path), path / WEIGHTS)
+    return network.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a model directory by their names. Raises UserError, OutOfMemoryError."""
+    file = path / WEIGHTS
     try:
         with memory_checked("cpu"):
-            weights = safetensors.torch.load_file(weights_path)
+            return safetensors.torch.load_file(file)
     except FileNotFoundError as error:
         raise UserError(f"{path} has no {WEIGHTS}; is it a model directory?") from error
     except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{weights_path} cannot be read ({error}); export it again") from error
-    load_weights(network, weights, weights_path)
-    return network.eval()
+        raise UserError(f"{file} cannot be read ({error}); export it again") from error
 
 
 def _config(path: Path, kind: str, config_class: type[Config]) -> Config:
@@ -154,8 +158,13 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
-    """Put the weights read from `source` into the network.
+def load_weights(
+    network: nn.Module,
+    weights: dict[str, Tensor],
+    source: Path,
+    described_by: str = "its config.yaml",
+) -> None:
+    """Put the weights read from `source` into the network, which `described_by` describes.
 
     Raises UserError with the names of the tensors at fault unless they fit exactly.
     """
@@ -168,7 +177,7 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -
         if name in weights and weights[name].shape != expected[name].shape
     ]
     if faults:
-        raise UserError(f"{source} does not fit its config.yaml: {first_few(faults)}")
+        raise UserError(f"{source} does not fit {described_by}: {first_few(faults)}")
     network.load_state_dict(weights)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from asd_perception.bev_grid import BevGrid
 from asd_perception.network.config import DepthConfig, StudentConfig
-from asd_perception.network.layers import ConstantInitConv2d, ConvNormReLU
+from asd_perception.network.layers import ConstantInitConv2d, ConvNormReLU, conv_of_parts
 from asd_perception.network.view_transform import (
     DepthContext,
     FrameGeometry,
@@ -116,7 +116,8 @@ def splat_points(points: Tensor, confidence: Tensor, features: Tensor, grid: Bev
         torch.cat([features, torch.ones_like(features[..., :1])], dim=-1),
         plan_splat(torch.stack(cells, dim=-1), (grid.size, grid.size)),
     )
-    return summed / (1 + summed[:, -1:])
+    # The quotient of one channel, not of each: division and its gradient are slow.
+    return summed * (1 / (1 + summed[:, -1:]))
 
 
 class GeometryCompensation(nn.Module):
@@ -133,7 +134,8 @@ class GeometryCompensation(nn.Module):
     def forward(self, bev: Tensor, camera_bev: Tensor) -> Tensor:
         """bev (B, C + 1, Y, X) with evidence as its last channel, camera_bev (B, C, Y, X); the
         result is as bev."""
-        offset = self.offset(self.hidden(torch.cat([bev, camera_bev], dim=1))).float()
+        conv, norm, relu = self.hidden
+        offset = self.offset(relu(norm(conv_of_parts(conv, bev, camera_bev)))).float()
         offset = F.interpolate(offset, scale_factor=2.0, mode="bilinear")
         size = bev.shape[-1]
         centres = torch.arange(size, device=bev.device) + 0.5

@@ -75,6 +75,9 @@ class TrainingConfig:
     """Draw keyframes with rare classes more often."""
     pretrained: str | None = None
     """Local folder or file with the image backbone's weights to start from; null: random."""
+    fine_tune: str | None = None
+    """Model directory of the same architecture, whose weights the whole network starts from, in
+    place of `pretrained` and of a teacher's; null: a new network."""
     recompute_images: bool = False
     """Recompute the image backbone's activations in the backward pass: less memory, more time."""
     augmentation: AugmentationConfig | None = field(default_factory=AugmentationConfig)
@@ -83,6 +86,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.resident is True and self.cache is None:
             raise fault("resident", "is true; it needs prepared samples: give cache a folder")
+        if self.fine_tune is not None and self.pretrained is not None:
+            raise fault("pretrained", "has no effect beside fine_tune; give one of them")
 
 
 @configuration
