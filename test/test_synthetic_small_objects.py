@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asd_training.synthetic.meshes.bicycles import bicycle
 from asd_training.synthetic.meshes.clutter import clutter
-from asd_training.synthetic.meshes.motorcycles import motorcycle
+from asd_training.synthetic.meshes.cycles.bicycles import bicycle
+from asd_training.synthetic.meshes.cycles.motorcycles import motorcycle
 from asd_training.synthetic.meshes.people import person
 from asd_training.synthetic.meshes.people.postures import riding
 from asd_training.synthetic.meshes.road_furniture import barrier, traffic_cone

@@ -6,10 +6,10 @@ import pytest
 
 from asd_training.synthetic.meshes.mesh import HEADLAMP, RUBBER, TAIL_LAMP
 from asd_training.synthetic.meshes.raytracer import MISS, Tracer
-from asd_training.synthetic.meshes.vehicles.body import Body, mirrored
+from asd_training.synthetic.meshes.vehicle_parts.body import Body, mirrored
+from asd_training.synthetic.meshes.vehicle_parts.fittings import TRIM
 from asd_training.synthetic.meshes.vehicles.car_styles import STYLES
 from asd_training.synthetic.meshes.vehicles.cars import shell
-from asd_training.synthetic.meshes.vehicles.parts import TRIM
 from asd_training.synthetic.world.models import BUILDERS, random_size
 
 VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle")

@@ -69,6 +69,12 @@ class Mesh:
         return replace(self, triangles=triangles.astype(np.float32))
 
 
+def pick(rng: np.random.Generator, colors: Sequence[Color], shift: float = 0.04) -> Color:
+    """One of the colours, a little shifted."""
+    base = np.array(colors[int(rng.integers(len(colors)))])
+    return tuple(np.clip(base + rng.uniform(-shift, shift, 3), 0.02, 0.97))
+
+
 def merge(meshes: Iterable[Mesh]) -> Mesh:
     parts = list(meshes)
     return Mesh(

@@ -31,9 +31,9 @@ from asd_training.synthetic.meshes.mesh import (
     hexahedron,
     loft,
     merge,
+    pick,
     tube,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 
 BLACK, STEEL, WHITE = (0.13, 0.13, 0.13), (0.6, 0.61, 0.62), (0.88, 0.88, 0.86)
 ORANGES = ((0.95, 0.38, 0.1), (0.9, 0.28, 0.1), (0.85, 0.4, 0.2), (0.8, 0.22, 0.14))

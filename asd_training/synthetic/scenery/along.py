@@ -22,8 +22,8 @@ from asd_training.synthetic.meshes.mesh import (
     box,
     loft,
     merge,
+    pick,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 from asd_training.synthetic.scenery.buildings import BRICKS, COATS, GREYS, PLASTERS, panels
 from asd_training.synthetic.scenery.furniture import POLES
 from asd_training.synthetic.scenery.vegetation import LEAVES

@@ -26,9 +26,9 @@ from asd_training.synthetic.meshes.mesh import (
     box,
     hexahedron,
     merge,
+    pick,
     wedge,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 from asd_training.synthetic.street.kinds import HALL, HOUSE, OFFICE, TERRACE, TOWER
 
 BRICKS = ((0.5, 0.29, 0.22), (0.58, 0.36, 0.27), (0.42, 0.27, 0.22), (0.62, 0.5, 0.4))

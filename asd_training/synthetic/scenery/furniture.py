@@ -24,9 +24,9 @@ from asd_training.synthetic.meshes.mesh import (
     cylinder,
     ellipsoid,
     merge,
+    pick,
     tube,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 from asd_training.synthetic.scenery.buildings import GREYS, VIVID
 
 POLES = (

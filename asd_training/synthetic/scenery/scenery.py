@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from asd_training.synthetic.meshes.clutter import clutter
-from asd_training.synthetic.meshes.mesh import SOIL, Mesh, cylinder, merge
-from asd_training.synthetic.meshes.vehicles import pick
+from asd_training.synthetic.meshes.mesh import SOIL, Mesh, cylinder, merge, pick
 from asd_training.synthetic.scenery import along, furniture
 from asd_training.synthetic.scenery.buildings import building
 from asd_training.synthetic.scenery.stage import HEIGHTS, MIRROR, Stage

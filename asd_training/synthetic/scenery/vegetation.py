@@ -15,9 +15,9 @@ from asd_training.synthetic.meshes.mesh import (
     box,
     ellipsoid,
     merge,
+    pick,
     tube,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 
 LEAVES = (
     (0.25, 0.4, 0.16),

@@ -14,9 +14,9 @@ from functools import cache, cached_property, partial
 
 import numpy as np
 
-from asd_training.synthetic.meshes.bicycles import bicycle
+from asd_training.synthetic.meshes.cycles.bicycles import bicycle
+from asd_training.synthetic.meshes.cycles.motorcycles import motorcycle
 from asd_training.synthetic.meshes.mesh import Mesh
-from asd_training.synthetic.meshes.motorcycles import motorcycle
 from asd_training.synthetic.meshes.people import pedestrian
 from asd_training.synthetic.meshes.road_furniture import barrier, traffic_cone
 from asd_training.synthetic.meshes.vehicles.buses import bus

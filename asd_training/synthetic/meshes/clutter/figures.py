@@ -23,9 +23,9 @@ from asd_training.synthetic.meshes.mesh import (
     box,
     hexahedron,
     merge,
+    pick,
 )
 from asd_training.synthetic.meshes.people import person
-from asd_training.synthetic.meshes.vehicles import pick
 
 
 def board(rng: np.random.Generator) -> Mesh:

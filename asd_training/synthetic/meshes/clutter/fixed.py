@@ -42,9 +42,9 @@ from asd_training.synthetic.meshes.mesh import (
     cylinder,
     ellipsoid,
     merge,
+    pick,
     tube,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 
 
 def litter_bin(rng: np.random.Generator) -> Mesh:

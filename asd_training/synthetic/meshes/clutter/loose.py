@@ -44,9 +44,9 @@ from asd_training.synthetic.meshes.mesh import (
     cylinder,
     ellipsoid,
     merge,
+    pick,
     tube,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 
 
 def wheeled_bins(rng: np.random.Generator) -> Mesh:

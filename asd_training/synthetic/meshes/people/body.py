@@ -20,13 +20,13 @@ from asd_training.synthetic.meshes.mesh import (
     cylinder,
     ellipsoid,
     merge,
+    pick,
     tube,
 )
 from asd_training.synthetic.meshes.people.postures import (
     SIDES,
     Posture,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 
 SKINS = (
     (0.9, 0.74, 0.64),

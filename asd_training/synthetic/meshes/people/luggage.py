@@ -17,13 +17,13 @@ from asd_training.synthetic.meshes.mesh import (
     beam,
     box,
     cylinder,
+    pick,
     tube,
 )
 from asd_training.synthetic.meshes.people.body import HELMETS, Body, cloth_color
 from asd_training.synthetic.meshes.people.postures import (
     SIDES,
 )
-from asd_training.synthetic.meshes.vehicles import pick
 
 
 def luggage(body: Body) -> list[Mesh]:

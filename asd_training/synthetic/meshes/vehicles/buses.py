@@ -7,8 +7,17 @@ import itertools
 
 import numpy as np
 
-from asd_training.synthetic.meshes.mesh import LIT_SIGN, MATTE, POSTER, RUBBER, Color, Mesh, merge
-from asd_training.synthetic.meshes.vehicles.body import (
+from asd_training.synthetic.meshes.mesh import (
+    LIT_SIGN,
+    MATTE,
+    POSTER,
+    RUBBER,
+    Color,
+    Mesh,
+    merge,
+    pick,
+)
+from asd_training.synthetic.meshes.vehicle_parts.body import (
     BELT,
     CENTRE,
     LOWER,
@@ -22,7 +31,7 @@ from asd_training.synthetic.meshes.vehicles.body import (
     Finish,
     mirrored,
 )
-from asd_training.synthetic.meshes.vehicles.parts import (
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
     AMBER,
     BRIGHT,
     GAP,
@@ -38,7 +47,6 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     headlamp,
     paint_color,
     painted,
-    pick,
     vivid_color,
     wheels,
 )

@@ -16,8 +16,9 @@ from asd_training.synthetic.meshes.mesh import (
     beam,
     cylinder,
     merge,
+    pick,
 )
-from asd_training.synthetic.meshes.vehicles.body import (
+from asd_training.synthetic.meshes.vehicle_parts.body import (
     BELT,
     CENTRE,
     LOWER,
@@ -30,6 +31,18 @@ from asd_training.synthetic.meshes.vehicles.body import (
     Finish,
     mirrored,
 )
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
+    BRIGHT,
+    GAP,
+    GREY_TRIM,
+    INDICATOR,
+    PLATE,
+    TAIL,
+    TRIM,
+    block,
+    both_sides,
+    vivid_color,
+)
 from asd_training.synthetic.meshes.vehicles.car_styles import (
     DARK_GREY,
     GLASS,
@@ -40,19 +53,6 @@ from asd_training.synthetic.meshes.vehicles.car_styles import (
     TAILLAMP,
     Place,
     Style,
-)
-from asd_training.synthetic.meshes.vehicles.parts import (
-    BRIGHT,
-    GAP,
-    GREY_TRIM,
-    INDICATOR,
-    PLATE,
-    TAIL,
-    TRIM,
-    block,
-    both_sides,
-    pick,
-    vivid_color,
 )
 
 

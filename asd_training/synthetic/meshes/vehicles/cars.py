@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from asd_training.synthetic.meshes.mesh import MATTE, Color, Mesh, merge
-from asd_training.synthetic.meshes.vehicles.body import (
+from asd_training.synthetic.meshes.mesh import MATTE, Color, Mesh, merge, pick
+from asd_training.synthetic.meshes.vehicle_parts.body import (
     BELT,
     CENTRE,
     LOWER,
@@ -22,6 +22,19 @@ from asd_training.synthetic.meshes.vehicles.body import (
     Finish,
     mirrored,
 )
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
+    GLAZING,
+    GREY_TRIM,
+    TAIL,
+    TRIM,
+    UNDERBODY,
+    block,
+    headlamp,
+    paint_color,
+    painted,
+    vivid_color,
+    wheels,
+)
 from asd_training.synthetic.meshes.vehicles.car_details import details, nose, on_roof_things, tail
 from asd_training.synthetic.meshes.vehicles.car_styles import (
     GLASS,
@@ -35,20 +48,6 @@ from asd_training.synthetic.meshes.vehicles.car_styles import (
     Place,
     Style,
     varied,
-)
-from asd_training.synthetic.meshes.vehicles.parts import (
-    GLAZING,
-    GREY_TRIM,
-    TAIL,
-    TRIM,
-    UNDERBODY,
-    block,
-    headlamp,
-    paint_color,
-    painted,
-    pick,
-    vivid_color,
-    wheels,
 )
 
 

@@ -16,20 +16,11 @@ from asd_training.synthetic.meshes.mesh import (
     beam,
     cylinder,
     merge,
+    pick,
     wedge,
 )
-from asd_training.synthetic.meshes.vehicles.body import Finish
-from asd_training.synthetic.meshes.vehicles.earthmovers import backhoe, dozer, excavator, loader
-from asd_training.synthetic.meshes.vehicles.machine_parts import (
-    OTHER_PAINTS,
-    YELLOWS,
-    boom,
-    cabin,
-    iron,
-    machine_paint,
-    ram,
-)
-from asd_training.synthetic.meshes.vehicles.parts import (
+from asd_training.synthetic.meshes.vehicle_parts.body import Finish
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
     AMBER,
     GAP,
     HEAD,
@@ -39,9 +30,18 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     block,
     both_sides,
     painted,
-    pick,
     wheels,
 )
+from asd_training.synthetic.meshes.vehicle_parts.machinery import (
+    OTHER_PAINTS,
+    YELLOWS,
+    boom,
+    cabin,
+    iron,
+    machine_paint,
+    ram,
+)
+from asd_training.synthetic.meshes.vehicles.earthmovers import backhoe, dozer, excavator, loader
 from asd_training.synthetic.meshes.vehicles.trucks import lorry
 
 

@@ -14,17 +14,7 @@ from asd_training.synthetic.meshes.mesh import (
     merge,
     wedge,
 )
-from asd_training.synthetic.meshes.vehicles.machine_parts import (
-    STEEL,
-    boom,
-    bucket,
-    cabin,
-    iron,
-    machine_paint,
-    ram,
-    tracks,
-)
-from asd_training.synthetic.meshes.vehicles.parts import (
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
     DARK,
     GAP,
     GREY_TRIM,
@@ -35,6 +25,16 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     both_sides,
     painted,
     wheels,
+)
+from asd_training.synthetic.meshes.vehicle_parts.machinery import (
+    STEEL,
+    boom,
+    bucket,
+    cabin,
+    iron,
+    machine_paint,
+    ram,
+    tracks,
 )
 
 

@@ -6,12 +6,10 @@ from __future__ import annotations
 import numpy as np
 
 from asd_training.synthetic.meshes.mesh import RETRO, WOOD, Mesh, beam, cylinder, merge
-from asd_training.synthetic.meshes.vehicles.body import Finish
-from asd_training.synthetic.meshes.vehicles.car_styles import STYLES
-from asd_training.synthetic.meshes.vehicles.cargo import LOADS, cargo_color
-from asd_training.synthetic.meshes.vehicles.cars import shell
-from asd_training.synthetic.meshes.vehicles.earthmovers import excavator
-from asd_training.synthetic.meshes.vehicles.parts import (
+from asd_training.synthetic.meshes.vehicle_parts.body import Finish
+from asd_training.synthetic.meshes.vehicle_parts.boxes import cargo_color
+from asd_training.synthetic.meshes.vehicle_parts.cargo import LOADS
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
     GREY_TRIM,
     INDICATOR,
     TRIM,
@@ -20,6 +18,9 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     painted,
     wheels,
 )
+from asd_training.synthetic.meshes.vehicles.car_styles import STYLES
+from asd_training.synthetic.meshes.vehicles.cars import shell
+from asd_training.synthetic.meshes.vehicles.earthmovers import excavator
 from asd_training.synthetic.meshes.vehicles.trucks import chassis
 
 

@@ -18,8 +18,9 @@ from asd_training.synthetic.meshes.mesh import (
     beam,
     cylinder,
     merge,
+    pick,
 )
-from asd_training.synthetic.meshes.vehicles.body import (
+from asd_training.synthetic.meshes.vehicle_parts.body import (
     BELT,
     CENTRE,
     LOWER,
@@ -33,9 +34,8 @@ from asd_training.synthetic.meshes.vehicles.body import (
     Finish,
     mirrored,
 )
-from asd_training.synthetic.meshes.vehicles.cargo import LOADS
-from asd_training.synthetic.meshes.vehicles.cars import pickup, van
-from asd_training.synthetic.meshes.vehicles.parts import (
+from asd_training.synthetic.meshes.vehicle_parts.cargo import LOADS
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
     BRIGHT,
     GAP,
     GLAZING,
@@ -50,10 +50,10 @@ from asd_training.synthetic.meshes.vehicles.parts import (
     headlamp,
     paint_color,
     painted,
-    pick,
     vivid_color,
     wheels,
 )
+from asd_training.synthetic.meshes.vehicles.cars import pickup, van
 
 
 def truck(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What most vehicles have: colours of paint and cargo, wheels, plates, mirrors, lamps."""
+"""What most vehicles have: colours of paint and cargo, wheels, plates, lamps."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from asd_training.synthetic.meshes.mesh import (
     Mesh,
     box,
     merge,
+    pick,
 )
-from asd_training.synthetic.meshes.vehicles.body import Finish, surface
+from asd_training.synthetic.meshes.vehicle_parts.body import Finish, surface
 
 DARK, TIRE, RIM, WINDOW = (0.13,) * 3, (0.1,) * 3, (0.6,) * 3, (0.13, 0.16, 0.19)
 AMBER = (0.95, 0.55, 0.1)
@@ -64,12 +65,6 @@ CARGO_COLORS = (
     (0.5, 0.3, 0.2),
     (0.35, 0.36, 0.38),
 )
-
-
-def pick(rng: np.random.Generator, colors: Sequence[Color], shift: float = 0.04) -> Color:
-    """One of the colours, a little shifted."""
-    base = np.array(colors[int(rng.integers(len(colors)))])
-    return tuple(np.clip(base + rng.uniform(-shift, shift, 3), 0.02, 0.97))
 
 
 def paint_color(rng: np.random.Generator) -> Color:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asd_training.synthetic.meshes.cycles import (
+from asd_training.synthetic.meshes.cycles.parts import (
     AMBER_LAMP,
     GREYS,
     RED_LAMP,
@@ -34,17 +34,17 @@ from asd_training.synthetic.meshes.mesh import (
     cylinder,
     ellipsoid,
     merge,
+    pick,
     tube,
     wedge,
 )
 from asd_training.synthetic.meshes.people import cloth_color
 from asd_training.synthetic.meshes.people import rider as _person_on
-from asd_training.synthetic.meshes.vehicles.parts import (
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
     DARK,
     RIM,
     TIRE,
     paint_color,
-    pick,
     vivid_color,
 )
 

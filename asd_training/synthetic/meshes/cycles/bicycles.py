@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from asd_training.synthetic.meshes.cycles import (
+from asd_training.synthetic.meshes.cycles.parts import (
     GREYS,
     RED_LAMP,
     WHITE_LAMP,
@@ -31,17 +31,17 @@ from asd_training.synthetic.meshes.mesh import (
     box,
     cylinder,
     merge,
+    pick,
     tube,
     wedge,
 )
 from asd_training.synthetic.meshes.people import cloth_color
 from asd_training.synthetic.meshes.people import rider as _person_on
-from asd_training.synthetic.meshes.vehicles.parts import (
+from asd_training.synthetic.meshes.vehicle_parts.fittings import (
     DARK,
     RIM,
     TIRE,
     paint_color,
-    pick,
     vivid_color,
 )
 

@@ -20,14 +20,11 @@ from asd_training.synthetic.meshes.mesh import (
     cylinder,
     loft,
     merge,
+    pick,
     wedge,
 )
-from asd_training.synthetic.meshes.vehicles.body import Finish
-from asd_training.synthetic.meshes.vehicles.parts import (
-    AMBER,
-    WINDOW,
-    pick,
-)
+from asd_training.synthetic.meshes.vehicle_parts.body import Finish
+from asd_training.synthetic.meshes.vehicle_parts.fittings import AMBER, WINDOW
 
 YELLOWS = (
     (0.92, 0.68, 0.08),
