@@ -283,6 +283,8 @@ def _wet_ground(
     film = ground.puddles(look, world.light.wetness, points)
     share = film * (0.03 + 0.75 * (1.0 - toward) ** 4)
     index = np.flatnonzero(share > 0.03)
+    if not len(index):
+        return
     bent = view[index] * np.array([1.0, 1.0, -1.0], np.float32)
     # Ripples and rough asphalt draw mirror images out.
     ripple = textures.texels(textures.blotchy(), 50.0 * points[index, 0], 50.0 * points[index, 1])
