@@ -21,7 +21,7 @@ from asd_perception.cameras.rig_check import (
 from asd_perception.geometry import inverse, level_camera, transform_from
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
-from asd_training.synthetic.rendering.sensors import CAMERA_SENSORS, image_size, intrinsics
+from asd_training.synthetic.sensors.rig import CAMERA_SENSORS, image_size, intrinsics
 
 INPUT = (96, 256)
 REAL = [
@@ -40,11 +40,11 @@ def calibration(matrix, size, distortion=(), equidistant=False):
 
 
 def rig(scale=0.5):
-    """The rig of the synthetic scenes."""
+    """The rig of the synthetic test scenes."""
     return {
         sensor.channel: MountedCamera(
             f"{sensor.channel}_optical_frame",
-            calibration(intrinsics(sensor, scale), image_size(scale)),
+            calibration(intrinsics(sensor, scale), image_size(sensor, scale)),
             sensor.ego_from_sensor,
         )
         for sensor in CAMERA_SENSORS

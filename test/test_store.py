@@ -18,6 +18,7 @@ from commands import stopped_at
 from rigs import FIVE, with_cameras
 from small import SMALL
 
+from asd_perception.cameras.view import views_of
 from asd_perception.configuration import to_dict
 from asd_perception.errors import UserError
 from asd_perception.network.config import DepthConfig, StudentConfig
@@ -117,11 +118,15 @@ def test_keyframes_that_lack_cameras_are_prepared_too(synthetic_root, tmp_path):
 
 
 @pytest.mark.parametrize("augmentation", [WARPED, TURNED], ids=["warped", "turned"])
-def test_a_warped_image_shows_what_it_would_without_a_store(
-    index, keyframes, open_store, augmentation
-):
+def test_a_warped_image_shows_what_it_would_without_a_store(index, tmp_path, augmentation):
+    """Of a rig like the trained one, whose images go to the network as they are, cropped."""
     files = KeyframeDataset(index, CONFIG, STUDENT, augmentation)
+    keyframes = index.split("synthetic_val")
     i = int(keyframes[0])
+    assert all(
+        view.is_plain
+        for view in views_of(index.frame(i).rig, CONFIG.trained_cameras, CONFIG.image_size)
+    )
 
     def difference(recorded):
         stored = KeyframeDataset(index, CONFIG, STUDENT, augmentation, recorded)
@@ -133,7 +138,7 @@ def test_a_warped_image_shows_what_it_would_without_a_store(
             torch.testing.assert_close(one.ego_from_camera, other.ego_from_camera)
         return torch.stack(apart)
 
-    store = open_store(augmentation=augmentation)
+    store = SampleStore.open(tmp_path / "cache", index, keyframes, CONFIG, STUDENT, augmentation)
     margin = rows_above(augmentation, CONFIG.image_size)
 
     def bare(keyframe):

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,14 +29,19 @@ from shapely.geometry import box as rectangle
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
-from asd_perception.geometry import project
+from asd_perception.geometry import camera_angles, project
+from asd_training.commands.asd_train import main
 from asd_training.synthetic.generate import synthesize
 from asd_training.synthetic.nuscenes_writer import VERSION
-from asd_training.synthetic.rendering import sensors
 from asd_training.synthetic.scene import SceneJob
-from asd_training.synthetic.world.actors import SIZES, Actor, Motion, make_actor
+from asd_training.synthetic.sensors import rig
+from asd_training.synthetic.sensors.camera import Camera
+from asd_training.synthetic.sensors.edges import smooth_edges
+from asd_training.synthetic.sensors.lens import Lens
+from asd_training.synthetic.street.road import random_road
+from asd_training.synthetic.world.actors import Actor, Motion, SpeedProfile, make_actor
+from asd_training.synthetic.world.models import SIZES
 from asd_training.synthetic.world.population import populate
-from asd_training.synthetic.world.road import random_road
 from asd_training.synthetic.world.world import World
 from asd_training.tables.rows import token
 
@@ -194,15 +200,16 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
     numbers = actor_numbers(nusc, world)
     scale, compared = 0.25, 0
     sample = nusc.sample[1]
-    for camera in sensors.CAMERA_SENSORS:
+    assert JOB.rig != rig.NUSCENES_RIG
+    for camera in JOB.rig[1:]:
         data = nusc.get("sample_data", sample["data"][camera.channel])
         pose = nusc.get("ego_pose", data["ego_pose_token"])
         calibration = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
         delay = (data["timestamp"] - sample["timestamp"]) * 1e-6
         seconds = (data["timestamp"] - JOB.start) * 1e-6
         global_from_camera = world.ego_pose(seconds) @ camera.ego_from_sensor
-        rays = sensors.camera_rays(camera, scale) @ global_from_camera[:3, :3].T
-        width, height = sensors.image_size(scale)
+        rays = rig.camera_rays(camera, scale) @ global_from_camera[:3, :3].T
+        width, height = rig.image_size(camera, scale)
         triangle, _ = world.at(seconds).cast(
             global_from_camera[:3, 3], rays.astype(np.float32), 300.0
         )
@@ -218,7 +225,7 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
                 box.translate(-np.array(record["translation"]))
                 box.rotate(type(box.orientation)(record["rotation"]).inverse)
             corners = box.corners()
-            pixels, depth = project(corners.T, sensors.intrinsics(camera, scale))
+            pixels, depth = project(corners.T, rig.intrinsics(camera, scale))
             inside = (pixels >= 2.0) & (pixels <= [width - 3.0, height - 3.0])
             v, u = np.nonzero(owners == numbers[annotation["instance_token"]])
             if depth.min() < 1.0 or not inside.all() or len(u) < 60:
@@ -232,15 +239,100 @@ def test_images_show_the_objects_where_the_devkit_projects_their_boxes(nusc, wor
 
 
 def test_rays_go_through_the_centres_of_the_scaled_pixels():
-    full, quarter = (sensors.intrinsics(sensors.CAMERA_SENSORS[1], s) for s in (1.0, 0.25))
+    full, quarter = (rig.intrinsics(rig.CAMERA_SENSORS[1], s) for s in (1.0, 0.25))
     point = np.array([[1.7, -0.4, 9.0]])
     np.testing.assert_allclose(
         project(point, quarter)[0], 0.25 * (project(point, full)[0] + 0.5) - 0.5
     )
-    for camera in sensors.CAMERA_SENSORS:
-        pixels, _ = project(sensors.camera_rays(camera, 0.05), sensors.intrinsics(camera, 0.05))
+    for camera in rig.CAMERA_SENSORS:
+        pixels, _ = project(rig.camera_rays(camera, 0.05), rig.intrinsics(camera, 0.05))
         v, u = np.mgrid[0:45, 0:80]
         np.testing.assert_allclose(pixels, np.stack([u.ravel(), v.ravel()], axis=1), atol=1e-3)
+
+
+@pytest.mark.parametrize("camera", [rig.CAMERA_SENSORS[1], rig.CAMERA_SENSORS[4]])
+def test_the_straightened_image_of_any_lens_is_the_pinholes(camera):
+    """Light that comes from where the pinhole shows pixel u arrives at pixel u."""
+    scale, size = 0.2, (320, 180)
+    u_and_v = np.mgrid[0:180, 0:320][::-1].astype(float)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        lens = Lens(camera, scale, fringe=0.0, rng=rng, rain=0.0)
+        pixels, _ = project(lens.rays, rig.intrinsics(camera, scale))
+        strays = np.abs(pixels - u_and_v.reshape(2, -1).T).max()
+        assert 0.1 < strays < 25.0  # it is bent
+        for place, side, seen in zip(u_and_v, size, pixels.T, strict=True):
+            values = np.clip(np.rint(255.0 * seen / side), 0, 255).astype(np.uint8)
+            bent = np.repeat(values.reshape(180, 320, 1), 3, axis=2)
+            if lens.has_drops:
+                continue
+            found = lens.straighten(bent)[..., 1] * (side / 255.0)
+            assert np.abs(found - place).max() < 0.02 * side  # also along the edges
+            assert np.abs(found - place).mean() < 0.6
+
+
+def test_edges_come_nearer_to_what_whole_pixels_average():
+    """A white disc: with one ray a pixel, it has stairs; with 64, none."""
+
+    def disc(rays: int) -> np.ndarray:
+        places = (np.arange(80 * rays) + 0.5) / rays
+        inside = np.hypot(places - 41.3, places[:, None] - 38.9) < 25.4
+        values = inside.reshape(80, rays, 80, rays).mean(axis=(1, 3))
+        return np.repeat(values[..., None], 3, axis=2).astype(np.float32)
+
+    stairs, truth = disc(1), disc(8)
+    smooth = stairs.copy()
+    smooth_edges(smooth, exposure=1.0)
+    assert np.abs(smooth - truth).sum() < 0.6 * np.abs(stairs - truth).sum()
+    far = np.abs(np.hypot(*(np.mgrid[0:80, 0:80] - 40.0)) - 25.4) > 5.0
+    assert (smooth[far] == stairs[far]).all()
+
+
+def test_a_camera_adapts_to_the_light_and_a_dark_scene_stays_darker():
+    """A street of one contrast under a thousandth of the light of noon."""
+    rng = np.random.default_rng(4)
+    street = np.exp(rng.normal(-1.2, 0.8, (45, 80, 1))).astype(np.float32).repeat(3, axis=2)
+    street = cv2.GaussianBlur(street, (0, 0), 2.0)
+    for seed in range(5):
+        camera = Camera(
+            rig.CAMERA_SENSORS[1], 0.05, *map(np.random.default_rng, (seed, 100 + seed)), 0.0
+        )
+        day, night = (
+            camera.develop(street * light, np.random.default_rng(1)).astype(float)
+            for light in (np.float32(1.0), np.float32(0.001))
+        )
+        assert 60.0 < day.mean() < 170.0
+        assert 0.2 * day.mean() < night.mean() < 0.9 * day.mean()
+        noise = [np.abs(np.diff(image, axis=1)).mean() for image in (day, night)]
+        assert noise[1] > 1.2 * noise[0]
+        image = cv2.imdecode(np.frombuffer(camera.encode(day.astype(np.uint8)), np.uint8), 1)
+        assert image.shape == (45, 80, 3) and np.abs(image[..., ::-1] - day).mean() < 8.0
+
+
+def test_rigs_differ_between_scenes_but_the_test_split_keeps_nuscenes(nusc):
+    jobs = [SceneJob("synthetic_train", i, SEED, 1, SCALE, False) for i in range(60)]
+    rigs = [job.rig for job in jobs]
+    assert all(job.rig == rig for job, rig in zip(jobs, rigs, strict=True))
+    assert all({s.channel for s in rig} <= {*CAMERAS, "LIDAR_TOP"} for rig in rigs)
+    assert {len(rig) - 1 for rig in rigs} == {4, 5, 6}
+    assert len({rig[1].size for rig in rigs}) >= 4
+    heights = [camera.translation[2] for rig in rigs for camera in rig[1:]]
+    assert 1.15 < min(heights) < 1.3 and 2.0 < max(heights) < 2.35
+    focal = [c.pinhole[0] / c.size[0] for rig in rigs for c in rig if c.channel == "CAM_FRONT"]
+    assert min(focal) < 0.65 and max(focal) > 0.88
+    pitches = [camera_angles(c.ego_from_sensor)[1] for rig in rigs for c in rig[1:]]
+    assert np.degrees(np.ptp(pitches)) > 4.0
+    assert SceneJob("synthetic_test", 0, SEED, 1, SCALE, False).rig == rig.NUSCENES_RIG
+    for scene, job in zip(nusc.scene, (JOB, replace(JOB, split="synthetic_val")), strict=True):
+        data = nusc.get("sample", scene["first_sample_token"])["data"]
+        for sensor in job.rig:
+            record = nusc.get("sample_data", data[sensor.channel])
+            row = nusc.get("calibrated_sensor", record["calibrated_sensor_token"])
+            assert row["translation"] == list(sensor.translation)
+            assert nusc.get("sensor", row["sensor_token"])["channel"] == sensor.channel
+            if sensor.pinhole:
+                assert (record["width"], record["height"]) == rig.image_size(sensor, SCALE)
+                assert row["camera_intrinsic"] == rig.intrinsics(sensor, SCALE).tolist()
 
 
 # --- Motion
@@ -269,9 +361,10 @@ def test_devkit_velocities_are_the_true_motion(nusc, world):
 def streets() -> list[tuple[Motion, list[Actor]]]:
     """The ego vehicle and all objects of a few random streets, for 6 s."""
     result = []
-    for seed in range(4):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
-        result.append(populate(rng, random_road(rng, (-130.0, 200.0)), 6.0))
+        street, actors = populate(rng, random_road(rng, (-130.0, 200.0)), 6.0)
+        result.append((street.ego, actors))
     return result
 
 
@@ -289,15 +382,36 @@ def test_nothing_drives_through_anything(streets):
                     assert j <= i or shape.intersection(shapes[j]).area < 1e-3
 
 
-def test_streets_hold_all_ten_classes(streets):
+def test_streets_hold_all_ten_classes_each_often_enough_to_be_learnt(streets):
     found = []
     for ego, actors in streets:
         places = np.array([actor.motion.poses(3.0)[:2] for actor in actors])
         near = np.hypot(*(places - ego.poses(3.0)[:2]).T) < 50.0
         found.append({actor.name for actor, close in zip(actors, near, strict=True) if close})
-        assert near.sum() >= 20
-    assert set.union(*found) == set(CLASSES)
-    assert np.mean([len(names) for names in found]) > 8.0
+    assert np.mean([len(names) for names in found]) > 6.5
+    for name in CLASSES:
+        assert np.mean([name in names for names in found]) >= 1 / 3
+
+
+def test_traffic_on_the_left_is_traffic_on_the_right_in_a_mirror():
+    rng = np.random.default_rng(5)
+    right = replace(random_road(rng, (-100.0, 100.0)), curvature=0.0, hand=1.0)
+    left = replace(right, hand=-1.0)
+    times = np.linspace(0.0, 3.0, 4)
+    for d, course in ((-2.0, 0.0), (2.0, np.pi), (-12.0, np.pi / 2)):
+        poses = [
+            Motion(road, 20.0, d, course, SpeedProfile.constant(5.0)).poses(times)
+            for road in (right, left)
+        ]
+        ahead = np.array([np.cos(right.heading), np.sin(right.heading)])
+        across = np.array([-ahead[1], ahead[0]])
+        seen = [(pose[:, :2] - right.start) @ np.stack([ahead, across], axis=1) for pose in poses]
+        np.testing.assert_allclose(seen[0] * [1.0, -1.0], seen[1], atol=1e-9)
+        turned = [pose[:, 2] - right.heading for pose in poses]
+        np.testing.assert_allclose(np.sin(turned[0]), -np.sin(turned[1]), atol=1e-9)
+        for road, pose in zip((right, left), poses, strict=True):
+            _, back = road.to_road(pose[:, 0], pose[:, 1])
+            np.testing.assert_allclose(back, d + np.sin(course) * 5.0 * times, atol=1e-3)
 
 
 # --- Evaluation
@@ -458,6 +572,51 @@ def test_another_seed_gives_another_street(nusc, root, tmp_path):
     )
     assert a.shape == b.shape and np.abs(a.astype(float) - b).mean() > 10.0
     assert not {row["token"] for row in nusc.sample} & {row["token"] for row in other.sample}
+
+
+# --- Preview
+
+
+def test_a_preview_is_one_picture_without_gaps(tmp_path, monkeypatch, capfd):
+    """Of rigs with four to six cameras, of several sizes."""
+    plain, boxed = tmp_path / "plain.png", tmp_path / "boxed.jpg"
+    options = ("--scale", "0.05", "--seed", "1", "--workers", "1")
+    run_command(monkeypatch, plain, "--preview", "5", *options)
+    run_command(monkeypatch, boxed, "--preview", "5", "--boxes", *options)
+    output = capfd.readouterr()
+    assert "plain.png: 5 keyframes" in output.out and "5/5" in output.err
+    sheet, with_boxes = (cv2.imread(str(file)) for file in (plain, boxed))
+    assert sheet.shape == with_boxes.shape and sheet.shape[1] == 2400
+    assert not (cv2.blur(sheet, (40, 40)).max(axis=2) == 0).any()
+    assert (np.abs(sheet.astype(int) - with_boxes).max(axis=2) > 100).mean() > 0.01
+    assert sorted(tmp_path.iterdir()) == [boxed, plain]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("a.jpg", "--preview", "0"), "--preview 0"),
+        (("a.jpg", "--preview", "101"), "--preview 101"),
+        (("a.gif", "--preview", "1"), "name it .jpg or .png"),
+        (("a.jpg", "--preview", "1", "--scale", "2"), "--scale 2"),
+        (("a.jpg", "--preview", "1", "--keyframes", "3"), "--keyframes"),
+        (("data", "--boxes"), "give --preview N"),
+        (("file/a.jpg", "--preview", "1"), "file"),
+    ],
+)
+def test_a_wrong_preview_is_told_in_one_line(tmp_path, monkeypatch, capfd, arguments, told):
+    (tmp_path / "file").touch()
+    run_command(monkeypatch, tmp_path / arguments[0], *arguments[1:], status=2)
+    said = capfd.readouterr().err.strip()
+    assert told in said and "\n" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def run_command(monkeypatch, out: Path, *arguments: str, status: int = 0) -> None:
+    monkeypatch.setattr(sys, "argv", ["asd-train", "synthesize", str(out), *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert (stop.value.code or 0) == status
 
 
 def test_wrong_requests_are_told_in_one_line(root, tmp_path):

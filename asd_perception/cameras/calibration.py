@@ -90,4 +90,4 @@ NUSCENES_CAMERAS = (
     TrainedCamera(179.9, 0.96, 0.23, 0.5058, 0.5186, 0.2611, 1.58),
     TrainedCamera(-110.8, -0.93, 0.62, 0.7872, 0.5048, 0.2489, 1.56),
 )
-"""Those of one nuScenes keyframe, in this order, which the synthetic scenes have, too."""
+"""Those of one nuScenes keyframe, in this order, which the synthetic test scenes have, too."""

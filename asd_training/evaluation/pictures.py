@@ -74,7 +74,7 @@ def cameras_picture(
     heights = [round(width * image.shape[0] / image.shape[1]) for image in images]
     tiles = np.zeros((rows * columns, max(heights), width, 3), np.uint8)
     for index, (name, height) in enumerate(zip(rig.names, heights, strict=True)):
-        tile = _draw_boxes(images[index], rig, index, corners, labels)
+        tile = draw_boxes(images[index], rig, index, corners, labels)
         resized = cv2.resize(tile, (width, height), interpolation=cv2.INTER_AREA)
         tiles[index, :height] = resized
         draw_text(tiles[index], name, (8, 18))
@@ -183,7 +183,7 @@ def _without_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def _draw_boxes(
+def draw_boxes(
     image: Image,
     rig: CameraRig,
     camera: int,

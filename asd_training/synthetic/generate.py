@@ -86,7 +86,7 @@ def synthesize(
         splits: dict[str, list[str]] = {f"synthetic_{split}": [] for split in counts}
         for job in jobs:
             splits[job.split].append(job.name)
-        write_tables(out, scale, [json.loads(_part(out, job).read_text()) for job in jobs], splits)
+        write_tables(out, [json.loads(_part(out, job).read_text()) for job in jobs], splits)
         shutil.rmtree(out / PARTS_FOLDER, ignore_errors=True)
         print(f"{out}: {len(jobs)} scenes of {keyframes} keyframes")
     except OSError as error:

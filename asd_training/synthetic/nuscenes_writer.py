@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from asd_perception.files import atomic_directory
-from asd_training.synthetic.rendering import sensors
+from asd_training.synthetic.sensors import rig
 from asd_training.tables.rows import Row, token, vocabulary
 
 VERSION = "v1.0-synthetic"
@@ -17,7 +17,8 @@ Tables = dict[str, list[Row]]
 
 VISIBILITY_BOUNDS = (0.4, 0.6, 0.8)
 SCENE_TABLES = (
-    "log", "map", "scene", "sample", "sample_data", "ego_pose", "instance", "sample_annotation"
+    "log", "map", "scene", "sample", "calibrated_sensor", "sample_data", "ego_pose", "instance",
+    "sample_annotation",
 )  # fmt: skip
 
 
@@ -26,13 +27,19 @@ def visibility_token(fraction: float) -> str:
     return str(1 + int(np.searchsorted(VISIBILITY_BOUNDS, fraction, side="right")))
 
 
-def calibration_token(channel: str) -> str:
-    return token("calibrated_sensor", channel)
+def calibrated_sensor(sensor: rig.Sensor, scale: float, row_token: str) -> Row:
+    """The row of one sensor as it is mounted in one scene."""
+    return {
+        "token": row_token,
+        "sensor_token": token("sensor", sensor.channel),
+        "translation": list(sensor.translation),
+        "rotation": list(sensor.rotation),
+        "camera_intrinsic": rig.intrinsics(sensor, scale).tolist() if sensor.pinhole else [],
+    }
 
 
-def shared_tables(scale: float) -> Tables:
+def shared_tables() -> Tables:
     """Rows that do not depend on the scenes."""
-    rig = (sensors.LIDAR, *sensors.CAMERA_SENSORS)
     return {
         **vocabulary(),
         "sensor": [
@@ -41,28 +48,14 @@ def shared_tables(scale: float) -> Tables:
                 "channel": sensor.channel,
                 "modality": "camera" if sensor.pinhole else "lidar",
             }
-            for sensor in rig
-        ],
-        "calibrated_sensor": [
-            {
-                "token": calibration_token(sensor.channel),
-                "sensor_token": token("sensor", sensor.channel),
-                "translation": list(sensor.translation),
-                "rotation": list(sensor.rotation),
-                "camera_intrinsic": sensors.intrinsics(sensor, scale).tolist()
-                if sensor.pinhole
-                else [],
-            }
-            for sensor in rig
+            for sensor in rig.NUSCENES_RIG
         ],
     }
 
 
-def write_tables(
-    root: Path, scale: float, scenes: list[Tables], splits: dict[str, list[str]]
-) -> None:
+def write_tables(root: Path, scenes: list[Tables], splits: dict[str, list[str]]) -> None:
     """Write the 13 tables and splits.json under `root`, all at once."""
-    tables = shared_tables(scale)
+    tables = shared_tables()
     for name in SCENE_TABLES:
         tables[name] = [row for scene in scenes for row in scene[name]]
     with atomic_directory(root / VERSION) as folder:

@@ -11,18 +11,24 @@ import cv2
 import numpy as np
 
 from asd_perception.geometry import quaternion_of, transform_points
-from asd_training.synthetic.nuscenes_writer import Tables, calibration_token, visibility_token
-from asd_training.synthetic.rendering import lidar, sensors, shading, visibility
+from asd_training.synthetic.nuscenes_writer import (
+    Tables,
+    calibrated_sensor,
+    visibility_token,
+)
+from asd_training.synthetic.rendering import shading
+from asd_training.synthetic.sensors import lidar, rig, visibility
+from asd_training.synthetic.sensors.camera import Camera
 from asd_training.synthetic.world.world import View, World
 from asd_training.tables.rows import Row, attribute_token, category_token, chain, token
 
 ANNOTATION_RANGE = 60.0  # m from the ego vehicle to an annotated object's centre
-JPEG_QUALITY = 92
 MAP_RESOLUTION = 0.1  # m, what the devkit's MapMask takes for granted
 MICROSECONDS = 1_000_000
-KEYFRAME_PERIOD = MICROSECONDS // sensors.KEYFRAME_HZ
+KEYFRAME_PERIOD = MICROSECONDS // rig.KEYFRAME_HZ
 EPOCH = 1_600_000_000 * MICROSECONDS
 SPLITS = ("synthetic_train", "synthetic_val", "synthetic_test")
+CHANNELS = tuple(sensor.channel for sensor in rig.NUSCENES_RIG)
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,19 @@ class SceneJob:
             [self.seed, zlib.crc32(self.split.encode()), self.index, *purpose]
         )
 
+    @property
+    def rig(self) -> tuple[rig.Sensor, ...]:
+        """The scene's sensors, the LiDAR first; the test split keeps nuScenes' own."""
+        if self.split == "synthetic_test":
+            return rig.NUSCENES_RIG
+        return rig.random_rig(self.random_stream(2))
+
 
 @dataclass(frozen=True)
 class Shot:
     """One firing of one sensor."""
 
-    sensor: sensors.Sensor
-    channel_number: int
+    sensor: rig.Sensor
     number: int  # counts this sensor's firings
     keyframe: int  # the keyframe that it belongs to: the next one
     is_key_frame: bool
@@ -71,17 +83,15 @@ def shots(job: SceneJob) -> list[Shot]:
     keyframe that follows it.
     """
     result = []
-    for number_of_channel, sensor in enumerate((sensors.LIDAR, *sensors.CAMERA_SENSORS)):
-        rate = sensors.CAMERA_HZ if sensor.pinhole else sensors.LIDAR_HZ
-        per_keyframe = rate // sensors.KEYFRAME_HZ
+    for sensor in job.rig:
+        rate = rig.CAMERA_HZ if sensor.pinhole else rig.LIDAR_HZ
+        per_keyframe = rate // rig.KEYFRAME_HZ
         for number in range((job.keyframes - 1) * per_keyframe + 1):
             is_key_frame = number % per_keyframe == 0
             if is_key_frame or job.sweeps:
                 stamp = job.start + round(number * MICROSECONDS / rate) + sensor.trigger
                 keyframe = -(-number // per_keyframe)
-                result.append(
-                    Shot(sensor, number_of_channel, number, keyframe, is_key_frame, stamp)
-                )
+                result.append(Shot(sensor, number, keyframe, is_key_frame, stamp))
     return sorted(result, key=lambda shot: shot.stamp)
 
 
@@ -97,7 +107,7 @@ class _Sight:
 
 def record(job: SceneJob, root: Path) -> Tables:
     """Record a scene: write its files under `root`, return its rows of the tables."""
-    duration = (job.keyframes - 1) / sensors.KEYFRAME_HZ
+    duration = (job.keyframes - 1) / rig.KEYFRAME_HZ
     world = World(job.random_stream(0), duration)
     key = (job.seed, job.split, job.index)
     samples: list[Row] = [
@@ -112,29 +122,40 @@ def record(job: SceneJob, root: Path) -> Tables:
     surfaces = np.array(
         [visibility.surface_samples(actor, i) for i, actor in enumerate(world.actors)]
     )
-    sights = [_nearby(world, surfaces, k / sensors.KEYFRAME_HZ) for k in range(job.keyframes)]
+    sights = [_nearby(world, surfaces, k / rig.KEYFRAME_HZ) for k in range(job.keyframes)]
+    cameras = {
+        sensor.channel: Camera(
+            sensor,
+            job.scale,
+            make=job.random_stream(3),
+            own=job.random_stream(3, CHANNELS.index(sensor.channel)),
+            rain=world.light.rain,
+        )
+        for sensor in job.rig
+        if sensor.pinhole
+    }
     data: dict[str, list[Row]] = {}
     poses: list[Row] = []
     annotations: dict[int, list[Row]] = {}
     for shot in shots(job):
         time = (shot.stamp - job.start) / MICROSECONDS
-        rng = job.random_stream(1, shot.channel_number, shot.number)
+        channel = shot.sensor.channel
+        rng = job.random_stream(1, CHANNELS.index(channel), shot.number)
         global_from_ego = world.ego_pose(time)
         global_from_sensor = global_from_ego @ shot.sensor.ego_from_sensor
         instant = world.at(time, _view(shot.sensor, global_from_sensor))
         sight = sights[shot.keyframe]
         width, height = 0, 0
-        if shot.sensor.pinhole:
-            width, height = size = sensors.image_size(job.scale)
-            rays = sensors.camera_rays(shot.sensor, job.scale)
-            directions = rays @ global_from_sensor[:3, :3].T.astype(np.float32)
-            image = shading.render(world, instant, global_from_sensor[:3, 3], directions, size, rng)
-            options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-            content = cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
+        if camera := cameras.get(channel):
+            width, height = camera.size
+            directions = camera.rays @ global_from_sensor[:3, :3].T.astype(np.float32)
+            origin = global_from_sensor[:3, 3]
+            radiance = shading.render(world, instant, time, origin, directions, camera.size, rng)
+            content = camera.encode(camera.develop(radiance, rng))
             if shot.is_key_frame and len(sight.actors):
                 inside, seen = visibility.count_visible(
                     world, instant, time, global_from_sensor,
-                    sensors.intrinsics(shot.sensor, job.scale), size, sight.actors, sight.samples,
+                    camera.intrinsics, camera.size, sight.actors, sight.samples,
                 )  # fmt: skip
                 sight.inside += inside
                 sight.seen += seen
@@ -151,7 +172,6 @@ def record(job: SceneJob, root: Path) -> Tables:
                     row["sample_token"] = samples[shot.keyframe]["token"]
                     row["instance_token"] = token(*key, "instance", actor)
                     annotations.setdefault(actor, []).append(row)
-        channel = shot.sensor.channel
         folder = f"{'samples' if shot.is_key_frame else 'sweeps'}/{channel}"
         extension = "jpg" if shot.sensor.pinhole else "pcd.bin"
         filename = f"{folder}/{job.name}__{channel}__{shot.stamp}.{extension}"
@@ -171,7 +191,7 @@ def record(job: SceneJob, root: Path) -> Tables:
                 "token": data_token,
                 "sample_token": samples[shot.keyframe]["token"],
                 "ego_pose_token": data_token,
-                "calibrated_sensor_token": calibration_token(channel),
+                "calibrated_sensor_token": token(*key, "calibrated_sensor", channel),
                 "timestamp": shot.stamp,
                 "fileformat": "jpg" if shot.sensor.pinhole else "pcd",
                 "is_key_frame": shot.is_key_frame,
@@ -205,6 +225,10 @@ def record(job: SceneJob, root: Path) -> Tables:
             }
         ],
         "sample": samples,
+        "calibrated_sensor": [
+            calibrated_sensor(sensor, job.scale, token(*key, "calibrated_sensor", sensor.channel))
+            for sensor in job.rig
+        ],
         "sample_data": [row for rows in data.values() for row in rows],
         "ego_pose": poses,
         "instance": [
@@ -221,13 +245,13 @@ def record(job: SceneJob, root: Path) -> Tables:
     }
 
 
-def _view(sensor: sensors.Sensor, global_from_sensor: np.ndarray) -> View | None:
+def _view(sensor: rig.Sensor, global_from_sensor: np.ndarray) -> View | None:
     """What a camera looks over; None for the LiDAR, which looks all around."""
     if not sensor.pinhole:
         return None
     axis = global_from_sensor[:2, 2]
     return View(
-        global_from_sensor[:2, 3], axis / np.linalg.norm(axis), sensors.half_field_of_view(sensor)
+        global_from_sensor[:2, 3], axis / np.linalg.norm(axis), rig.half_field_of_view(sensor)
     )
 
 

@@ -212,6 +212,8 @@ def prepare(
         ".*dataloader is not resumable.*",  # StepBatches is
         ".*smaller than the logging interval.*",
         ".*`training_step` returned `None`.*",  # a recorded step's
+        ".*sync_dist=True.*",  # all of them are gathered before they are logged
+        ".*Grad strides do not match bucket view strides.*",  # 1x1 kernels, channels last
     ):
         warnings.filterwarnings("ignore", message)
     try:

@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-# What a triangle is made of; shading and LiDAR intensity depend on it.
+# What a triangle is made of; its texture, its shading and its LiDAR intensity depend on it.
+# fmt: off
 MATTE, PAINT, GLASS, LAMP, RETRO, FACADE, FOLIAGE, GROUND = range(8)
+PLASTER, BRICK, CONCRETE, STONE, TILES, SHEET, WOOD, BARK = range(8, 16)  # built things
+CLOTH, SKIN, HAIR, RUBBER, CHROME, PLASTIC, TARPAULIN, RUST = range(16, 24)  # people, vehicles
+HEADLAMP, TAIL_LAMP, LIT_SIGN, POSTER, SOIL, GRAVEL, GRASS, WATER = range(24, 32)
+MATERIAL_COUNT = 32
+# fmt: on
 
 Color = Sequence[float]  # sRGB in 0..1
-Point = Sequence[float]
+Point = Sequence[float] | np.ndarray
 
 # The twelve triangles of a hexahedron whose corners are numbered x + 2 y + 4 z.
 _SIDES = np.array(
@@ -24,11 +30,16 @@ _HEXAHEDRON = np.concatenate([_SIDES[:, [0, 1, 2]], _SIDES[:, [0, 2, 3]]])
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles (T, 3, 3) in metres, linear albedo (T, 3), materials (T,)."""
+    """Triangles (T, 3, 3) in metres, linear albedo (T, 3), materials (T,), patterns (T,).
+
+    A pattern is a number that the texture of a surface is drawn from: parts of one number share
+    their dirt, weave or picture, parts of different numbers differ.
+    """
 
     triangles: np.ndarray
     albedo: np.ndarray
     materials: np.ndarray
+    patterns: np.ndarray
 
     def __len__(self) -> int:
         return len(self.triangles)
@@ -38,7 +49,11 @@ class Mesh:
         c, s = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], np.float32)
         triangles = self.triangles @ rotation.T + np.array([x, y, z], np.float32)
-        return Mesh(triangles, self.albedo, self.materials)
+        return replace(self, triangles=triangles)
+
+    def patterned(self, pattern: int) -> Mesh:
+        """The mesh with one pattern, 0 to 65535, on all of it."""
+        return replace(self, patterns=np.full(len(self), pattern, np.uint16))
 
     def fitted(self, length: float, width: float, height: float) -> Mesh:
         """The mesh stretched to fill a box centred at the origin.
@@ -51,7 +66,13 @@ class Mesh:
         high = self.triangles.max(axis=(0, 1))
         filled = size - 2.0 * np.minimum(0.03, 0.03 * size)
         triangles = (self.triangles - (low + high) / 2.0) * (filled / (high - low))
-        return Mesh(triangles.astype(np.float32), self.albedo, self.materials)
+        return replace(self, triangles=triangles.astype(np.float32))
+
+
+def pick(rng: np.random.Generator, colors: Sequence[Color], shift: float = 0.04) -> Color:
+    """One of the colours, a little shifted."""
+    base = np.array(colors[int(rng.integers(len(colors)))])
+    return tuple(np.clip(base + rng.uniform(-shift, shift, 3), 0.02, 0.97))
 
 
 def merge(meshes: Iterable[Mesh]) -> Mesh:
@@ -60,6 +81,7 @@ def merge(meshes: Iterable[Mesh]) -> Mesh:
         np.concatenate([part.triangles for part in parts]),
         np.concatenate([part.albedo for part in parts]),
         np.concatenate([part.materials for part in parts]),
+        np.concatenate([part.patterns for part in parts]),
     )
 
 
@@ -70,6 +92,7 @@ def _mesh(triangles: np.ndarray, color: Color, material: int) -> Mesh:
         triangles.astype(np.float32),
         np.full((count, 3), albedo, np.float32),
         np.full(count, material, np.uint8),
+        np.zeros(count, np.uint16),
     )
 
 
@@ -134,6 +157,42 @@ def cylinder(
     return _mesh(vertices[_tube(sides)], color, material)
 
 
+def loft(rings: np.ndarray, color: Color, material: int = MATTE) -> Mesh:
+    """Closed solid that joins rings (R, S, 3) of S corners each, one after the other."""
+    count, sides = rings.shape[:2]
+    vertices = np.concatenate([rings.reshape(-1, 3), rings[[0, -1]].mean(axis=1)])
+    return _mesh(vertices[_lofted(count, sides)], color, material)
+
+
+def tube(
+    points: Sequence[Point] | np.ndarray,
+    radii: Sequence[float] | Sequence[Point] | np.ndarray,
+    color: Color,
+    material: int = MATTE,
+    sides: int = 6,
+) -> Mesh:
+    """Round solid along points (R, 3): a limb, a pipe, a bag.
+
+    `radii` (R,), or (R, 2) for oval ones: to the left, as far as the axis allows, and across.
+    """
+    axis = np.asarray(points, float)
+    radii = np.asarray(radii, float)
+    radii = radii[:, None].repeat(2, axis=1) if radii.ndim == 1 else radii
+    along = np.empty_like(axis)
+    along[1:-1] = axis[2:] - axis[:-2]
+    along[0], along[-1] = axis[1] - axis[0], axis[-1] - axis[-2]
+    along /= np.sqrt(np.einsum("ij,ij->i", along, along))[:, None]
+    # Left where it is not nearly the axis itself, else ahead.
+    left = np.zeros(3)
+    left[1 if abs(axis[-1, 1] - axis[0, 1]) < 0.9 * np.abs(axis[-1] - axis[0]).sum() else 0] = 1.0
+    u = left - along * (along @ left)[:, None]
+    u /= np.sqrt(np.einsum("ij,ij->i", u, u))[:, None]
+    v = u[:, [1, 2, 0]] * along[:, [2, 0, 1]] - u[:, [2, 0, 1]] * along[:, [1, 2, 0]]
+    cos, sin = _circle(sides)
+    rings = axis[:, None] + cos[:, None] * (u * radii[:, :1])[:, None]
+    return loft(rings + sin[:, None] * (v * radii[:, 1:])[:, None], color, material)
+
+
 def ring(center: Point, outer: float, inner: float, color: Color, sides: int = 10) -> Mesh:
     """Flat ring in the x-z plane: the wheel of a bicycle."""
     cos, sin = _circle(sides)
@@ -184,6 +243,24 @@ def _tube(sides: int) -> np.ndarray:
         (last, high, high_next),
     )
     return np.concatenate([np.stack(corners, axis=1) for corners in triangles])
+
+
+@lru_cache
+def _lofted(count: int, sides: int) -> np.ndarray:
+    """Triangles (2 * count * sides, 3) of a loft: the walls, then a fan at either end.
+
+    Vertices: ring after ring, the first ring's centre, the last one's.
+    """
+    ring, corner = np.meshgrid(np.arange(count), np.arange(sides), indexing="ij")
+    here, beside = ring * sides + corner, ring * sides + (corner + 1) % sides
+    low, low_next, high, high_next = here[:-1], beside[:-1], here[1:], beside[1:]
+    ends = np.full((2, sides), count * sides) + np.arange(2)[:, None]
+    triangles = (
+        np.stack([low, low_next, high_next], axis=-1),
+        np.stack([low, high_next, high], axis=-1),
+        np.stack([ends, beside[[0, -1]], here[[0, -1]]], axis=-1),
+    )
+    return np.concatenate([corners.reshape(-1, 3) for corners in triangles])
 
 
 @lru_cache

@@ -3,61 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
-from asd_training.synthetic.meshes.heavy_vehicles import construction_vehicle, trailer
 from asd_training.synthetic.meshes.mesh import Mesh
-from asd_training.synthetic.meshes.small_objects import (
-    barrier,
-    bicycle,
-    motorcycle,
-    pedestrian,
-    traffic_cone,
-)
-from asd_training.synthetic.meshes.vehicles import bus, car, truck
-from asd_training.synthetic.world.road import Numbers, Road
+from asd_training.synthetic.street.road import Numbers, Road
+from asd_training.synthetic.world.models import MODELS, Model, person, thing, vehicle
 
-# Mean and standard deviation of width, length, height in metres: nuScenes' statistics.
-SIZES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "car": ((1.95, 4.62, 1.73), (0.18, 0.45, 0.22)),
-    "truck": ((2.51, 6.93, 2.84), (0.4, 2.0, 0.7)),
-    "bus": ((2.93, 11.2, 3.47), (0.25, 1.9, 0.4)),
-    "trailer": ((2.9, 12.3, 3.87), (0.2, 2.0, 0.35)),
-    "construction_vehicle": ((2.8, 6.45, 3.2), (0.5, 1.3, 0.5)),
-    "pedestrian": ((0.67, 0.73, 1.77), (0.1, 0.14, 0.11)),
-    "motorcycle": ((0.77, 2.1, 1.5), (0.1, 0.2, 0.14)),
-    "bicycle": ((0.6, 1.7, 1.3), (0.1, 0.17, 0.16)),
-    "traffic_cone": ((0.41, 0.41, 1.07), (0.07, 0.07, 0.18)),
-    "barrier": ((2.5, 0.5, 0.98), (0.35, 0.1, 0.1)),
-}
-CATEGORIES = {
-    "car": "vehicle.car",
-    "truck": "vehicle.truck",
-    "bus": "vehicle.bus.rigid",
-    "trailer": "vehicle.trailer",
-    "construction_vehicle": "vehicle.construction",
-    "pedestrian": "human.pedestrian.adult",
-    "motorcycle": "vehicle.motorcycle",
-    "bicycle": "vehicle.bicycle",
-    "traffic_cone": "movable_object.trafficcone",
-    "barrier": "movable_object.barrier",
-}
-BUILDERS: dict[str, Callable[..., Mesh]] = {
-    "car": car,
-    "truck": truck,
-    "bus": bus,
-    "trailer": trailer,
-    "construction_vehicle": construction_vehicle,
-    "pedestrian": pedestrian,
-    "motorcycle": motorcycle,
-    "bicycle": bicycle,
-    "traffic_cone": traffic_cone,
-    "barrier": barrier,
-}
 MOVING = 0.2  # m/s, slower counts as standing
 
 
@@ -107,7 +61,7 @@ class Motion:
     """A straight path in road coordinates, travelled with a speed profile.
 
     `course` is the direction of travel, and the way the object faces, relative to the road: 0
-    along it, pi against it, pi / 2 across it to the left.
+    along it, pi against it, pi / 2 across it to the side of d > 0.
     """
 
     road: Road
@@ -126,20 +80,32 @@ def poses_on(road: Road, s: Numbers, d: Numbers, course: Numbers, way: Numbers) 
     """Global x, y and yaw (..., 3) after a `way` on straight courses in road coordinates."""
     s, d = s + np.cos(course) * way, d + np.sin(course) * way
     x, y = road.to_global(s, d)
-    return np.stack([x, y, road.heading_at(s) + course], axis=-1)
+    return np.stack([x, y, road.yaw(s, course)], axis=-1)
 
 
 @dataclass(frozen=True)
 class Actor:
-    """One annotated object. The mesh's origin is the centre of its box."""
+    """One annotated object."""
 
     name: str  # detection class
-    category: str  # nuScenes category
-    size: tuple[float, float, float]  # width, length, height as in nuScenes
-    mesh: Mesh
+    model: Model
     motion: Motion
     parked: bool = False
     rider: bool = False
+
+    @property
+    def category(self) -> str:
+        return self.model.category
+
+    @property
+    def size(self) -> tuple[float, float, float]:
+        """Width, length, height as in nuScenes."""
+        return self.model.size
+
+    @property
+    def mesh(self) -> Mesh:
+        """Its origin is the centre of the box."""
+        return self.model.mesh
 
     @property
     def moves(self) -> bool:
@@ -151,21 +117,14 @@ class Actor:
         if self.name in ("traffic_cone", "barrier"):
             return None
         if self.name == "pedestrian":
+            if self.model.sitting:
+                return "pedestrian.sitting_lying_down"
             return "pedestrian.moving" if moving else "pedestrian.standing"
         if self.name in ("bicycle", "motorcycle"):
             return "cycle.with_rider" if self.rider else "cycle.without_rider"
         if moving:
             return "vehicle.moving"
         return "vehicle.parked" if self.parked else "vehicle.stopped"
-
-
-def random_size(rng: np.random.Generator, name: str) -> tuple[float, float, float]:
-    """Width, length, height drawn from nuScenes' statistics, within two deviations."""
-    mean, deviation = (np.array(value) for value in SIZES[name])
-    common = rng.normal()  # long ones are also wide and high
-    draw = 0.6 * common + 0.8 * rng.normal(size=3)
-    width, length, height = np.round(mean + deviation * np.clip(draw, -2.0, 2.0), 3).tolist()
-    return width, length, height
 
 
 def make_actor(
@@ -175,24 +134,18 @@ def make_actor(
     parked: bool = False,
     rider: bool = False,
     worker: bool = False,
+    style: int | None = None,
+    size: tuple[float, float, float] | None = None,
+    tractor: bool = False,
 ) -> Actor:
-    """An object of a class with random size and looks."""
-    width, length, height = random_size(rng, name)
-    category = CATEGORIES[name]
-    build = BUILDERS[name]
+    """An object of a class, of a random model.
+
+    Cones and barriers of one `style` match; `size` is their width, length, height, random if not
+    given. A truck may be the `tractor` of a trailer.
+    """
+    if name not in MODELS:
+        return Actor(name, thing(rng, name, style, size), motion, parked)
+    number = int(rng.integers(MODELS[name]))
     if name == "pedestrian":
-        if worker:
-            category = "human.pedestrian.construction_worker"
-        elif rng.random() < 0.08:
-            category = "human.pedestrian.child"
-            width, length, height = (round(0.72 * v, 3) for v in (width, length, height))
-        if motion.profile.still:
-            length = round(0.75 * length, 3)
-        build = partial(build, walking=not motion.profile.still, worker=worker)
-    elif name in ("bicycle", "motorcycle"):
-        # nuScenes' boxes of two-wheelers include the rider.
-        height += 0.35 if rider and name == "bicycle" else 0.2 if rider else -0.25
-        height = round(height, 3)
-        build = partial(build, rider=rider)
-    mesh = build(rng, length, width, height).fitted(length, width, height)
-    return Actor(name, category, (width, length, height), mesh, motion, parked, rider)
+        return Actor(name, person(number, not motion.profile.still, worker), motion, parked)
+    return Actor(name, vehicle(name, number, rider, tractor), motion, parked, rider)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from asd_training.synthetic.street.road import Road
 from asd_training.synthetic.world.actors import STILL, Actor, Motion, SpeedProfile, make_actor
-from asd_training.synthetic.world.road import Road
 
 EGO_SIZE = (1.9, 4.8, 1.7)  # width, length, height with a margin
 EGO_CENTER = 1.4  # m from the rear axle to the middle of the ego vehicle
@@ -23,8 +25,11 @@ class Traffic:
         ego_poses[:, 0] += EGO_CENTER * np.cos(ego_poses[:, 2])
         ego_poses[:, 1] += EGO_CENTER * np.sin(ego_poses[:, 2])
         self._footprints = [_corners(ego_poses, EGO_SIZE[1] + 1.0, EGO_SIZE[0] + 0.2)]
-        self._centers = [ego_poses[:, :2]]
-        self._radii = [np.hypot(EGO_SIZE[0], EGO_SIZE[1]) / 2 + 0.5]
+        # By object, the ego vehicle first; with room for more.
+        self._centers = np.empty((64, len(self._times), 2))
+        self._radii = np.empty(64)
+        self._centers[0] = ego_poses[:, :2]
+        self._radii[0] = np.hypot(EGO_SIZE[0], EGO_SIZE[1]) / 2 + 0.5
 
     def offer(
         self,
@@ -33,26 +38,31 @@ class Traffic:
         d: float,
         course: float,
         profile: SpeedProfile = STILL,
-        **looks: bool,
-    ) -> bool:
-        """Add an object of a class there unless it collides; whether it was added."""
+        **looks: Any,
+    ) -> Actor | None:
+        """Add an object of a class there, with looks as make_actor takes them, and return it; None
+        where it would collide."""
         motion = Motion(self.road, s, d, course, profile)
         actor = make_actor(self.rng, name, motion, **looks)
         poses = motion.poses(self._times)
         width, length, _ = actor.size
         footprint = _corners(poses, length + 0.16, width + 0.16)
         radius = np.hypot(length, width) / 2 + 0.12
-        distances = np.linalg.norm(np.array(self._centers) - poses[:, :2], axis=2)  # (N, T)
-        near = distances < (np.array(self._radii) + radius)[:, None]
+        count = len(self._footprints)
+        offsets = self._centers[:count] - poses[:, :2]
+        reach = self._radii[:count, None] + radius
+        near = (offsets**2).sum(axis=2) < reach**2  # (N, T)
         for other in np.flatnonzero(near.any(axis=1)):
             steps = near[other]
             if _overlap(self._footprints[other][steps], footprint[steps]).any():
-                return False
+                return None
         self.actors.append(actor)
         self._footprints.append(footprint)
-        self._centers.append(poses[:, :2])
-        self._radii.append(radius)
-        return True
+        if count == len(self._radii):
+            self._centers = np.concatenate([self._centers, np.empty_like(self._centers)])
+            self._radii = np.concatenate([self._radii, np.empty_like(self._radii)])
+        self._centers[count], self._radii[count] = poses[:, :2], radius
+        return actor
 
 
 def _corners(poses: np.ndarray, length: float, width: float) -> np.ndarray:

@@ -10,65 +10,16 @@ import numpy as np
 from asd_perception.geometry import transform_from
 from asd_training.synthetic.meshes.mesh import Mesh, merge
 from asd_training.synthetic.meshes.raytracer import Instant, Tracer, triangle_normals
+from asd_training.synthetic.scenery.scenery import scenery
+from asd_training.synthetic.street.road import Road, random_road
 from asd_training.synthetic.world.actors import Actor, Motion, poses_on
+from asd_training.synthetic.world.light import random_light
 from asd_training.synthetic.world.population import populate
-from asd_training.synthetic.world.road import Road, random_road
-from asd_training.synthetic.world.scenery import scenery
 
 SCENERY = -1  # owner of triangles that belong to no actor
 VIEW_OF_MOVERS = 100.0  # m around the ego vehicle, beyond it moving objects are not drawn
 SHADOW_REACH = 24.0  # m, half the longest object and the longest shadow
 ROAD_BEHIND, ROAD_AHEAD = 130.0, 150.0  # m of road around the ego vehicle's drive
-
-
-@dataclass(frozen=True)
-class Light:
-    """Sun, sky, air and camera response of one scene. Colours are linear RGB."""
-
-    to_sun: np.ndarray  # unit vector (3,)
-    sun: np.ndarray  # (3,)
-    ambient: np.ndarray  # (3,) from straight above
-    zenith: np.ndarray
-    horizon: np.ndarray
-    clouds: float  # 0 clear .. 1 covered
-    visibility: float  # m at which haze has taken 63 %
-    exposure: float
-    noise: float  # standard deviation in 8-bit steps
-    vignette: float
-
-
-def random_light(rng: np.random.Generator) -> Light:
-    elevation, azimuth = np.radians(rng.uniform(14.0, 70.0)), rng.uniform(-np.pi, np.pi)
-    overcast = float(np.clip(rng.normal(0.35, 0.35), 0.0, 1.0))
-    warm = np.clip((np.radians(32.0) - elevation) / np.radians(20.0), 0.0, 1.0)
-    sun = np.array([1.0, 0.95, 0.86]) * (1 - warm) + np.array([1.0, 0.72, 0.45]) * warm
-    sun = sun * 2.6 * (1.0 - overcast) ** 1.5
-    ambient = (
-        np.array([0.55, 0.63, 0.78]) * (1 - overcast) + np.array([1.15, 1.15, 1.18]) * overcast
-    )
-    grey = np.array([0.72, 0.74, 0.78])
-    zenith = np.array([0.16, 0.32, 0.68]) * (1 - overcast) + 0.8 * grey * overcast
-    horizon = np.array([0.68, 0.76, 0.86]) * (1 - overcast) + 1.05 * grey * overcast
-    horizon = horizon * (1 - 0.4 * warm) + np.array([0.95, 0.72, 0.5]) * 0.4 * warm
-    brightness = float(ambient.mean() + sun.mean() * np.sin(elevation))
-    return Light(
-        to_sun=np.array(
-            [
-                np.cos(elevation) * np.cos(azimuth),
-                np.cos(elevation) * np.sin(azimuth),
-                np.sin(elevation),
-            ]
-        ),
-        sun=sun,
-        ambient=ambient,
-        zenith=zenith,
-        horizon=horizon,
-        clouds=float(rng.uniform(0.0, 1.0)) * (1 - overcast),
-        visibility=float(rng.choice([rng.uniform(150.0, 400.0), rng.uniform(500.0, 3000.0)])),
-        exposure=float(rng.uniform(0.8, 1.2)) * 1.15 / brightness**0.85,
-        noise=float(rng.uniform(0.8, 3.0)),
-        vignette=float(rng.uniform(0.0, 0.25)),
-    )
 
 
 @dataclass(frozen=True)
@@ -95,17 +46,19 @@ class World:
         self.road: Road = random_road(rng, (-ROAD_BEHIND, ROAD_AHEAD + 12.0 * duration))
         self.ego: Motion
         self.actors: list[Actor]
-        self.ego, self.actors = populate(rng, self.road, duration)
+        street, self.actors = populate(rng, self.road, duration)
+        self.ego = street.ego
         self.light = random_light(rng)
+        self.look = int(rng.integers(2**31))  # what rendering draws colours and textures from
         standing = [i for i, actor in enumerate(self.actors) if not actor.moves]
         self._moving = [i for i, actor in enumerate(self.actors) if actor.moves]
         places = np.array([self.actors[i].motion.poses(0.0)[:2] for i in standing]).reshape(-1, 2)
-        background = scenery(rng, self.road, places, self.ego.profile.still)
+        self.lamps: np.ndarray  # (L, 3) global positions of the street lamps' lights
+        background, self.lamps = scenery(rng, self.road, street.red_light, places)
 
         motions = [actor.motion for actor in self.actors]
-        self._s, self._d, self._course = np.array(
-            [(motion.s, motion.d, motion.course) for motion in motions]
-        ).T
+        places_on_road = [(motion.s, motion.d, motion.course) for motion in motions]
+        self._s, self._d, self._course = np.array(places_on_road).reshape(-1, 3).T
         self._heights = np.array([actor.size[2] for actor in self.actors])
 
         meshes: list[tuple[int, Mesh]] = [(SCENERY, background)]
@@ -120,6 +73,8 @@ class World:
         everything = merge(mesh for _, mesh in meshes)
         self.albedo, self.materials = everything.albedo, everything.materials
         self.owners = np.repeat([owner for owner, _ in meshes], [len(mesh) for _, mesh in meshes])
+        # The same part of two objects looks different.
+        self.patterns = everything.patterns + (40503 * (self.owners + 1)).astype(np.uint16)
         self._movers = everything.triangles[len(self._standing) :]  # each in its own box's frame
         self._mover_owners = self.owners[len(self._standing) :]
 
@@ -134,6 +89,19 @@ class World:
         poses[:, 0, 1] = -poses[:, 1, 0]
         poses[:, :3, 3] = np.stack([x, y, self._heights / 2.0], axis=1)
         return poses
+
+    def in_own_frames(
+        self, time: float, triangles: np.ndarray, points: np.ndarray, normals: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Points and normals (N, 3) on `triangles` (N,), each in the frame that its texture
+        moves with: an object's box frame, or the global one for the scenery."""
+        owners = self.owners[triangles]
+        points, normals = points.copy(), normals.copy()
+        owned = np.flatnonzero(owners != SCENERY)
+        poses = self.box_poses(time).astype(np.float32)[owners[owned]]
+        points[owned] = np.einsum("nji,nj->ni", poses[:, :3, :3], points[owned] - poses[:, :3, 3])
+        normals[owned] = np.einsum("nji,nj->ni", poses[:, :3, :3], normals[owned])
+        return points, normals
 
     def at(self, time: float, view: View | None = None) -> Instant:
         """The street at `time` seconds, as far as it matters for `view` (None: all around)."""

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nuScenes sensor rig: mounting, intrinsics, trigger times and rays of each sensor.
+"""Sensor rigs: mounting, intrinsics, trigger times and rays of each sensor.
 
-The numbers are the calibrated_sensor and sample_data records of one nuScenes keyframe (log
-n015-2018-07-24-11-22-45+0800, LiDAR stamp 1532402927647951).
+nuScenes' rig are the calibrated_sensor and sample_data records of one of its keyframes (log
+n015-2018-07-24-11-22-45+0800, LiDAR stamp 1532402927647951). Others vary about it: a network that
+has seen one rig alone takes its numbers for laws of nature.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asd_perception.geometry import transform_from
+from asd_perception.geometry import camera_angles, level_camera, quaternion_of, transform_from
 
-IMAGE_SIZE = (1600, 900)  # width, height at scale 1
+NUSCENES_SIZE = (1600, 900)  # width, height at scale 1
 CAMERA_HZ, LIDAR_HZ, KEYFRAME_HZ = 12, 20, 2
 LIDAR_CHANNEL = "LIDAR_TOP"
 LIDAR_RINGS, LIDAR_COLUMNS = 32, 1084
@@ -23,13 +24,14 @@ LIDAR_RANGE = (1.0, 100.0)  # m
 
 @dataclass(frozen=True)
 class Sensor:
-    """Where a sensor is mounted, and a camera's pinhole at 1600 x 900."""
+    """Where a sensor is mounted, and a camera's pinhole and size at scale 1."""
 
     channel: str
     translation: tuple[float, float, float]  # of the sensor in the ego frame, m
     rotation: tuple[float, float, float, float]  # ego from sensor, w x y z
     pinhole: tuple[float, float, float] | None = None  # focal length, cx, cy in pixels
     trigger: int = 0  # microseconds after the LiDAR stamp
+    size: tuple[int, int] = NUSCENES_SIZE  # width, height of a camera's image
 
     @property
     def ego_from_sensor(self) -> np.ndarray:
@@ -87,9 +89,83 @@ CAMERA_SENSORS = (
 )
 
 
-def image_size(scale: float) -> tuple[int, int]:
+NUSCENES_RIG = (LIDAR, *CAMERA_SENSORS)
+SIZES = (
+    NUSCENES_SIZE,
+    (1600, 1000),
+    (1500, 1000),
+    (1280, 960),
+    (1600, 800),
+)  # of about as many rays
+LIKE_NUSCENES = 0.35  # share of the random rigs that differ no more than two of nuScenes' vehicles
+
+
+def random_rig(rng: np.random.Generator) -> tuple[Sensor, ...]:
+    """A LiDAR and four to six of nuScenes' cameras, mounted and made otherwise."""
+    lidar = replace(
+        LIDAR,
+        translation=_shifted(LIDAR, rng.uniform([-0.2, -0.03, -0.15], [0.2, 0.03, 0.25])),
+    )
+    if rng.random() < LIKE_NUSCENES:
+        return lidar, *(_varied(camera, rng, share=0.12) for camera in CAMERA_SENSORS)
+    # What a vehicle's cameras have in common: they sit on one roof, and are of one make.
+    place = rng.uniform([-0.4, 0.0, -0.28], [0.5, 0.0, 0.62])
+    zoom, size = (
+        np.exp(rng.uniform(-0.25, 0.15)),
+        SIZES[rng.choice(5, p=[0.4, 0.15, 0.15, 0.2, 0.1])],
+    )
+    pitch = np.radians(rng.normal(0.0, 1.2))
+    cameras = [_varied(camera, rng, 1.0, place, zoom, size, pitch) for camera in CAMERA_SENSORS]
+    left_out = rng.choice(6, rng.choice(3, p=[0.6, 0.25, 0.15]), replace=False)
+    return lidar, *(camera for i, camera in enumerate(cameras) if i not in left_out)
+
+
+def _shifted(sensor: Sensor, offset: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (np.array(sensor.translation) + offset).round(6).tolist()
+    return x, y, z
+
+
+def _varied(
+    camera: Sensor,
+    rng: np.random.Generator,
+    share: float,
+    place: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 0.0),
+    zoom: float = 1.0,
+    size: tuple[int, int] = NUSCENES_SIZE,
+    pitch: float = 0.0,
+) -> Sensor:
+    """A camera of a rig whose cameras have `place` (m), `zoom`, `size` and `pitch` (rad) in common.
+
+    Its own deviations are `share` of what they are at most.
+    """
+    assert camera.pinhole is not None, f"{camera.channel} is no camera"
+    heading, up, roll = camera_angles(camera.ego_from_sensor)
+    heading += share * np.radians(rng.uniform(-8.0, 8.0))
+    up += pitch + share * np.radians(rng.uniform(-2.0, 2.0))
+    roll += share * np.radians(rng.uniform(-1.5, 1.5))
+    pose = np.eye(4)
+    pose[:3, :3] = level_camera(heading, up, roll)
+    own = share * rng.uniform([-0.15, -0.1, -0.06], [0.15, 0.1, 0.06])
+    w, x, y, z = quaternion_of(pose).tolist()
+    focal, cx, cy = camera.pinhole
+    stretch = size[0] / NUSCENES_SIZE[0]
+    centre = share * rng.uniform(-0.02, 0.02, 2) * size[0]
+    return replace(
+        camera,
+        translation=_shifted(camera, own + place),
+        rotation=(w, x, y, z),
+        pinhole=(
+            float(focal * stretch * zoom * np.exp(share * rng.uniform(-0.08, 0.08))),
+            float((cx + 0.5) * stretch - 0.5 + centre[0]),
+            float((cy + 0.5) * size[1] / NUSCENES_SIZE[1] - 0.5 + centre[1]),
+        ),
+        size=size,
+    )
+
+
+def image_size(camera: Sensor, scale: float) -> tuple[int, int]:
     """Width and height of the scaled images."""
-    return round(IMAGE_SIZE[0] * scale), round(IMAGE_SIZE[1] * scale)
+    return round(camera.size[0] * scale), round(camera.size[1] * scale)
 
 
 def intrinsics(camera: Sensor, scale: float) -> np.ndarray:
@@ -99,8 +175,8 @@ def intrinsics(camera: Sensor, scale: float) -> np.ndarray:
     """
     assert camera.pinhole is not None, f"{camera.channel} is no camera"
     focal, cx, cy = camera.pinhole
-    width, height = image_size(scale)
-    sx, sy = width / IMAGE_SIZE[0], height / IMAGE_SIZE[1]
+    width, height = image_size(camera, scale)
+    sx, sy = width / camera.size[0], height / camera.size[1]
     return np.array(
         [
             [focal * sx, 0.0, sx * (cx + 0.5) - 0.5],
@@ -114,14 +190,18 @@ def half_field_of_view(camera: Sensor) -> float:
     """The larger horizontal angle between the optical axis and an edge of the image, rad."""
     assert camera.pinhole is not None, f"{camera.channel} is no camera"
     focal, cx, _ = camera.pinhole
-    return float(np.arctan(max(cx + 0.5, IMAGE_SIZE[0] - 0.5 - cx) / focal))
+    return float(np.arctan(max(cx + 0.5, camera.size[0] - 0.5 - cx) / focal))
 
 
 def camera_rays(camera: Sensor, scale: float) -> np.ndarray:
     """Unit viewing directions (H * W, 3) in the camera frame, row by row."""
-    matrix = intrinsics(camera, scale)
-    width, height = image_size(scale)
+    width, height = image_size(camera, scale)
     v, u = np.mgrid[0:height, 0:width]
+    return rays_through(intrinsics(camera, scale), u, v)
+
+
+def rays_through(matrix: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Unit directions (N, 3) float32 in the camera frame through pixels u, v of N elements."""
     x = (u - matrix[0, 2]) / matrix[0, 0]
     y = (v - matrix[1, 2]) / matrix[1, 1]
     rays = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)

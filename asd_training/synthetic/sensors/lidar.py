@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from asd_training.synthetic.meshes.mesh import FOLIAGE, GLASS, LAMP, RETRO
+from asd_training.synthetic.meshes.mesh import GLASS
 from asd_training.synthetic.meshes.raytracer import MISS, Instant
-from asd_training.synthetic.rendering import sensors
+from asd_training.synthetic.rendering.materials import REFLECTIVITY
+from asd_training.synthetic.sensors import rig
 from asd_training.synthetic.world.world import World
 
 RANGE_NOISE = 0.02  # m
@@ -20,9 +21,9 @@ def scan(
 
     The whole revolution is taken at one instant, the stamp; a real one takes the 50 ms before it.
     """
-    rays, rings = sensors.lidar_rays(rng.uniform(-np.pi, np.pi))
+    rays, rings = rig.lidar_rays(rng.uniform(-np.pi, np.pi))
     directions = (rays @ global_from_lidar[:3, :3].T.astype(np.float32)).astype(np.float32)
-    nearest, farthest = sensors.LIDAR_RANGE
+    nearest, farthest = rig.LIDAR_RANGE
     triangle, distance = instant.cast(global_from_lidar[:3, 3], directions, farthest)
     noise = rng.normal(0.0, RANGE_NOISE, len(rays)).astype(np.float32)
     luck = rng.random(len(rays), dtype=np.float32)
@@ -31,9 +32,10 @@ def scan(
     triangle, distance = triangle[hit], distance[hit]
     incidence = np.abs(np.einsum("ij,ij->i", directions[hit], instant.normals[triangle]))
     materials = world.materials[triangle]
-    reflectivity = world.albedo[triangle] @ np.array([0.4, 0.4, 0.2], np.float32)
-    reflectivity = np.where(np.isin(materials, (RETRO, LAMP)), 1.5, reflectivity)
-    reflectivity = np.where(materials == FOLIAGE, 0.25, reflectivity)
+    # A known echo of the material, or else what its colour tells.
+    reflectivity, known = REFLECTIVITY[materials], ~np.isnan(REFLECTIVITY[materials])
+    colored = world.albedo[triangle] @ np.array([0.4, 0.4, 0.2], np.float32)
+    reflectivity = np.where(known, reflectivity, colored)
     intensity = np.clip(90.0 * reflectivity * (0.3 + 0.7 * incidence), 1.0, 255.0)
     # Faint echoes get lost: far, dark, grazing, or through glass.
     strength = (0.25 + reflectivity) * (0.15 + incidence) * (70.0 / np.maximum(distance, 5.0)) ** 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of each object the six cameras see."""
+"""How much of each object the cameras see."""
 
 from __future__ import annotations
 

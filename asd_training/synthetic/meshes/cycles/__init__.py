@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meshes of bicycles and motorcycles, with and without their riders."""
