@@ -39,8 +39,10 @@ from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.node import DetectorNode
+from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
+from asd_perception.runtime.selection import Selection
 
 
 def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model, offline_detector):
@@ -103,7 +105,24 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     refused = robot.set_parameter("image_transport", "smoke")
     assert not refused.successful
     assert "smoke" in refused.reason
-    assert robot.set_parameter("score_threshold", 0.0).successful
+    assert robot.set_parameter("score_threshold", 0).successful, "whole numbers are numbers"
+
+    # So do the wishes for classes, places, and each object once.
+    wishes = {
+        "classes": ["car", "pedestrian", "barrier", "bus", "trailer"],
+        "class_threshold.car": 0.5,
+        "region.x": [-40, 30],
+        "duplicate_radius": 5.0,
+    }
+    assert all(robot.set_parameter(name, value).successful for name, value in wishes.items())
+    _, online = robot.detect([jpeg(image) for image in images])
+    selection = Selection(0.0, {"car": 0.5}, tuple(wishes["classes"]), (-40, 30), (-1e3, 1e3), 5.0)
+    wanted = selection.of(offline)
+    assert 0 < len(wanted) < 50, "the test shows nothing"
+    assert_same(online, wanted)
+    assert not robot.set_parameter("classes", ["car", "tank"]).successful
+    defaults = {entry.name: entry.default for entry in (*PARAMETERS, *CLASS_THRESHOLDS)}
+    assert all(robot.set_parameter(name, defaults[name]).successful for name in wishes)
 
     # Bad messages are named, each with its camera, and the next good frame is detected.
     messages = [jpeg(image) for image in images]

@@ -35,6 +35,7 @@ from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.pipeline import Pipeline
 from asd_perception.runtime.detector import Detector
+from asd_perception.runtime.selection import Selection
 
 SECOND = 10**9
 QUIET = 2 * SILENT
@@ -63,7 +64,7 @@ class Node:
         self.pipeline = Pipeline(
             Settings(**values | settings),
             Detector.from_pretrained(model, device="cpu"),
-            threshold=lambda: 0.0,
+            selection=Selection,
             publish=lambda detections, stamp: self.published.append(stamp),
             show=lambda detections, stamp: None,
             warn=lambda kind, text: self.warned.append(text),

@@ -18,7 +18,7 @@ from asd_perception.commands.ros import ros_running
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
 from asd_perception.ros.node import DetectorNode
-from asd_perception.ros.parameters.table import PARAMETERS, camera_parameters
+from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS, camera_parameters
 
 try:  # it takes a tenth of the other one's processor time per message
     from rclpy.experimental import EventsExecutor as Executor
@@ -81,7 +81,7 @@ def _run() -> None:
 
 def _parse_arguments() -> argparse.Namespace:
     """--help and --check, and an error for arguments that belong behind --ros-args."""
-    parameters = [*PARAMETERS, *camera_parameters("CAMERA")]
+    parameters = [*PARAMETERS, *CLASS_THRESHOLDS, *camera_parameters("CAMERA")]
     width = max(len(entry.name) for entry in parameters)
     table = [
         textwrap.fill(

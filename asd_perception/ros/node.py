@@ -35,7 +35,7 @@ from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import markers_from_detections
 from asd_perception.ros.messages.objects import objects_to_cloud
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
-from asd_perception.ros.parameters.settings import Settings
+from asd_perception.ros.parameters.settings import Settings, read_selection
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
 from asd_perception.ros.subscriptions import (
     OVERRIDABLE,
@@ -123,7 +123,7 @@ class DetectorNode(LifecycleNode):
         return Pipeline(
             settings,
             detector,
-            threshold=self._threshold,
+            selection=partial(read_selection, self),
             publish=partial(self._publish, settings.base_frame),
             show=partial(self._show, settings.base_frame),
             warn=self._warn,
@@ -308,7 +308,8 @@ class DetectorNode(LifecycleNode):
             level = DiagnosticStatus.ERROR if self._fault else DiagnosticStatus.OK
             message.status = [status("state", level, self._fault or "not configured")]
         else:
-            values = {**self._running, "score_threshold": self._threshold()}
+            threshold = self.get_parameter("score_threshold").value
+            values = {**self._running, "score_threshold": threshold}
             state = "active" if pipeline.active else "not active"
             message.status = [status("state", DiagnosticStatus.OK, state, values)]
             if pipeline.active:
@@ -326,6 +327,3 @@ class DetectorNode(LifecycleNode):
         for name in errors.keys() - self._in_error:
             self.get_logger().error(f"{name}: {errors[name]}")
         self._in_error = set(errors)
-
-    def _threshold(self) -> float:
-        return self.get_parameter("score_threshold").value

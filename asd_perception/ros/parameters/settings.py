@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The values of the parameters that hold from one configure transition to the next."""
+"""The values of the parameters: those that hold from one configure transition to the next, and
+those that take effect on the next frame."""
 
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ from typing import Any
 
 from rclpy.node import Node
 
+from asd_perception.constants import CLASSES
 from asd_perception.ros.check.topics import CameraTopics, check_together
 from asd_perception.ros.messages.images import TRANSPORTS
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
+from asd_perception.runtime.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,20 @@ class Settings:
             use_odometry=value("use_odometry"),
             use_sim_time=value("use_sim_time"),
         )
+
+
+def read_selection(node: Node) -> Selection:
+    """Which objects are to be published, as the parameters say now."""
+
+    def value(name: str) -> Any:
+        return node.get_parameter(name).value
+
+    thresholds = {name: value(f"class_threshold.{name}") for name in CLASSES}
+    return Selection(
+        score_threshold=value("score_threshold"),
+        class_thresholds={name: score for name, score in thresholds.items() if score >= 0},
+        classes=tuple(value("classes")),
+        x=tuple(value("region.x")),
+        y=tuple(value("region.y")),
+        duplicate_radius=value("duplicate_radius"),
+    )
