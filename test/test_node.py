@@ -140,9 +140,17 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     _, online = robot.detect([jpeg(image) for image in images])
     assert len(online) == 50
 
+    # Where no more images come, no boxes stay to be seen.
+    assert len(robot.received["detector/markers"][-1].markers) > 50
+    robot.until(lambda: _only_deletes(robot.received["detector/markers"][-1]), "no markers")
+
     process.send_signal(signal.SIGTERM)
     assert wait_for_exit(process) == 0
     assert "Traceback" not in process.log.read_text()
+
+
+def _only_deletes(message):
+    return [marker.action for marker in message.markers] == [Marker.DELETEALL]
 
 
 def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline_detector):
@@ -191,7 +199,9 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
         robot.diagnosis("CAM_FRONT", "spam8")
         _, online = robot.detect([raw(image) for image in images])
         assert_same(online, expected)
+        assert len(robot.received["detector/markers"][-1].markers) > 50
         assert robot.transition(Transition.TRANSITION_DEACTIVATE)
+        robot.until(lambda: _only_deletes(robot.received["detector/markers"][-1]), "no markers")
         assert robot.transition(Transition.TRANSITION_CLEANUP)
         assert robot.state() == "unconfigured"
         robot.await_end_of_subscriptions(Image)
@@ -264,6 +274,7 @@ def test_where_ros_reads_the_fast_message_otherwise_the_node_publishes_the_plain
         ({"cameras": "[]"}, "cameras: there are 0 names; give 1 to 8"),
         ({"cameras": "[a/, b, c, d, e, f]"}, "'a/' is not a topic name"),
         ({"cameras": "[a, b//c, d, e, f, g]"}, "'b//c' is not a topic name"),
+        ({"model": "/nope"}, "cannot configure: /nope has no config.yaml"),
     ],
 )
 def test_a_node_that_cannot_start_says_why_in_one_line(start, parameters, reason):
@@ -303,7 +314,14 @@ def test_a_model_that_is_too_large_for_the_memory_is_called_that(start, small_mo
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--params-file", "nope.yaml"), ("-p", "image_transport")], ids=["file", "value"]
+    "arguments",
+    [
+        ("--params-file", "nope.yaml"),
+        ("-p", "image_transport"),
+        ("--log-level", "loud"),
+        ("-r", "__ns:=/a//b"),
+    ],
+    ids=["file", "value", "level", "namespace"],
 )
 def test_a_wrong_argument_is_one_line(arguments):
     done = subprocess.run(

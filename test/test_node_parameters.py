@@ -7,10 +7,12 @@ import pytest
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
 
 from asd_perception.constants import CLASSES
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
 from asd_perception.ros.parameters.settings import Settings, read_selection
+from asd_perception.ros.subscriptions import OVERRIDABLE
 from asd_perception.runtime.selection import Selection
 
 
@@ -70,7 +72,7 @@ def test_wishes_are_read_as_they_are_now():
         ("duplicate_radius", float("nan"), "out of range"),
         ("duplicate_radius", True, "is not a number"),
         ("score_threshold", "much", "is not a number"),
-        ("use_odometry", 1, "expected"),
+        ("use_odometry", 1, "Wrong parameter type"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_reason(name, value, reason):
@@ -104,3 +106,20 @@ def test_a_wrong_value_at_start_is_an_error_of_ros(value, reason):
         node_with(*given(classes=value)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "reason"),
+    [
+        ("reliability", "sometimes", "'sometimes' is not reliable or best_effort"),
+        ("depth", 0, "0 is not a whole number from 1"),
+        ("history", "none", "'none' is not keep_last"),
+    ],
+)
+def test_a_wrong_quality_of_service_is_refused(policy, value, reason):
+    name = f"qos_overrides./chatter.subscription.{policy}"
+    with (
+        node_with(*given(**{name: value})) as node,
+        pytest.raises(ParameterException, match=reason),
+    ):
+        node.create_subscription(Image, "/chatter", print, 1, qos_overriding_options=OVERRIDABLE)

@@ -11,7 +11,7 @@ import textwrap
 import threading
 
 import cv2
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.utilities import remove_ros_args
 
 from asd_perception.commands.ros import ros_running
@@ -127,8 +127,8 @@ def _run_node() -> None:
     with ros_running():
         try:
             node = DetectorNode()
-        except ParameterException as error:
-            raise UserError(str(error)) from error
+        except (NameValidationException, ParameterException) as error:
+            raise UserError(" ".join(str(error).split())) from error
         executor = Executor()
         executor.add_node(node)
         if node.get_parameter("autostart").value and not node.start():

@@ -9,11 +9,14 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.timer import Timer
@@ -24,7 +27,7 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from asd_perception.errors import UserError
-from asd_perception.models import TINY
+from asd_perception.models import TINY, config_file
 from asd_perception.requirements import check_requirements
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
@@ -32,7 +35,7 @@ from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
 from asd_perception.ros.messages.clouds import simulated_points_to_cloud
 from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
-from asd_perception.ros.messages.markers import markers_from_detections
+from asd_perception.ros.messages.markers import LIFETIME, markers_from_detections, no_markers
 from asd_perception.ros.messages.objects import objects_to_cloud
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
 from asd_perception.ros.parameters.settings import Settings, read_selection
@@ -46,6 +49,7 @@ from asd_perception.ros.subscriptions import (
 from asd_perception.runtime.detections import Detections
 
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
+ACKNOWLEDGED = 0.2  # s that the last message of a topic has to arrive before the topic ends
 POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -66,6 +70,7 @@ class DetectorNode(LifecycleNode):
         self._latched: dict[str, Any] = {}  # those to latched camera_info, by camera
         self._tf: Any = None  # the one to /tf, while a camera's mounting may move
         self._outputs: list[Any] = []  # lifecycle publishers
+        self._shown_at: float | None = None  # when markers came that are still to be seen
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The steady clock: an operator wants diagnostics while simulated time stands still, too.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -85,12 +90,14 @@ class DetectorNode(LifecycleNode):
         try:
             settings = Settings.read(self)
             image_type(settings.image_transport)  # before the model is loaded
+            config_file(Path(settings.model or TINY))
             self._pipeline = self._load(settings)
             self._create_publishers()
             self._create_subscriptions(settings, self._pipeline)
-        except UserError as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            self._fault = str(error)
+        # ROS's own errors: a name by remapping, or a value for a topic's QoS, that cannot be
+        except (UserError, NameValidationException, ParameterException) as error:
+            self._fault = " ".join(str(error).split())
+            self.get_logger().error(f"cannot configure: {self._fault}")
             self._release()
             return FAILURE
         except Exception:  # rclpy would swallow it
@@ -177,6 +184,7 @@ class DetectorNode(LifecycleNode):
                 "the device, and start the node again"
             )
             self.get_logger().error(self._fault)
+        self._clear_markers()
         return ended
 
     def _release(self) -> None:
@@ -241,6 +249,9 @@ class DetectorNode(LifecycleNode):
 
     def _every_second(self) -> None:
         if self._pipeline is not None:
+            shown_at = self._shown_at
+            if shown_at is not None and time.monotonic() - shown_at > LIFETIME:
+                self._guarded(self._clear_markers)
             self._guarded(self._listen_to_latched, self._pipeline)
             self._guarded(self._listen_to_tf, self._pipeline)
         self._guarded(self._publish_diagnostics)
@@ -294,9 +305,20 @@ class DetectorNode(LifecycleNode):
         header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
         if self._markers.get_subscription_count():
             self._markers.publish(markers_from_detections(detections, header))
+            self._shown_at = time.monotonic()
         points = detections.simulated_points
         if points is not None and self._simulated_points.get_subscription_count():
             self._simulated_points.publish(simulated_points_to_cloud(points, header))
+
+    def _clear_markers(self) -> None:
+        """Take off the viewers what is no longer seen: the cameras are silent, or nobody looks."""
+        if self._shown_at is None:
+            return
+        self._shown_at = None
+        frame = self.get_parameter("base_frame").value
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=frame)
+        self._markers.publish(no_markers(header))
+        self._markers.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED))
 
     # -- diagnostics -----------------------------------------------------------------------------
 

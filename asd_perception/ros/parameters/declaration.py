@@ -19,6 +19,7 @@ from asd_perception.ros.parameters.table import (
     CLASS_THRESHOLDS,
     PARAMETERS,
     QOS,
+    QOS_POLICIES,
     ParameterEntry,
     advice,
     camera_parameters,
@@ -36,6 +37,8 @@ def declare_parameters(node: Node) -> None:
     def refuse_wrong_values(parameters: list[Any]) -> SetParametersResult:  # Parameter
         for parameter in parameters:
             entry = entries.get(parameter.name)
+            if entry is None and parameter.name.startswith(QOS):
+                entry = QOS_POLICIES.get(parameter.name.rpartition(".")[2])
             if entry is None:
                 continue
             unset = parameter.type_ == Parameter.Type.NOT_SET  # so rclpy reads an empty list

@@ -22,6 +22,10 @@ QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
+def _check_policy(words: Iterable[str], value: str) -> str | None:
+    return _one_of(words, value.lower())
+
+
 def _check_device(value: str) -> str | None:
     ok = re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)
     return None if ok else f"{value!r} is not auto, cpu, cuda or cuda:N"
@@ -265,6 +269,18 @@ def camera_parameters(camera: str) -> list[ParameterEntry]:
         )
         for entry in CAMERA_PARAMETERS
     ]
+
+
+QOS_POLICIES = {
+    "history": ParameterEntry(
+        "history", "", "", partial(_check_policy, ("keep_last", "keep_all", "system_default"))
+    ),
+    "reliability": ParameterEntry(
+        "reliability", "", "", partial(_check_policy, ("reliable", "best_effort", "system_default"))
+    ),
+    "depth": ParameterEntry("depth", 1, "", range=(1, 100_000)),
+}
+"""What the last part of a name of QOS may be, which ROS declares, and its values."""
 
 
 CLASS_THRESHOLDS = tuple(
