@@ -114,6 +114,7 @@ def test_a_message_shows_the_object_in_ros_conventions():
         assert result.hypothesis.class_id == CLASSES[sent.labels[i]]
         assert result.pose.pose == center
         assert detection.header.frame_id == "base_link"
+        assert detection.id == f"1532402927.647423000-{i}"
 
 
 def test_without_the_cloud_velocity_and_attribute_are_unknown():

@@ -47,6 +47,7 @@ class Node:
     def __init__(self, model, **settings):
         self.published = []
         self.warned = []
+        self.measured = {}  # a time of each stage
         self.age = 0.05  # s of the stamps, on the node's clock
         self.now = START
         values = {
@@ -68,6 +69,7 @@ class Node:
             publish=lambda detections, stamp: self.published.append(stamp),
             show=lambda detections, stamp: None,
             warn=lambda kind, text: self.warned.append(text),
+            measured=lambda stage, seconds: self.measured.setdefault(stage, seconds),
             ros_time=lambda: self.now,
         )
         self.messages = [jpeg(image) for image in scene(3)]
@@ -135,6 +137,7 @@ def test_all_is_well(node):
     node.calibrate()
     node.detect(0)
     assert {s.level for s in pipeline_statuses(node.pipeline)} == {DiagnosticStatus.OK}
+    assert node.measured.keys() >= {"prepare", "wait", "queue", "odometry", "detect"}
 
 
 def camera_link(camera, frame="base_link"):

@@ -40,6 +40,7 @@ publishes:
   ~/objects                    sensor_msgs/PointCloud2       the same, with velocity and attribute
   ~/markers                    visualization_msgs/MarkerArray
   ~/simulated_points           sensor_msgs/PointCloud2       the network's simulated point cloud
+  ~/latency/STAGE              std_msgs/Float64              ms of each stage
   /diagnostics                 diagnostic_msgs/DiagnosticArray
 """
 

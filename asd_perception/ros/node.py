@@ -21,7 +21,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile
 from rclpy.timer import Timer
 from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import Header
+from std_msgs.msg import Float64, Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
@@ -40,6 +40,7 @@ from asd_perception.ros.messages.objects import objects_to_cloud
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
 from asd_perception.ros.parameters.settings import Settings, read_selection
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
+from asd_perception.ros.statistics import STAGES
 from asd_perception.ros.subscriptions import (
     OVERRIDABLE,
     image_type,
@@ -134,6 +135,7 @@ class DetectorNode(LifecycleNode):
             publish=partial(self._publish, settings.base_frame),
             show=partial(self._show, settings.base_frame),
             warn=self._warn,
+            measured=self._publish_latency,
             ros_time=lambda: self.get_clock().now().nanoseconds,
         )
 
@@ -225,6 +227,7 @@ class DetectorNode(LifecycleNode):
         self._objects = publisher(PointCloud2, "~/objects")
         self._markers = publisher(MarkerArray, "~/markers")
         self._simulated_points = publisher(PointCloud2, "~/simulated_points")
+        self._latencies = {stage: publisher(Float64, f"~/latency/{stage}") for stage in STAGES}
         self._serializes = cdr_matches_rclpy()
         if not self._serializes:
             self.get_logger().warning(
@@ -310,6 +313,10 @@ class DetectorNode(LifecycleNode):
         if points is not None and self._simulated_points.get_subscription_count():
             self._simulated_points.publish(simulated_points_to_cloud(points, header))
 
+    def _publish_latency(self, stage: str, seconds: float) -> None:
+        if self._latencies[stage].get_subscription_count():
+            self._latencies[stage].publish(Float64(data=1e3 * seconds))
+
     def _clear_markers(self) -> None:
         """Take off the viewers what is no longer seen: the cameras are silent, or nobody looks."""
         if self._shown_at is None:
@@ -340,6 +347,8 @@ class DetectorNode(LifecycleNode):
                 message.status += statuses
         name = self.get_fully_qualified_name().lstrip("/")
         for line in message.status:  # as diagnostic_updater names them
+            is_camera = pipeline is not None and line.name in pipeline.settings.cameras
+            line.hardware_id = line.name if is_camera else self._running.get("device", "")
             line.name = f"{name}: {line.name}"
         self._diagnostics.publish(message)
 

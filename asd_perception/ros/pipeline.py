@@ -68,7 +68,8 @@ class Pipeline:
 
     In the worker's thread, selection() is asked, publish(detections, reference_ns) is called with
     each frame's result, and then show(detections, reference_ns), for people to look at.
-    warn(kind, text) is called in any thread. ros_time() is the node's clock in ns.
+    warn(kind, text) and measured(stage, seconds) are called in any thread. ros_time() is the node's
+    clock in ns.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Pipeline:
         publish: Callable[[Detections, int], None],
         show: Callable[[Detections, int], None],
         warn: Callable[[str, str], None],
+        measured: Callable[[str, float], None],
         ros_time: Callable[[], int],
     ) -> None:
         self.settings = settings
@@ -90,6 +92,7 @@ class Pipeline:
         self._publish = publish
         self._show = show
         self._warn = warn
+        self._measured = measured
         self._ros_time = ros_time
         self._arrivals: Arrivals | None = None
         self._worker: LatestWorker[_Job] | None = None
@@ -99,7 +102,7 @@ class Pipeline:
     def _reset(self) -> None:
         self._unserved: SyncedFrame[PreparedImage] | None = None
         self._incomplete_since: float | None = None  # since when mountings are missing
-        self.statistics = Statistics(self.settings.cameras)
+        self.statistics = Statistics(self.settings.cameras, self._measured)
         self.synchronizer: FrameSynchronizer[PreparedImage] = FrameSynchronizer(
             self.settings.cameras,
             self.settings.sync_tolerance_ns,

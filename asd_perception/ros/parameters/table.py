@@ -159,6 +159,13 @@ PARAMETERS = (
         partial(_one_of, ("raw", "rectified")),
     ),
     ParameterEntry(
+        "ego_mask",
+        "",
+        "YAML file with the parts of the cameras' images in which the vehicle itself is, by "
+        "camera: {size: [width, height], polygons: [[[u, v], ...], ...]}; empty: none. "
+        f"{_NEXT_CONFIGURE}",
+    ),
+    ParameterEntry(
         "base_frame",
         "base_link",
         "Frame of the detections; /tf_static (or /tf) must connect it to each camera's frame. "
