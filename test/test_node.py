@@ -141,7 +141,7 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     assert len(online) == 50
 
     # Where no more images come, no boxes stay to be seen.
-    assert len(robot.received["detector/markers"][-1].markers) > 50
+    assert any(len(message.markers) > 50 for message in robot.received["detector/markers"][-3:])
     robot.until(lambda: _only_deletes(robot.received["detector/markers"][-1]), "no markers")
 
     process.send_signal(signal.SIGTERM)
@@ -199,7 +199,7 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
         robot.diagnosis("CAM_FRONT", "spam8")
         _, online = robot.detect([raw(image) for image in images])
         assert_same(online, expected)
-        assert len(robot.received["detector/markers"][-1].markers) > 50
+        assert any(len(message.markers) > 50 for message in robot.received["detector/markers"][-3:])
         assert robot.transition(Transition.TRANSITION_DEACTIVATE)
         robot.until(lambda: _only_deletes(robot.received["detector/markers"][-1]), "no markers")
         assert robot.transition(Transition.TRANSITION_CLEANUP)

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -325,7 +326,8 @@ class DetectorNode(LifecycleNode):
         frame = self.get_parameter("base_frame").value
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=frame)
         self._markers.publish(no_markers(header))
-        self._markers.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED))
+        with suppress(RuntimeError):  # not every middleware can say
+            self._markers.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED))
 
     # -- diagnostics -----------------------------------------------------------------------------
 
