@@ -32,7 +32,6 @@ from asd_training.data import augmentation as augmentation_module
 from asd_training.data.augmentation import (
     Augmentation,
     camera_images,
-    jitter_colour,
     moved_returns,
     pinhole_and_turn,
 )
@@ -50,6 +49,7 @@ from asd_training.data.nuscenes import (
 )
 from asd_training.data.samples import KeyframeDataset, SampleContents
 from asd_training.data.targets import UNKNOWN, nearest_returns, pixel_targets
+from asd_training.photometric.change import jitter_colour
 
 INPUT = (96, 256)
 NOTHING = AugmentationConfig(bev_flip=False, bev_rotation=0, colour_gain=0, colour_offset=0)
@@ -62,6 +62,7 @@ STRONG = AugmentationConfig(
     colour_gain=0,
     colour_offset=0,
 )
+TURNED = dataclasses.replace(STRONG, camera_rotation=8)
 SWAPPED = [1, 0, 3, 2, 5, 4, 7, 6]  # a box's corners where left and right changed places
 seeds = st.integers(0, 2**32 - 1)
 
@@ -300,6 +301,69 @@ def test_returns_move_with_the_images_as_if_found_anew(seed):
     assert np.isfinite(anew.depths).mean() > 0.1
 
 
+# Cameras turned about their own centres
+
+
+def turned(degrees, seed):
+    """An augmentation that turns two cameras, and changes nothing else."""
+    return draw(dataclasses.replace(NOTHING, camera_rotation=degrees), seed, 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_a_turned_camera_keeps_every_box_on_what_it_showed(seed):
+    """A dot is painted where a box's centre is seen, and found where the turned camera has it."""
+    rig, objects, random = a_rig(), some_objects(seed), np.random.default_rng(seed)
+    augmentation = draw(
+        random.choice([TURNED, dataclasses.replace(NOTHING, camera_rotation=3)]), seed, 2
+    )
+    spots = objects.boxes[:1, :3]
+    for camera in range(2):
+        (centre,), (depth,) = rig.project(spots, camera)
+        width, height = rig.image_sizes[camera]
+        if depth < 1 or not within((height, width), centre):
+            continue
+        away = (np.arange(width) - centre[0]) ** 2 + (np.arange(height)[:, None] - centre[1]) ** 2
+        blob = (255 * np.exp(-away / (2 * (width / 60) ** 2))).astype(np.uint8)
+        images = [np.repeat(blob[..., None], 3, axis=2)] * 2
+        result = apply(augmentation, images, rig, objects, spots, INPUT, sees_lidar=True)
+        box = result.objects.boxes[:1, :3]
+        in_camera = transform_points(inverse(result.ego_from_camera[camera]), box)
+        (landed,), _ = project(in_camera, result.intrinsics[camera])
+        if not within((INPUT[0] - 40, INPUT[1] - 40), landed - 20):
+            continue
+        seen = result.images[camera, ..., 0].astype(float)
+        grid = np.stack(np.meshgrid(np.arange(INPUT[1]), np.arange(INPUT[0])), axis=-1)
+        found = (grid * seen[..., None]).sum((0, 1)) / seen.sum()
+        assert np.abs(found - landed).max() < 0.35  # a homography bends the dot a little
+
+
+def test_turned_cameras_stay_where_they_are_and_are_rotations():
+    rig = a_rig()
+    augmentation = turned(5, 0)
+    result = apply(augmentation, black(rig), rig, some_objects(0), np.zeros((0, 3)), INPUT)
+    np.testing.assert_allclose(result.ego_from_camera[:, :3, 3], rig.ego_from_camera[:, :3, 3])
+    np.testing.assert_allclose(np.linalg.det(result.ego_from_camera[:, :3, :3]), 1)
+    expected = input_from_image(400, 225, INPUT) @ rig.intrinsics
+    np.testing.assert_allclose(result.intrinsics, expected, atol=1e-9)
+    angles = []
+    for seed in range(50):
+        turns = turned(5, seed).turns
+        angles += [np.abs(Rotation.from_matrix(turn).as_rotvec(degrees=True)) for turn in turns]
+    assert 4.5 < np.max(angles) <= 5 + 1e-9
+
+
+@pytest.mark.parametrize("key", ["camera_rotation", "photometric"])
+def test_the_draws_of_other_augmentations_stay_what_they_were(key):
+    before, with_it = draw(STRONG, 3), draw(dataclasses.replace(STRONG, **{key: 0.5}), 3)
+    for field in dataclasses.fields(Augmentation):
+        if field.name not in ("turns", "photometric"):
+            values = getattr(before, field.name), getattr(with_it, field.name)
+            np.testing.assert_array_equal(*values)
+    assert before.photometric is None
+    np.testing.assert_array_equal(before.turns, np.tile(np.eye(3), (6, 1, 1)))
+
+
 # Images
 
 
@@ -476,6 +540,8 @@ def test_the_configuration_is_read_from_yaml_values():
         ({"bev_scale": [0, 1]}, "bev_scale is .0.0, 1.0.; it needs"),
         ({"rotation": -1}, "rotation is -1; it must be at least 0"),
         ({"camera_dropout": 1.5}, "camera_dropout is 1.5"),
+        ({"camera_rotation": 30}, "camera_rotation is 30"),
+        ({"photometric": 1.1}, "photometric is 1.1"),
         ({"colour_gain": float("nan")}, "colour_gain is nan"),
     ],
 )

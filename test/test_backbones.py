@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: four backbones by name; local weights fill them exactly, or a line says why not."""
+"""Promise: five backbones by name; local weights fill them exactly, or a line says why not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ PUBLISHED_PARAMETERS = {
     "resnet50": 23.51e6,
     "swin_t": 27.52e6,
     "convnext_t": 27.82e6,
+    "efficientnet_lite0": 2.35e6,  # of 4.65e6, without its last stage and the classifier
 }
+
+FROM_TRANSFORMERS = [name for name in BACKBONES if name != "efficientnet_lite0"]
 
 
 def image_encoder(backbone: BackboneConfig) -> ImageEncoder:
@@ -54,7 +57,9 @@ def test_a_name_in_yaml_stands_for_the_whole_mapping():
 
 
 def small(name: str) -> BackboneConfig:
-    """The named backbone with a few channels and layers."""
+    """The named backbone with a few channels and layers, where it has such options."""
+    if name == "efficientnet_lite0":
+        return BACKBONES[name]
     shrunk = {
         "resnet18": {"embedding_size": 8, "hidden_sizes": [8, 16, 16, 24], "depths": [1, 2, 1, 1]},
         "resnet50": {"embedding_size": 8, "hidden_sizes": [16, 24, 32, 64], "depths": [2, 1, 1, 1]},
@@ -91,7 +96,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", FROM_TRANSFORMERS)
 @pytest.mark.parametrize("form", ["folder", "safetensors", "pth", "without prefix"])
 def test_a_classifiers_weights_fill_the_backbone(name, form, tmp_path, no_network):
     config = small(name)
@@ -146,6 +151,34 @@ def test_recomputing_changes_neither_gradients_nor_statistics(name):
         results.append({**gradients, **dict(encoder.named_buffers())})
     for key, value in results[0].items():
         torch.testing.assert_close(results[1][key], value, msg=key)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_frozen_stages_do_not_change_in_training_and_the_others_do(name):
+    torch.manual_seed(0)
+    encoder = image_encoder(small(name))
+    encoder.freeze_stages(2)
+    encoder.train()
+    before = {key: tensor.clone() for key, tensor in encoder.backbone.state_dict().items()}
+    trained = [p for p in encoder.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(trained, lr=0.1)
+    encoder(torch.randn(1, 2, 3, 64, 96)).square().mean().backward()
+    optimiser.step()
+    changed = {
+        key
+        for key, tensor in encoder.backbone.state_dict().items()
+        if not torch.equal(tensor, before[key])
+    }
+    later = [key for key in before if re.search(r"(stages|encoder\.layers)\.[^01]\.", key)]
+    assert changed and all(key in later or "hidden_states_norms" in key for key in changed)
+    assert [p for p in trained if p.grad is None] == []
+    if name not in ("swin_t", "convnext_t"):  # their layer norms have no statistics
+        assert any("running_var" in key for key in changed)
+
+
+def test_more_frozen_stages_than_there_are_is_an_error():
+    with pytest.raises(UserError, match="frozen_stages is 5, but resnet has 4 stages"):
+        image_encoder(small("resnet18")).freeze_stages(5)
 
 
 def test_a_backbone_that_cannot_be_recomputed_says_so():

@@ -124,6 +124,7 @@ def test_a_key_that_is_no_name_is_unknown(tmp_path, text, message):
         ("student.depth.near=70", "student.depth.near is 70.0; it must be below far, 60.0"),
         ("student.bev.cell=0", "student.bev.cell is 0.0; it must be above 0"),
         ("student.bev.half_extent=8.8", "student.bev has 22 cells per side; it must be"),
+        ("frozen_stages=2", "frozen_stages keeps weights as they are: name some by pretrained"),
         ("student.backbone.stride=0", "student.backbone.stride is 0; it must be at least 1"),
         ("augmentation.resize=[2,1]", "augmentation.resize is (2.0, 1.0); it needs 0.1"),
         ("distillation.levels=[2,1]", "distillation.levels are (2.0, 1.0); they must rise"),

@@ -57,6 +57,20 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root
     assert done.stderr.count("\n") == 1 and "file is a file" in done.stderr
 
 
+def test_several_datasets_are_scored_together_and_each_but_once(synthetic_root, tmp_path):
+    model_directory.save(tmp_path / "model", Student(SMALL), {})
+    twice = synthetic_root, synthetic_root
+    done = asd_train("evaluate", tmp_path / "model", *twice, "--report", tmp_path / "r.html")
+    assert done.returncode == 2 and "--report is of one dataset; give one, not 2" in done.stderr
+    done = asd_train("evaluate", tmp_path / "model", *twice)
+    assert done.returncode == 2
+    assert "two of the data sets hold the sample" in done.stderr
+    assert done.stdout.count("over the classes present: mAP") == 2  # of each; then they are pooled
+    (tmp_path / "found.json").write_text("{}")
+    done = asd_train("evaluate", tmp_path / "found.json", *twice)
+    assert done.returncode == 2 and "give the one dataset that it is of" in done.stderr
+
+
 def test_a_run_in_place_of_its_model_is_told_what_to_give(synthetic_root, tmp_path):
     run = tmp_path / "run"
     model_directory.save(run / "model", Student(SMALL), {})

@@ -27,6 +27,7 @@ from robot import (
 )
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from test_score_calibration import calibrated, calibration
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker
 
@@ -43,6 +44,27 @@ from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.selection import Selection
+
+
+def test_without_a_given_threshold_the_models_own_holds(start, robot, small_model, tmp_path):
+    """Of a model whose scores are calibrated; the log and the diagnostics say which it is."""
+    lines = calibration(scale=0.5, offset=-1.0, score_threshold=0.27)
+    model = calibrated(small_model, tmp_path / "model", lines)
+    process = start(model=model, device="cpu", image_transport="compressed")
+    robot.await_subscriptions(CompressedImage)
+    (line,) = [line for line in process.log.read_text().splitlines() if "configured: " in line]
+    assert "score_threshold 0.27 (the model's own, of val)" in line
+    images = scene(1)
+    robot.connect([jpeg(image) for image in images])
+    detector = Detector.from_pretrained(model)
+    shown = [decoded(image, detector) for image in images]
+    for given, least in ((None, None), (0.0, 0.0), (-1.0, None)):
+        if given is not None:
+            assert robot.set_parameter("score_threshold", given).successful
+        _, online = robot.detect([jpeg(image) for image in images])
+        assert_same(online, detector.detect(shown, RIG, least))
+    process.send_signal(signal.SIGTERM)
+    assert wait_for_exit(process) == 0
 
 
 def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model, offline_detector):

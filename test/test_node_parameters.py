@@ -42,19 +42,21 @@ def change(node, name, value):
 
 def test_by_default_all_objects_of_a_score_are_wanted():
     with node_with() as node:
-        assert read_selection(node) == Selection(0.05, {}, CLASSES, (-1e3, 1e3), (-1e3, 1e3), 0.0)
+        assert read_selection(node, 0.05) == Selection(
+            0.05, {}, CLASSES, (-1e3, 1e3), (-1e3, 1e3), 0.0
+        )
 
 
 def test_wishes_are_read_as_they_are_now():
     values = {"class_threshold.car": 0.3, "classes": "[car, bus]", "region.x": "[-5.0, 50.0]"}
     with node_with(*given(**values)) as node:
-        assert read_selection(node).class_thresholds == {"car": 0.3}
-        assert read_selection(node).classes == ("car", "bus")
-        assert read_selection(node).x == (-5.0, 50.0)
+        assert read_selection(node, 0.05).class_thresholds == {"car": 0.3}
+        assert read_selection(node, 0.05).classes == ("car", "bus")
+        assert read_selection(node, 0.05).x == (-5.0, 50.0)
         assert not change(node, "duplicate_radius", 1.5)
         assert not change(node, "class_threshold.car", -1.0)
-        assert read_selection(node).duplicate_radius == 1.5
-        assert read_selection(node).class_thresholds == {}
+        assert read_selection(node, 0.05).duplicate_radius == 1.5
+        assert read_selection(node, 0.05).class_thresholds == {}
         assert unknown_parameters(node, of_qos=False) == []
 
 
@@ -83,12 +85,12 @@ def test_a_wrong_value_is_refused_with_the_reason(name, value, reason):
 def test_whole_numbers_are_numbers():
     values = {"score_threshold": 1, "region.x": "[-5, 50]", "sync.max_wait": 1}
     with node_with(*given(**values)) as node:
-        assert read_selection(node).score_threshold == 1.0
-        assert read_selection(node).x == (-5.0, 50.0)
+        assert node.get_parameter("score_threshold").value == 1.0
+        assert read_selection(node, 0.05).x == (-5.0, 50.0)
         assert Settings.read(node).sync_max_wait == 1.0
         assert not change(node, "score_threshold", 0)
         assert not change(node, "region.y", [-2, 2])
-        assert "from 0 to 1" in change(node, "score_threshold", 2)
+        assert "from -1 to 1" in change(node, "score_threshold", 2)
 
 
 def test_a_misspelt_class_is_named_with_the_nearest():

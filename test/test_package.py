@@ -85,7 +85,7 @@ def test_what_the_robot_imports_is_among_its_needs():
 
 def test_what_the_workstation_imports_is_in_an_extra():
     needed = imported("asd_perception", "launch", "asd_training")
-    declared = requirements("train", "synthetic", "onnx", "video")
+    declared = requirements("train", "synthetic", "onnx", "imagenet", "video")
     assert needed - set(declared) - ros_packages() == {VIDEO_MESSAGES}
     assert set(declared) - needed == UNDER_ANOTHER, "in an extra, but not imported"
     assert ros_packages() - needed == set(), "in package.xml, but not imported"

@@ -14,6 +14,7 @@ from asd_perception.constants import CLASSES
 from asd_perception.palette import DARK_PAGE, LIGHT_PAGE, hex_colour
 from asd_training.data.nuscenes import open_dataset
 from asd_training.evaluation import report as report_folder
+from asd_training.evaluation.bootstrap import intervals
 from asd_training.evaluation.error_analysis import analyse
 from asd_training.evaluation.metrics_file import Setting, write_metrics
 from asd_training.evaluation.report.report import write_report
@@ -40,7 +41,8 @@ def write(nusc, submission, path):
     evaluation = evaluate(nusc, submission)
     analysis = analyse(evaluation)
     write_report(path, nusc, SETTING, evaluation, analysis)
-    write_metrics(path.with_suffix(".json"), SETTING, evaluation, analysis)
+    errors = intervals(evaluation, analysis)
+    write_metrics(path.with_suffix(".json"), SETTING, evaluation, analysis, errors)
     return evaluation, analysis, path.read_text()
 
 
@@ -152,7 +154,8 @@ def test_an_unknown_velocity_is_neither_right_nor_a_crash(nusc, samples, tmp_pat
     unknown = noisy_truth(nusc, samples, perfect=range(3), velocity=np.nan)
     evaluation = evaluate(nusc, unknown)
     analysis = analyse(evaluation)
-    write_metrics(tmp_path / "metrics.json", SETTING, evaluation, analysis)
+    errors = intervals(evaluation, analysis)
+    write_metrics(tmp_path / "metrics.json", SETTING, evaluation, analysis, errors)
     numbers = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)
     assert numbers["classes"]["car"]["errors"]["vel_err"] == 1.0
     assert numbers["classes"]["car"]["found_errors"]["velocity"] == [None, None]

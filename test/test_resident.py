@@ -563,6 +563,9 @@ def test_samples_that_do_not_fit_are_left_to_the_loader(six, both, monkeypatch):
     assert "beside 0.0 GB of answers" in made_resident(store, *arguments, CPU, beside=2 * needed)
     coarse = AugmentationConfig(resize=(0.4, 1.0))
     assert "resize to 0.4" in made_resident(store, *arguments[:3], coarse, CPU)
+    for key in ("photometric", "camera_rotation"):
+        change = AugmentationConfig(**{key: 0.5})
+        assert f"{key} is 0.5" in made_resident(store, *arguments[:3], change, CPU)
 
 
 def test_samples_are_resident_only_where_that_is_asked_for():

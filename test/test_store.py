@@ -40,6 +40,7 @@ ALL_KINDS = {
 }
 WORLD = AugmentationConfig(flip=True, bev_scale=(0.9, 1.1), camera_dropout=0.3)
 WARPED = AugmentationConfig(resize=(0.8, 1.0), rotation=5.4, colour_gain=0, colour_offset=0)
+TURNED = AugmentationConfig(camera_rotation=4, colour_gain=0, colour_offset=0)
 FILES = ["images.bin", "seen.bin", "depths.bin", "classes.bin", "points.bin"]
 
 
@@ -115,12 +116,15 @@ def test_keyframes_that_lack_cameras_are_prepared_too(synthetic_root, tmp_path):
         assert_same(files[i], KeyframeDataset(index, CONFIG, STUDENT, None, store)[i])
 
 
-def test_a_warped_image_shows_what_it_would_without_a_store(index, keyframes, open_store):
-    files = KeyframeDataset(index, CONFIG, STUDENT, WARPED)
+@pytest.mark.parametrize("augmentation", [WARPED, TURNED], ids=["warped", "turned"])
+def test_a_warped_image_shows_what_it_would_without_a_store(
+    index, keyframes, open_store, augmentation
+):
+    files = KeyframeDataset(index, CONFIG, STUDENT, augmentation)
     i = int(keyframes[0])
 
     def difference(recorded):
-        stored = KeyframeDataset(index, CONFIG, STUDENT, WARPED, recorded)
+        stored = KeyframeDataset(index, CONFIG, STUDENT, augmentation, recorded)
         apart = []
         for seed in range(4):
             one, other = (d.sample(i, np.random.default_rng(seed)) for d in (files, stored))
@@ -129,8 +133,8 @@ def test_a_warped_image_shows_what_it_would_without_a_store(index, keyframes, op
             torch.testing.assert_close(one.ego_from_camera, other.ego_from_camera)
         return torch.stack(apart)
 
-    store = open_store(augmentation=WARPED)
-    margin = rows_above(WARPED, CONFIG.image_size)
+    store = open_store(augmentation=augmentation)
+    margin = rows_above(augmentation, CONFIG.image_size)
 
     def bare(keyframe):
         recorded = store(keyframe)
@@ -139,7 +143,7 @@ def test_a_warped_image_shows_what_it_would_without_a_store(index, keyframes, op
 
     with_margin, without = difference(store), difference(bare)
     assert with_margin.mean() < 3  # interpolated twice
-    assert without[..., :10, :].mean() > 10 * with_margin[..., :10, :].mean()
+    assert without[..., :10, :].mean() > 5 * with_margin[..., :10, :].mean()
 
 
 def test_the_margin_is_what_the_widest_warp_needs():

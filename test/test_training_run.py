@@ -148,12 +148,20 @@ def test_a_run_stopped_by_a_corrupt_image_starts_once_it_is_mended(
 
 
 def test_fine_tuning_starts_from_all_weights_of_a_model(synthetic_root, tmp_path, asd_train):
-    steps = ["--set", "steps=1", "--set", "loader_workers=0", "--set", "precision=32-true"]
-    still = ["--set", "learning_rate=1e-12", "--set", "curve_from=0", "--set", f"fine_tune={TINY}"]
-    assert asd_train("student", synthetic_root, tmp_path / "run", *steps, *still)[0] == 0
+    still = StudentRun(
+        steps=1,
+        learning_rate=1e-12,
+        curve_from=0,
+        loader_workers=0,
+        precision="32-true",
+        student=model_directory.student_config(TINY),
+        fine_tune=str(TINY),
+    )
+    (tmp_path / "still.yaml").write_text(yaml.safe_dump(to_dict(still)))
+    run = tmp_path / "run"
+    assert asd_train("student", synthetic_root, run, "--config", tmp_path / "still.yaml")[0] == 0
     start, end = (
-        safetensors.torch.load_file(model / "model.safetensors")
-        for model in (TINY, tmp_path / "run" / "model")
+        safetensors.torch.load_file(model / "model.safetensors") for model in (TINY, run / "model")
     )
     for name, tensor in start.items():
         if "running" not in name and "num_batches" not in name:  # batch statistics move at once

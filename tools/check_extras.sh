@@ -43,6 +43,16 @@ asd-train synthesize data --train 1 --val 1 --keyframes 2
 environment onnx "[onnx]"
 asd-train export "$model" student.onnx
 
+environment imagenet "[imagenet]"
+python -c "
+from asd_perception.network.backbone import ImageEncoder
+from asd_perception.network.config import BACKBONES, StudentConfig
+from asd_training.models.pretrained import EFFICIENTNET_LITE0, load_pretrained_backbone
+network = StudentConfig(
+    backbone=BACKBONES['efficientnet_lite0'], image_mean=(127.0,) * 3, image_std=(128.0,) * 3
+)
+load_pretrained_backbone(ImageEncoder(network), EFFICIENTNET_LITE0)"
+
 environment train "[train]"
 asd-train evaluate "$model" data
 asd-bag convert data bag --scene synthetic_val-0-0000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image features: a transformers backbone and a small feature pyramid."""
+"""Image features: a backbone, ours or transformers', and a small feature pyramid."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoBackbone, AutoConfig
+from typing_extensions import Self
 
 from asd_perception.errors import UserError
-from asd_perception.network.config import StudentConfig
+from asd_perception.network.backbones.efficientnet_lite import EfficientNetLite0
+from asd_perception.network.config import BackboneConfig, StudentConfig
 from asd_perception.network.layers import ConvNormReLU
 
 
 class ImageEncoder(nn.Module):
     """Images to one feature map per image, at the backbone's stride; it normalises them itself.
 
-    The architecture comes from transformers with random weights: nothing is downloaded.
+    Its weights are random: nothing is downloaded.
     Raises UserError for an unknown option, and where the configured stride is not that of the
     finest stage used.
     """
@@ -35,16 +37,8 @@ class ImageEncoder(nn.Module):
         self.config = config = network.backbone
         for name, value in (("mean", network.image_mean), ("std", network.image_std)):
             self.register_buffer(name, torch.tensor(value)[:, None, None], persistent=False)
-        known = AutoConfig.for_model(config.model_type)
-        for name in config.options:
-            if not hasattr(known, name):  # transformers would keep it, and build without it
-                raise UserError(f"backbone.options.{name} is no option of {config.model_type}")
-        options = AutoConfig.for_model(
-            config.model_type, **config.options, out_features=list(config.out_features)
-        )
-        self.backbone = AutoBackbone.from_config(options)
-        if config.model_type == "swin":  # a classifier's norm, which no feature map passes through
-            self.backbone.swin.layernorm.requires_grad_(False)
+        self.backbone = _backbone(config)
+        self.frozen: list[nn.Module] = []
         stride = _finest_stride(self.backbone)
         if stride != config.stride:
             raise UserError(
@@ -81,12 +75,7 @@ class ImageEncoder(nn.Module):
         A copy of this module made afterwards would call this one's stages. Raises UserError for a
         backbone whose stages are not known.
         """
-        stages = [
-            stage
-            for name, module in self.backbone.named_modules()
-            if name.endswith(("encoder.stages", "encoder.layers"))
-            for stage in module
-        ]
+        stages = self._stages()
         if not stages:
             raise UserError(
                 f"the stages of {self.config.model_type} are not known: "
@@ -99,6 +88,58 @@ class ImageEncoder(nn.Module):
                 use_reentrant=False,
                 context_fn=partial(_recompute_contexts, stage),
             )
+
+    def freeze_stages(self, count: int) -> None:
+        """Train neither the stem nor the first `count` stages, whose batch statistics stay as well.
+
+        0: train all. Raises UserError if the backbone has fewer stages, or does not tell them.
+        """
+        stages = self._stages()
+        if count > len(stages):
+            raise UserError(
+                f"frozen_stages is {count}, but {self.config.model_type} has {len(stages)} stages"
+            )
+        if count:
+            ends = ("stem", "embedder", "embeddings")
+            stem = [m for name, m in self.backbone.named_modules() if name.endswith(ends)]
+            self.frozen = [*stem, *stages[:count]]
+        for module in self.frozen:
+            module.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def _stages(self) -> list[nn.Module]:
+        """The backbone's stages, fine to coarse; none where they are not known."""
+        return [
+            stage
+            for name, module in self.backbone.named_modules()
+            if name.endswith(("stages", "encoder.layers"))
+            for stage in module
+        ]
+
+
+def _backbone(config: BackboneConfig) -> nn.Module:
+    """The backbone with random weights. Raises UserError."""
+    if config.model_type == "efficientnet_lite0":
+        for name in config.options:
+            raise UserError(f"backbone.options.{name} is no option of efficientnet_lite0")
+        return EfficientNetLite0(config.out_features)
+    known = AutoConfig.for_model(config.model_type)
+    for name in config.options:
+        if not hasattr(known, name):  # transformers would keep it, and build without it
+            raise UserError(f"backbone.options.{name} is no option of {config.model_type}")
+    options = AutoConfig.for_model(
+        config.model_type, **config.options, out_features=list(config.out_features)
+    )
+    backbone = AutoBackbone.from_config(options)
+    if config.model_type == "swin":  # a classifier's norm, which no feature map passes through
+        backbone.swin.layernorm.requires_grad_(False)
+    return backbone
 
 
 def _recompute_contexts(

@@ -17,10 +17,10 @@ Fusion = Literal["heterogeneous", "symmetric", "camera_only"]
 
 @configuration
 class BackboneConfig:
-    """The image backbone, built by transformers' AutoBackbone, and its feature pyramid."""
+    """The image backbone, ours or built by transformers' AutoBackbone, and its feature pyramid."""
 
     model_type: str = "resnet"
-    """transformers' name ("resnet", "swin", "convnext", ...)."""
+    """efficientnet_lite0, or transformers' name ("resnet", "swin", "convnext", ...)."""
     options: dict[str, Any] = field(
         default_factory=lambda: {
             "embedding_size": 32,
@@ -29,7 +29,7 @@ class BackboneConfig:
             "layer_type": "basic",
         }
     )
-    """Keyword arguments of that model's configuration class."""
+    """Keyword arguments of that model's configuration class; efficientnet_lite0 has none."""
     out_features: tuple[str, ...] = ("stage2", "stage3", "stage4")
     """The stages used, fine to coarse."""
     stride: PositiveInt = 8
@@ -87,6 +87,13 @@ BACKBONES = {
         stride=8,
         channels=256,
     ),
+    "efficientnet_lite0": BackboneConfig(
+        model_type="efficientnet_lite0",
+        options={},
+        out_features=("stage3", "stage5", "stage6"),
+        stride=8,
+        channels=64,
+    ),
 }
 """The standard backbones: in YAML, `backbone: resnet50` stands for the whole mapping.
 
@@ -140,7 +147,7 @@ class StudentConfig:
     backbone: Annotated[BackboneConfig, BeforeValidator(as_backbone)] = field(
         default_factory=BackboneConfig
     )
-    """Image backbone: resnet18, resnet50, swin_t, convnext_t, or its keys."""
+    """Image backbone: resnet18, resnet50, swin_t, convnext_t, efficientnet_lite0, or its keys."""
     depth: DepthConfig = field(default_factory=DepthConfig)
     """Depth bins of lift-splat and simulated points."""
     bev: BevGrid = field(default_factory=BevGrid)

@@ -108,7 +108,7 @@ class DetectorNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         self._warn_of_unknown_parameters(of_qos=True)
         running = ", ".join(f"{name} {value}" for name, value in self._running.items())
-        self.get_logger().info(f"configured: {running}")
+        self.get_logger().info(f"configured: {running}; {self._threshold_in_words()}")
         return super().on_configure(state)
 
     def _warn_of_unknown_parameters(self, of_qos: bool) -> None:
@@ -132,7 +132,7 @@ class DetectorNode(LifecycleNode):
         return Pipeline(
             settings,
             detector,
-            selection=partial(read_selection, self),
+            selection=lambda: read_selection(self, self._threshold()),
             publish=partial(self._publish, settings.base_frame),
             show=partial(self._show, settings.base_frame),
             warn=self._warn,
@@ -339,8 +339,7 @@ class DetectorNode(LifecycleNode):
             level = DiagnosticStatus.ERROR if self._fault else DiagnosticStatus.OK
             message.status = [status("state", level, self._fault or "not configured")]
         else:
-            threshold = self.get_parameter("score_threshold").value
-            values = {**self._running, "score_threshold": threshold}
+            values = {**self._running, "score_threshold": self._threshold()}
             state = "active" if pipeline.active else "not active"
             message.status = [status("state", DiagnosticStatus.OK, state, values)]
             if pipeline.active:
@@ -360,3 +359,18 @@ class DetectorNode(LifecycleNode):
         for name in errors.keys() - self._in_error:
             self.get_logger().error(f"{name}: {errors[name]}")
         self._in_error = set(errors)
+
+    def _threshold(self) -> float:
+        """The parameter's, or where that is below 0 the model's own."""
+        value: float = self.get_parameter("score_threshold").value
+        pipeline = self._pipeline  # this is asked in the worker's thread
+        return pipeline.detector.score_threshold if value < 0 and pipeline is not None else value
+
+    def _threshold_in_words(self) -> str:
+        least, source = f"score_threshold {self._threshold():.3g}", "as given"
+        if self.get_parameter("score_threshold").value < 0 and self._pipeline is not None:
+            calibration = self._pipeline.detector.score_calibration
+            source = "of a model without score calibration"
+            if calibration is not None:
+                source = f"the model's own, of {calibration.provenance.get('split', 'its data')}"
+        return f"{least} ({source})"

@@ -31,6 +31,11 @@ from asd_perception.runtime.backend import Backend, Features
 from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.cuda import CudaBackend
 from asd_perception.runtime.detections import Detections
+from asd_perception.runtime.score_calibration import (
+    SCORE_THRESHOLD,
+    ScoreCalibration,
+    read_score_calibration,
+)
 
 T = TypeVar("T")
 
@@ -61,8 +66,10 @@ class Detector:
         model: Path | None = None,
         *,
         cameras: int = 6,
+        score_calibration: ScoreCalibration | None = None,
     ) -> None:
         """model: the student's model directory, whose ONNX graphs run on a CPU where it has any.
+        score_calibration: of the student's scores; None: they stay what the network says.
         cameras: of the rig; a frame may lack some. A GPU's work is recorded for this number.
 
         Raises UserError for a device that does not exist or has too little memory, for graphs that
@@ -71,6 +78,7 @@ class Detector:
         if not 1 <= cameras <= MAX_CAMERAS:
             raise UserError(f"a rig has 1 to {MAX_CAMERAS} cameras, not {cameras}")
         self.cameras = cameras
+        self.score_calibration = score_calibration
         self.device = find_device(device)
         with memory_checked(self.device):
             self.student = student.to(self.device).eval()
@@ -92,7 +100,8 @@ class Detector:
         has too little memory.
         """
         path = Path(path)
-        return cls(model_directory.load(path), device, path, cameras=cameras)
+        student, calibration = model_directory.load(path), read_score_calibration(path)
+        return cls(student, device, path, cameras=cameras, score_calibration=calibration)
 
     def describe(self) -> dict[str, str]:
         """What really runs, in words: device, libraries, and what could not be used and why."""
@@ -101,6 +110,13 @@ class Detector:
     @property
     def config(self) -> StudentConfig:
         return self.student.config
+
+    @property
+    def score_threshold(self) -> float:
+        """The score from which on objects are shown where nothing else is said: the model's own,
+        chosen with its calibration, or SCORE_THRESHOLD."""
+        calibration = self.score_calibration
+        return SCORE_THRESHOLD if calibration is None else calibration.score_threshold
 
     def warm_up(self) -> None:
         """Detect once in black images, encoded one by one as they come to a node, so that the first
@@ -117,7 +133,10 @@ class Detector:
         self.detect_encoded(encoded, dict.fromkeys(encoded, np.eye(4)), 0.0)
 
     def detect(
-        self, images: Sequence[NDArray[np.uint8]], rig: CameraRig, score_threshold: float = 0.05
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        rig: CameraRig,
+        score_threshold: float | None = None,
     ) -> Detections:
         """Find the objects of one frame.
 
@@ -125,7 +144,8 @@ class Detector:
             (asd_perception.cameras.preprocessing) serve as well.
         rig: the cameras that gave an image, at the frame's reference time.
         On a GPU the first call with all cameras takes some 10 s more: it compiles for all at once.
-        Returns objects of at least `score_threshold`, best first, with the simulated points.
+        Returns objects of at least `score_threshold` (None: the model's own), best first, with the
+        simulated points.
         Raises UserError for more cameras than the detector was made for, or an image that disagrees
         with the rig, and OutOfMemoryError.
         """
@@ -137,7 +157,8 @@ class Detector:
             name: self._encoded(of_image, image, view)
             for name, of_image, image, view in zip(rig.names, features, images, views, strict=True)
         }
-        return self.detect_encoded(encoded, _poses(rig), score_threshold)
+        least = self.score_threshold if score_threshold is None else score_threshold
+        return self.detect_encoded(encoded, _poses(rig), least)
 
     def view(self, calibration: CameraCalibration, ego_from_camera: Array | None) -> View:
         """How a camera's images become the network's input; see `view_of`."""
@@ -176,7 +197,7 @@ class Detector:
         cameras = self._cameras(encoded, ego_from_camera)
         with memory_checked(self.device):
             found = self.backend.detect([image.features for image in encoded.values()], *cameras)
-        detections = detections_of(found.objects, 0, score_threshold)
+        detections = detections_of(found.objects, 0, score_threshold, self.score_calibration)
         if found.points is None:  # a camera-only student has none
             return detections
         points = found.points[0][cameras[2].flatten()]
@@ -235,10 +256,23 @@ def _poses(rig: CameraRig) -> dict[str, Array]:
     return dict(zip(rig.names, rig.ego_from_camera, strict=True))
 
 
-def detections_of(decoded: Decoded, sample: int, score_threshold: float) -> Detections:
-    """One sample's objects of at least `score_threshold`, without simulated points."""
+def detections_of(
+    decoded: Decoded,
+    sample: int,
+    score_threshold: float,
+    calibration: ScoreCalibration | None = None,
+) -> Detections:
+    """One sample's objects of at least `score_threshold`, without simulated points, best first.
+
+    calibration: of the scores, before the threshold.
+    """
     boxes, scores, labels, velocities, attributes = (x[sample].cpu().numpy() for x in decoded)
-    keep = scores >= score_threshold
+    if calibration is None:
+        keep = scores >= score_threshold
+    else:
+        scores = calibration.apply(scores, labels)
+        order = np.argsort(-scores, kind="stable")  # classes change places, each keeps its order
+        keep = order[scores[order] >= score_threshold]
     return Detections(
         boxes=boxes[keep],
         scores=scores[keep],

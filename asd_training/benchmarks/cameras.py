@@ -27,7 +27,7 @@ from asd_training.data.nuscenes import (
     split_scenes,
     submission_boxes,
 )
-from asd_training.evaluation.detection import SCORE_THRESHOLD
+from asd_training.evaluation.detection import submission_threshold
 from asd_training.evaluation.scoring import Submission, score
 
 SAME = 0.2  # m, how near an object must be found again
@@ -84,7 +84,7 @@ def missing_camera_curve(
         for missing in range(cameras):
             lost, there = order[:missing], np.sort(order[missing:])
             some = [images[i] for i in there]
-            found = detector.detect(some, frame.rig.part(there), SCORE_THRESHOLD)
+            found = detector.detect(some, frame.rig.part(there), submission_threshold(detector))
             boxes = submission_boxes(found, frame.sample_token, frame.global_from_ego)
             submissions[missing][frame.sample_token] = boxes
             whole = whole or found

@@ -221,7 +221,8 @@ def plainly(images: list[NDArray[np.uint8]], rig: CameraRig, detector: Detector)
     """`Detector.detect` as one writes it first: one thing after the other."""
     student, config = detector.student, detector.config
     output = student(*(tensor.to(detector.device) for tensor in detector.inputs(images, rig)))
-    return detections_of(decode(output.head, config.bev, config.max_objects), 0, 0.0)
+    objects = decode(output.head, config.bev, config.max_objects)
+    return detections_of(objects, 0, 0.0, detector.score_calibration)
 
 
 def one_by_one_from_raw(

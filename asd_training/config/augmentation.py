@@ -27,6 +27,10 @@ class AugmentationConfig:
     shows more sky, and black at a side."""
     rotation: Degrees = 0.0
     """Largest rotation of each image in its plane, in degrees either way."""
+    camera_rotation: Annotated[float, Field(ge=0, le=20)] = 0.0
+    """Largest turn of each camera about each axis through its own centre, in degrees either way: as
+    if it were mounted a little differently. Its pose is turned likewise. What it has not seen is
+    black."""
     flip: bool = False
     """Mirror each image with probability 1/2 without mirroring the world (BEVDet's flip). Exact for
     positions, but headings no longer follow from the image, and the network cannot know which
@@ -43,13 +47,17 @@ class AugmentationConfig:
     by a fifth of it in addition."""
     colour_offset: Annotated[float, Field(ge=0, le=255)] = 20.0
     """Largest shift of the rig's colours, on the 0-255 scale."""
+    photometric: Share = 0.0
+    """How strongly light, tone, colours, sharpness, noise, compression and coverage of the images
+    change, for each rig and each camera: 0 not at all, 1 as far as objects can be told. For
+    transfer to cameras and places unlike those of the training set."""
     camera_dropout: Share = 0.0
     """Probability that a camera is dropped; at least one always stays."""
 
     @property
     def warps_images(self) -> bool:
-        """Whether images may be resized, cropped or rotated."""
-        return self.resize != (1.0, 1.0) or self.rotation > 0
+        """Whether images may be resized, cropped or rotated, or cameras turned."""
+        return self.resize != (1.0, 1.0) or self.rotation > 0 or self.camera_rotation > 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in (("resize", self.resize), ("bev_scale", self.bev_scale)):

@@ -74,10 +74,14 @@ class TrainingConfig:
     balance_classes: bool = False
     """Draw keyframes with rare classes more often."""
     pretrained: str | None = None
-    """Local folder or file with the image backbone's weights to start from; null: random."""
+    """Local folder or file with the image backbone's weights to start from; efficientnet-lite0: the
+    ImageNet weights that the extra `imagenet` brings; null: random."""
     fine_tune: str | None = None
     """Model directory of the same architecture, whose weights the whole network starts from, in
     place of `pretrained` and of a teacher's; null: a new network."""
+    frozen_stages: NonNegativeInt = 0
+    """Stages of the image backbone, with all before them, that keep their weights and batch
+    statistics. 0: it is trained whole."""
     recompute_images: bool = False
     """Recompute the image backbone's activations in the backward pass: less memory, more time."""
     augmentation: AugmentationConfig | None = field(default_factory=AugmentationConfig)
@@ -88,6 +92,8 @@ class TrainingConfig:
             raise fault("resident", "is true; it needs prepared samples: give cache a folder")
         if self.fine_tune is not None and self.pretrained is not None:
             raise fault("pretrained", "has no effect beside fine_tune; give one of them")
+        if self.frozen_stages and self.pretrained is None and self.fine_tune is None:
+            raise fault("frozen_stages", "keeps weights as they are: name some by pretrained")
 
 
 @configuration

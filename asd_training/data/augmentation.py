@@ -12,13 +12,16 @@ network's input, with or without augmentation:
   velocities and camera positions alike. It moves no pixel, except for the left-right flip, which
   mirrors the images as well, so that every pose stays a rotation. Scaling by s scales depths by s,
   and with them the cameras' height above ground, from which the network can infer s;
-- a change of exposure;
+- a turn of each camera about its own centre. With the pixels' rays it is a homography of the image,
+  exact without knowing any depth, and goes into the camera's pose;
+- changes of colour and light (`asd_training/photometric`);
 - dropped cameras.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,18 +46,22 @@ from asd_perception.geometry import (
 from asd_training.config.augmentation import AugmentationConfig
 from asd_training.data.nuscenes import Annotations
 from asd_training.data.targets import NearestReturns
+from asd_training.photometric.change import Photometric, jitter_colour
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """A drawn augmentation of a frame of N cameras.
 
-    image_warps: (N, 3, 3) affine maps of the pixels of the network's input, before the flips.
-    image_flips: (N,) bool, images mirrored without the world. bev_flip: world and images mirrored.
-    bev_angle in rad, bev_scale: of the world, after the flip. colour_gain: (3,) per colour channel,
-    colour_offset. dropped: (N,) bool, cameras removed.
+    turns: (N, 3, 3) rotations of each camera about its centre: from its old optical frame to the
+    new one. image_warps: (N, 3, 3) affine maps of the pixels of the turned camera's input, before
+    the flips. image_flips: (N,) bool, images mirrored without the world. bev_flip: world and images
+    mirrored. bev_angle in rad, bev_scale: of the world, after the flip. colour_gain: (3,) per
+    colour channel, colour_offset. dropped: (N,) bool, cameras removed. photometric: further changes
+    of the images; None: none.
     """
 
+    turns: Array
     image_warps: Array
     image_flips: NDArray[np.bool_]
     bev_flip: bool
@@ -63,11 +70,13 @@ class Augmentation:
     colour_gain: Array
     colour_offset: float
     dropped: NDArray[np.bool_]
+    photometric: Photometric | None
 
     @property
     def warped(self) -> NDArray[np.bool_]:
-        """Which images are resized, cropped or rotated. (N,)."""
-        return (self.image_warps != np.eye(3)).any(axis=(1, 2))
+        """Which images are resized, cropped, rotated or of a turned camera. (N,)."""
+        still = np.eye(3)
+        return ((self.image_warps != still) | (self.turns != still)).any(axis=(1, 2))
 
     @property
     def mirrored(self) -> NDArray[np.bool_]:
@@ -79,7 +88,8 @@ class Augmentation:
         """The augmentation that changes nothing."""
         nowhere = np.zeros(cameras, dtype=bool)
         unwarped = np.tile(np.eye(3), (cameras, 1, 1))
-        return cls(unwarped, nowhere, False, 0.0, 1.0, np.ones(3), 0.0, nowhere)
+        ones = np.ones(3)
+        return cls(unwarped, unwarped, nowhere, False, 0.0, 1.0, ones, 0.0, nowhere, None)
 
     @classmethod
     def draw(
@@ -109,7 +119,26 @@ class Augmentation:
         dropped = random.random(cameras) < config.camera_dropout
         if cameras and dropped.all():
             dropped[random.integers(cameras)] = False
-        return cls(warps, flips, bev_flip, bev_angle, bev_scale, gain, offset, dropped)
+        # Last, so that without them the numbers before are those of a run without them.
+        turns, photometric = np.tile(np.eye(3), (cameras, 1, 1)), None
+        if config.camera_rotation:
+            most = np.deg2rad(config.camera_rotation)
+            for turn, vector in zip(turns, random.uniform(-most, most, (cameras, 3)), strict=True):
+                turn[:] = cv2.Rodrigues(vector)[0]
+        if config.photometric:
+            photometric = Photometric.draw(config.photometric, cameras, random)
+        return cls(
+            turns=turns,
+            image_warps=warps,
+            image_flips=flips,
+            bev_flip=bev_flip,
+            bev_angle=bev_angle,
+            bev_scale=bev_scale,
+            colour_gain=gain,
+            colour_offset=offset,
+            dropped=dropped,
+            photometric=photometric,
+        )
 
 
 class CameraImages(NamedTuple):
@@ -194,9 +223,12 @@ def apply(
     warped, mirrored = augmentation.warped, augmentation.mirrored
     pixels = np.empty((len(warped), *input_size, 3), np.uint8)
     seen, matrices = cameras.seen.copy(), augmentation.image_warps @ cameras.intrinsics
-    for i, (image, warp) in enumerate(zip(cameras.images, augmentation.image_warps, strict=True)):
+    for i, image in enumerate(cameras.images):
         if warped[i]:
             height, width = image.shape[:2]
+            warp = augmentation.image_warps[i] @ _turned_pixels(
+                augmentation.turns[i], cameras.intrinsics[i]
+            )
             to_input = warp @ input_from_image(width, height, input_size)
             image = warp_image(image, to_input, input_size)
             seen[i] = _warped_mask(seen[i], warp)
@@ -213,6 +245,7 @@ def apply(
     orthogonal[:2, :2] = [[cos, -sin], [sin, cos]]
     if augmentation.bev_flip:
         orthogonal[:2, 1] *= -1
+    turns[:, :3, :3] = turns[:, :3, :3] @ augmentation.turns
     ego_from_camera = orthogonal @ cameras.ego_from_camera @ inverse(turns)
     ego_from_camera[:, :3, 3] *= augmentation.bev_scale
     similarity = orthogonal @ np.diag([*[augmentation.bev_scale] * 3, 1.0])
@@ -226,8 +259,11 @@ def apply(
             kept = visible[~dropped].any(axis=0)
             objects = _select(objects, kept | ~visible.any(axis=0) if all_round else kept)
     ego_from_camera[dropped] = ABSENT_CAMERA
+    pixels = jitter_colour(pixels, augmentation.colour_gain, augmentation.colour_offset)
+    if augmentation.photometric is not None:
+        pixels = augmentation.photometric.apply(pixels)
     return NetworkFrame(
-        jitter_colour(pixels, augmentation.colour_gain, augmentation.colour_offset),
+        pixels,
         seen,
         intrinsics,
         ego_from_camera,
@@ -250,19 +286,21 @@ def moved_returns(augmentation: Augmentation, returns: NearestReturns) -> Neares
 
 
 def _warped_mask(seen: NDArray[np.bool_], warp: Array) -> NDArray[np.bool_]:
-    """Which pixels the lens sees, after a warp (3, 3) of the input's pixels.
+    """Which pixels the lens sees, after a homography (3, 3) of the input's pixels.
 
     What the warp brings in from outside of the input is black in every camera, and no lens's fault.
     """
     size = seen.shape[::-1]
     how = {"flags": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_CONSTANT, "borderValue": 1}
-    return cv2.warpAffine(seen.astype(np.uint8), warp[:2], size, **how).astype(bool)
+    if _is_affine(warp):
+        return cv2.warpAffine(seen.astype(np.uint8), warp[:2], size, **how).astype(bool)
+    return cv2.warpPerspective(seen.astype(np.uint8), warp, size, **how).astype(bool)
 
 
 def warp_image(
     image: NDArray[np.uint8], input_from_image: Array, input_size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """An image (height, width, 3) under an affine map of its pixels, black outside.
+    """An image (height, width, 3) under a homography of its pixels, black outside.
 
     input_from_image (3, 3), pixel centres at integers; input_size: (rows, columns) of the result.
     A large image is first area-averaged over blocks of whole pixels, for which OpenCV is ten times
@@ -278,7 +316,21 @@ def warp_image(
         input_from_image = input_from_image @ np.array(
             [[step_x, 0, 0.5 * step_x - 0.5], [0, step_y, 0.5 * step_y - 0.5], [0, 0, 1]]
         )
-    return cv2.warpAffine(image, input_from_image[:2], input_size[::-1], flags=cv2.INTER_LINEAR)
+    size, how = input_size[::-1], cv2.INTER_LINEAR
+    if _is_affine(input_from_image):
+        return cv2.warpAffine(image, input_from_image[:2], size, flags=how)
+    return cv2.warpPerspective(image, input_from_image, size, flags=how)
+
+
+def _is_affine(matrix: Array) -> bool:
+    return bool((matrix[2] == [0, 0, 1]).all())
+
+
+def _turned_pixels(turn: Array, intrinsics: Array) -> Array:
+    """The homography of a camera's pixels when it turns about its centre; all (3, 3)."""
+    if (turn == np.eye(3)).all():
+        return turn
+    return intrinsics @ turn @ np.linalg.inv(intrinsics)
 
 
 def pinhole_and_turn(matrices: Array) -> tuple[Array, Array]:
@@ -304,28 +356,30 @@ def pinhole_and_turn(matrices: Array) -> tuple[Array, Array]:
     return intrinsics, turns
 
 
-def jitter_colour(
-    images: NDArray[np.uint8], gain: NDArray[np.float64], offset: float
-) -> NDArray[np.uint8]:
-    """Images (N, H, W, 3) with another exposure: a gain per colour channel (3,), one offset."""
-    levels = np.arange(256)[:, None] * gain + offset
-    table = np.clip(levels.round(), 0, 255).astype(np.uint8)  # (256, 3)
-    if not len(images):
-        return images
-    rows = images.reshape(-1, *images.shape[2:])  # OpenCV takes one image
-    return cv2.LUT(rows, table[None]).reshape(images.shape)
-
-
 def rows_above(config: AugmentationConfig | None, input_size: tuple[int, int]) -> int:
-    """Rows of the images above the network's input that a warp can bring into view."""
-    if config is None or (config.resize[0] >= 1 and not config.rotation):
+    """Rows of the images above the network's input that a warp or turn can bring into view.
+
+    A turned camera's focal length is taken as at most the image's width (a view of 53 degrees);
+    what a longer lens would need from further above is black.
+    """
+    if config is None or (
+        config.resize[0] >= 1 and not (config.rotation or config.camera_rotation)
+    ):
         return 0
     rows, columns = input_size
     corners = np.array([[x, y, 1.0] for x in (0, columns - 1) for y in (0, rows - 1)]).T
+    middle = np.array([[columns, 0, columns / 2], [0, columns, rows / 2], [0, 0, 1]])
+    most = np.deg2rad(config.camera_rotation)
+    turns = [
+        _turned_pixels(cv2.Rodrigues(most * np.array(signs, float))[0], middle)
+        for signs in itertools.product((-1, 0, 1), repeat=3)
+    ]
     highest = 0.0
     for degrees in np.linspace(-config.rotation, config.rotation, 31):
         warp = _warp(config.resize[0], 0.5, degrees, input_size)
-        highest = min(highest, (np.linalg.inv(warp) @ corners)[1].min())
+        for turn in turns if most else turns[:1]:
+            u_v_w = np.linalg.inv(warp @ turn) @ corners
+            highest = min(highest, (u_v_w[1] / u_v_w[2]).min())
     return int(np.ceil(-highest)) + 1  # one more, for the interpolation
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from nuscenes import NuScenes
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from asd_perception.constants import CLASSES
 from asd_perception.errors import memory_checked
 from asd_perception.network.center_head import HeadOutput, decode
 from asd_perception.network.config import StudentConfig
@@ -47,13 +49,30 @@ SCORE_THRESHOLD = 0.01
 """Score under which a box is not submitted: low, since AP counts the whole curve."""
 
 
+def submission_threshold(detector: Detector) -> float:
+    """SCORE_THRESHOLD as the detector's scores have it.
+
+    A calibration may put it elsewhere in each class; then it is the lowest of these.
+    """
+    calibration = detector.score_calibration
+    if calibration is None:
+        return SCORE_THRESHOLD
+    of_each = np.full(len(CLASSES), SCORE_THRESHOLD)
+    return 0.9999 * float(calibration.apply(of_each, np.arange(len(CLASSES))).min())
+
+
 def detect_samples(
     detector: Detector,
     nusc: NuScenes,
     samples: list[dict[str, Any]],
-    score_threshold: float = SCORE_THRESHOLD,
+    score_threshold: float | None = None,
 ) -> Submission:
-    """Run the detector over keyframes, offline, with a progress bar."""
+    """Run the detector over keyframes, offline, with a progress bar.
+
+    score_threshold: None: `submission_threshold`.
+    """
+    if score_threshold is None:
+        score_threshold = submission_threshold(detector)
     submission = {}
     for sample in tqdm(samples, desc="detecting", unit="frame"):
         frame = camera_frame(nusc, sample)

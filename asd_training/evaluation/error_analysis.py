@@ -156,12 +156,12 @@ def analyse(evaluation: Evaluation) -> ErrorAnalysis:
     )
 
 
-def match(truth: Boxes, detections: Boxes) -> Ints:
+def match(truth: Boxes, detections: Boxes, distance: float = MATCH_DISTANCE) -> Ints:
     """The devkit's greedy matching: per detection the index of the object it matches, or -1.
 
     Within a frame and class, detections are taken in descending order of score, of equal scores the
     later one first, as in the devkit. Each takes the nearest free object whose centre is less than
-    2 m away. Matches above a score are therefore independent of the detections below it.
+    `distance` m away. Matches above a score are therefore independent of the detections below it.
     """
     matches = np.full(len(detections.items), -1)
     objects = _groups(truth.frames * len(CLASSES) + truth.labels)
@@ -173,7 +173,7 @@ def match(truth: Boxes, detections: Boxes) -> Ints:
         distances = _distances(detections.centres[order], truth.centres[candidates])
         for index, row in zip(order, distances, strict=True):
             nearest = int(np.argmin(row))
-            if row[nearest] < MATCH_DISTANCE:
+            if row[nearest] < distance:
                 matches[index] = candidates[nearest]
                 distances[:, nearest] = np.inf
     return matches

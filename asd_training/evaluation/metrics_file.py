@@ -12,6 +12,7 @@ from typing import Any
 from asd_perception import __version__
 from asd_perception.constants import CLASSES
 from asd_perception.files import atomic_file
+from asd_training.evaluation.bootstrap import Intervals
 from asd_training.evaluation.error_analysis import RANGES, ErrorAnalysis
 from asd_training.evaluation.scoring import TP_ERRORS, Evaluation
 
@@ -34,10 +35,14 @@ class Setting:
 
 
 def write_metrics(
-    path: str | Path, setting: Setting, evaluation: Evaluation, analysis: ErrorAnalysis
+    path: str | Path,
+    setting: Setting,
+    evaluation: Evaluation,
+    analysis: ErrorAnalysis,
+    errors: Intervals,
 ) -> None:
     """Write the numbers as strict JSON (null for unknown values), atomically."""
-    document = _without_nan(_document(setting, evaluation, analysis))
+    document = _without_nan(_document(setting, evaluation, analysis, errors))
     with atomic_file(path) as temporary:
         # YAML reads a date in a hand-written provenance as a date object: written as text.
         text = json.dumps(document, indent=2, allow_nan=False, default=str)
@@ -56,12 +61,16 @@ def class_numbers(evaluation: Evaluation, name: str) -> dict[str, Any]:
     }
 
 
-def _document(setting: Setting, evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, Any]:
+def _document(
+    setting: Setting, evaluation: Evaluation, analysis: ErrorAnalysis, errors: Intervals
+) -> dict[str, Any]:
     """The whole file as plain values; unknown numbers are NaN."""
     classes = {}
     for label, name in enumerate(CLASSES):
         classes[name] = {
             **class_numbers(evaluation, name),
+            "mean_ap_interval": errors.class_ap[label].tolist(),
+            "recall_interval": errors.class_recall[label].tolist(),
             "best_f1": float(analysis.class_f1[label]),
             "score_threshold": float(analysis.class_threshold[label]),
             "objects_by_distance": analysis.objects[label].tolist(),
@@ -73,6 +82,8 @@ def _document(setting: Setting, evaluation: Evaluation, analysis: ErrorAnalysis)
         **asdict(setting),
         **asdict(evaluation.metrics),
         "mean_ap_present": evaluation.metrics.mean_ap_present,
+        "mean_ap_present_interval": errors.mean_ap_present.tolist(),
+        "intervals_of": errors.units,
         "best_f1": analysis.f1,
         "score_threshold": analysis.threshold,
         "distance_edges": list(RANGES),

@@ -8,7 +8,7 @@ import io
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,34 +87,39 @@ class Evaluation:
     detections: EvalBoxes
 
 
-class _SampleEvaluation(DetectionEval):
-    """The devkit's evaluation over given samples, where its own constructor knows only splits."""
+class _BoxEvaluation(DetectionEval):
+    """The devkit's evaluation of given boxes, where its own constructor knows only splits."""
 
-    def __init__(self, nusc: NuScenes, predictions: EvalBoxes, sample_tokens: list[str]) -> None:
-        self.nusc = nusc
+    def __init__(self, truth: EvalBoxes, detections: EvalBoxes) -> None:
         self.verbose = False
         self.cfg = config_factory("detection_cvpr_2019")
-        for token, boxes in predictions.boxes.items():
-            if len(boxes) > self.cfg.max_boxes_per_sample:
-                raise UserError(
-                    f"sample {token} has {len(boxes)} boxes; "
-                    f"{self.cfg.max_boxes_per_sample} are allowed"
-                )
-        with contextlib.redirect_stderr(io.StringIO()):  # the devkit's progress bar
-            truth = load_gt_of_sample_tokens(nusc, sample_tokens, DetectionBox)
-        if not truth.all:
-            raise UserError("these samples have no annotated object of the ten classes")
-        if not predictions.all:
-            # filter_eval_boxes cannot take an empty submission: give it a box to filter away.
-            predictions.add_boxes(sample_tokens[0], [_out_of_range_box(sample_tokens[0])])
-        self.pred_boxes = self._in_range(predictions)
-        self.gt_boxes = self._in_range(truth)
-        self.sample_tokens = self.gt_boxes.sample_tokens
+        self.gt_boxes, self.pred_boxes = truth, detections
+        self.sample_tokens = truth.sample_tokens
 
-    def _in_range(self, boxes: Any) -> Any:
-        return filter_eval_boxes(
-            self.nusc, add_center_dist(self.nusc, boxes), self.cfg.class_range, verbose=False
-        )
+
+def _counting(
+    nusc: NuScenes, predictions: EvalBoxes, sample_tokens: list[str]
+) -> tuple[EvalBoxes, EvalBoxes]:
+    """The annotations and the predictions of these samples that count. Raises UserError."""
+    config = config_factory("detection_cvpr_2019")
+    for token, boxes in predictions.boxes.items():
+        if len(boxes) > config.max_boxes_per_sample:
+            raise UserError(
+                f"sample {token} has {len(boxes)} boxes; {config.max_boxes_per_sample} are allowed"
+            )
+    with contextlib.redirect_stderr(io.StringIO()):  # the devkit's progress bar
+        truth = load_gt_of_sample_tokens(nusc, sample_tokens, DetectionBox)
+    if not truth.all:
+        raise UserError("these samples have no annotated object of the ten classes")
+    if not predictions.all:
+        # filter_eval_boxes cannot take an empty submission: give it a box to filter away.
+        predictions.add_boxes(sample_tokens[0], [_out_of_range_box(sample_tokens[0])])
+
+    def in_range(boxes: EvalBoxes) -> EvalBoxes:
+        boxes = add_center_dist(nusc, boxes)
+        return filter_eval_boxes(nusc, boxes, config.class_range, verbose=False)
+
+    return in_range(truth), in_range(predictions)
 
 
 def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[str]) -> Evaluation:
@@ -137,21 +142,38 @@ def evaluate_submission(nusc: NuScenes, path: str | Path, sample_tokens: list[st
     for token in sample_tokens:
         predictions.add_boxes(token, _read_boxes(results[token], token, path))
     try:
-        evaluator = _SampleEvaluation(nusc, predictions, sample_tokens)
+        truth, detections = _counting(nusc, predictions, sample_tokens)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    details, curves = evaluator.evaluate()
+    return _evaluated(truth, detections)
+
+
+def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The evaluation of all of their samples together. Raises UserError if two share one."""
+    truth, detections = EvalBoxes(), EvalBoxes()
+    for one in evaluations:
+        for token in one.truth.sample_tokens:
+            if token in truth.boxes:
+                raise UserError(f"two of the data sets hold the sample {token}; give each once")
+            truth.add_boxes(token, one.truth[token])
+            detections.add_boxes(token, one.detections[token])
+    return _evaluated(truth, detections)
+
+
+def _evaluated(truth: EvalBoxes, detections: EvalBoxes) -> Evaluation:
+    """The evaluation of boxes that count."""
+    details, curves = _BoxEvaluation(truth, detections).evaluate()
     summary = details.serialize()
-    counts = Counter(box.detection_name for box in evaluator.gt_boxes.all)
+    counts = Counter(box.detection_name for box in truth.all)
     metrics = Metrics(
-        samples=len(sample_tokens),
+        samples=len(truth.sample_tokens),
         mean_ap=float(summary["mean_ap"]),
         nds=float(summary["nd_score"]),
         class_ap={name: float(summary["mean_dist_aps"][name]) for name in CLASSES},
         tp_errors={name: float(error) for name, error in summary["tp_errors"].items()},
         ground_truth={name: counts[name] for name in CLASSES},
     )
-    return Evaluation(metrics, details, curves, evaluator.gt_boxes, evaluator.pred_boxes)
+    return Evaluation(metrics, details, curves, truth, detections)
 
 
 def evaluate(
@@ -193,13 +215,16 @@ def format_metrics(metrics: Metrics) -> str:
     for name, ap in metrics.class_ap.items():
         count = metrics.ground_truth[name]
         lines.append(f"{name:<22}{ap if count else float('nan'):>7.3f}{count:>10}")
+    return "\n".join([*lines, format_means(metrics)])
+
+
+def format_means(metrics: Metrics) -> str:
+    """The means, in two lines for the terminal."""
     errors = "  ".join(f"m{name} {metrics.tp_errors[key]:.3f}" for name, key in TP_ERRORS.items())
-    lines.append(
+    return (
         f"mAP {metrics.mean_ap:.4f} (over the classes present {metrics.mean_ap_present:.4f})  "
-        f"NDS {metrics.nds:.4f}  keyframes: {metrics.samples}"
+        f"NDS {metrics.nds:.4f}  keyframes: {metrics.samples}\n{errors}"
     )
-    lines.append(errors)
-    return "\n".join(lines)
 
 
 def _read_boxes(records: Any, token: str, path: Path) -> list[DetectionBox]:

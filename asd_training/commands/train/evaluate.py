@@ -5,12 +5,19 @@ from __future__ import annotations
 
 import argparse
 import datetime
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from asd_perception.errors import UserError
 from asd_perception.files import check_output_file
 from asd_perception.provenance import command_line, without_folders
 from asd_training.commands.run_arguments import add_version_argument
+
+if TYPE_CHECKING:
+    from nuscenes import NuScenes
+
+    from asd_training.evaluation.scoring import Evaluation, Submission
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +27,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="model directory of a student or a teacher, or a submission's JSON file",
     )
-    parser.add_argument("data", type=Path, help="root of a nuScenes-format dataset")
+    parser.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        help="root of a nuScenes-format dataset; several are scored each and together",
+    )
     parser.add_argument(
         "--split", default="synthetic_val", help="which split to score (default: %(default)s)"
     )
     add_version_argument(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="first make the student's scores probabilities on this split, choose its threshold, "
+        "and write both into the model directory's config.yaml",
+    )
     for option, what in (
         ("output", "the submission JSON"),
         ("report", "one HTML file with tables, curves and pictures"),
@@ -36,72 +54,140 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Detect in every keyframe of a split, print the official metrics, write what is asked for."""
+    from asd_perception.network import model_directory
+    from asd_training.evaluation.bootstrap import intervals
+    from asd_training.evaluation.error_analysis import analyse
+    from asd_training.evaluation.metrics_file import Setting, write_metrics
+    from asd_training.evaluation.report.report import write_report
+    from asd_training.evaluation.scoring import pooled
+    from asd_training.evaluation.summary import format_evaluation
+
+    is_submission = args.model.is_file()
+    if is_submission and args.output:
+        raise UserError(f"{args.model} is a submission already; leave out --output")
+    if is_submission and args.calibrate:
+        raise UserError(f"--calibrate is for a student; {args.model} is a submission")
+    if len(args.data) > 1:
+        if is_submission:
+            raise UserError(f"{args.model} is a submission; give the one dataset that it is of")
+        for option in ("output", "report", "calibrate"):
+            if getattr(args, option):
+                raise UserError(f"--{option} is of one dataset; give one, not {len(args.data)}")
+    for path in (args.output, args.report, args.metrics):
+        if path:
+            check_output_file(path)
+    provenance = None
+    if not is_submission:
+        document = model_directory.read_document(args.model)
+        if args.calibrate and "student" not in document:
+            raise UserError(f"--calibrate is for a student; {args.model} holds none")
+        provenance = without_folders(document.get("provenance") or {})
+    parts = []
+    for root in args.data:
+        part = _Part.of(root, args)
+        parts.append(part)
+        if len(args.data) > 1:
+            found = part.evaluation
+            analysis = analyse(found)
+            print(f"\n{root}\n{format_evaluation(found, analysis, intervals(found, analysis))}")
+    evaluation = parts[0].evaluation
+    if len(parts) > 1:
+        print(f"\nall {len(parts)} together")
+        evaluation = pooled([part.evaluation for part in parts])
+    analysis = analyse(evaluation)
+    errors = intervals(evaluation, analysis)
+    print(format_evaluation(evaluation, analysis, errors))
+    if not (args.report or args.metrics):
+        return
+    setting = Setting(
+        source=without_folders(str(args.model)),
+        provenance=provenance,
+        dataset=", ".join(without_folders(str(root)) for root in args.data),
+        version=", ".join(dict.fromkeys(part.nusc.version for part in parts)),
+        split=args.split,
+        scenes=sum(part.scenes for part in parts),
+        command=command_line("asd-train"),
+        date=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+    )
+    if args.metrics:
+        write_metrics(args.metrics, setting, evaluation, analysis, errors)
+    if args.report:
+        write_report(args.report, parts[0].nusc, setting, evaluation, analysis)
+        print(f"report: {args.report}")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One dataset: its tables, how many scenes its split has, and the evaluation on them."""
+
+    nusc: NuScenes
+    scenes: int
+    evaluation: Evaluation
+
+    @classmethod
+    def of(cls, root: Path, args: argparse.Namespace) -> _Part:
+        """Detect in a dataset's split with the model, or take the submission, and evaluate it."""
+        from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes
+        from asd_training.evaluation.scoring import evaluate, evaluate_submission
+
+        nusc = open_dataset(root, args.version)
+        scenes = split_scenes(nusc, args.split)
+        samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
+        if not samples:
+            raise UserError(f"{root}: the split {args.split} holds no keyframe")
+        if args.model.is_file():
+            tokens = [sample["token"] for sample in samples]
+            return cls(nusc, len(scenes), evaluate_submission(nusc, args.model, tokens))
+        submission, modalities = _detect(args, root, nusc, samples)
+        return cls(nusc, len(scenes), evaluate(nusc, submission, args.output, modalities))
+
+
+def _detect(
+    args: argparse.Namespace, root: Path, nusc: NuScenes, samples: list[dict[str, Any]]
+) -> tuple[Submission, list[str]]:
+    """What a teacher or a student finds in a dataset's keyframes, and what it sees them with."""
     import numpy as np
 
     from asd_perception.network import model_directory
     from asd_perception.runtime.detector import Detector, find_device
     from asd_training.data.cameras import tell_lacking_cameras
     from asd_training.data.index import KeyframeIndex
-    from asd_training.data.nuscenes import (
-        dataset_cameras,
-        open_dataset,
-        scene_samples,
-        split_scenes,
-    )
+    from asd_training.data.nuscenes import dataset_cameras
     from asd_training.evaluation.detection import detect_keyframes, detect_samples
-    from asd_training.evaluation.error_analysis import analyse
-    from asd_training.evaluation.metrics_file import Setting, write_metrics
-    from asd_training.evaluation.report.report import write_report
-    from asd_training.evaluation.scoring import evaluate, evaluate_submission, format_metrics
     from asd_training.models.teacher import load_teacher
 
-    is_submission = args.model.is_file()
-    if is_submission and args.output:
-        raise UserError(f"{args.model} is a submission already; leave out --output")
-    for path in (args.output, args.report, args.metrics):
-        if path:
-            check_output_file(path)
-    nusc = open_dataset(args.data, args.version)
-    scenes = split_scenes(nusc, args.split)
-    samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
-    if not samples:
-        raise UserError(f"{args.data}: the split {args.split} holds no keyframe")
-    if is_submission:
-        tokens = [sample["token"] for sample in samples]
-        evaluation = evaluate_submission(nusc, args.model, tokens)
-        provenance = None
-    else:
-        document = model_directory.read_document(args.model)
-        provenance = without_folders(document.get("provenance") or {})
-        if "teacher" in document:
-            teacher = load_teacher(args.model)
-            index = KeyframeIndex.open(args.data, nusc.version)
-            keyframes = index.split(args.split)
-            tell_lacking_cameras(index.cameras, index.has_camera[keyframes])
-            found = detect_keyframes(teacher, index, keyframes, find_device(args.device))
-            evaluation = evaluate(nusc, found, args.output, teacher.config.modality.split("_"))
-        else:
-            cameras = dataset_cameras(nusc)
-            there = np.array([[name in sample["data"] for name in cameras] for sample in samples])
-            tell_lacking_cameras(cameras, there)
-            detector = Detector.from_pretrained(args.model, args.device, cameras=len(cameras))
-            evaluation = evaluate(nusc, detect_samples(detector, nusc, samples), args.output)
-    print(format_metrics(evaluation.metrics))
-    if not (args.report or args.metrics):
-        return
-    setting = Setting(
-        source=without_folders(str(args.model)),
-        provenance=provenance,
-        dataset=without_folders(str(args.data)),
-        version=nusc.version,
-        split=args.split,
-        scenes=len(scenes),
-        command=command_line("asd-train"),
-        date=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-    )
-    analysis = analyse(evaluation)
-    if args.metrics:
-        write_metrics(args.metrics, setting, evaluation, analysis)
-    if args.report:
-        write_report(args.report, nusc, setting, evaluation, analysis)
-        print(f"report: {args.report}")
+    if "teacher" in model_directory.read_document(args.model):
+        teacher = load_teacher(args.model)
+        index = KeyframeIndex.open(root, nusc.version)
+        keyframes = index.split(args.split)
+        tell_lacking_cameras(index.cameras, index.has_camera[keyframes])
+        found = detect_keyframes(teacher, index, keyframes, find_device(args.device))
+        return found, teacher.config.modality.split("_")
+    cameras = dataset_cameras(nusc)
+    there = np.array([[name in sample["data"] for name in cameras] for sample in samples])
+    tell_lacking_cameras(cameras, there)
+    detector = Detector.from_pretrained(args.model, args.device, cameras=len(cameras))
+    if args.calibrate:
+        detector.score_calibration = None  # an earlier one, which is replaced
+    submission = detect_samples(detector, nusc, samples)
+    return _calibrate(args, nusc, submission) if args.calibrate else submission, ["camera"]
+
+
+def _calibrate(args: argparse.Namespace, nusc: NuScenes, raw: Submission) -> Submission:
+    """Calibrate the model by what it found; its submission with calibrated scores."""
+    from asd_training.evaluation import calibration
+    from asd_training.evaluation.scoring import evaluate
+
+    evaluation = evaluate(nusc, raw)
+    provenance = {
+        "data": without_folders(str(args.data[0])),
+        "version": nusc.version,
+        "split": args.split,
+        "keyframes": len(raw),
+        "command": command_line("asd-train"),
+        "date": datetime.date.today().isoformat(),
+    }
+    found = calibration.fit(evaluation, provenance)
+    calibration.write(args.model, found)
+    print(calibration.format_calibration(evaluation, found))
+    return calibration.with_calibrated_scores(raw, found)

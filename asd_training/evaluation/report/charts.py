@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from nuscenes.eval.detection.data_classes import DetectionMetricData
 
-from asd_perception.palette import class_colour
+from asd_perception.geometry import Array
+from asd_perception.palette import SERIES, class_colour, hex_colour
+from asd_training.evaluation.error_analysis import Ints
 
 _DASHES = {0.5: (0, (1, 1.5)), 1.0: (0, (4, 2)), 2.0: "solid", 4.0: (0, (6, 2, 1, 2))}
 _INK = "#010203"  # a placeholder: replaced by the text colour of the page
@@ -70,6 +72,20 @@ def distance_chart(
         text = f"{hits}/{count}" if count else "–"
         axes.text(middle, height + 0.02, text, ha="center", fontsize=7, color=_INK)
     return _svg(figure, f"recall-{name}", label)
+
+
+def reliability_chart(score: Array, right: Array, count: Ints, label: str) -> str:
+    """The share of detections that are right over their mean score, a dot for each bin (B,).
+
+    A dot's area grows with its bin's detections.
+    """
+    figure, axes = _axes("score", "share that is right")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.plot([0, 1], [0, 1], color=_INK, linestyle=(0, (1, 2)), linewidth=1)
+    axes.plot(score, right, color=hex_colour(SERIES[0]), linewidth=1.3)
+    sizes = 10 + 90 * count / max(count.max(initial=0), 1)
+    axes.scatter(score, right, sizes, color=hex_colour(SERIES[0]))
+    return _svg(figure, "reliability", label)
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:

@@ -25,6 +25,7 @@ from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.palette import DARK_PAGE, LIGHT_PAGE, SERIES, class_colour, hex_colour
 from asd_training.data.nuscenes import camera_frame, ego_boxes, lidar_points, read_images
+from asd_training.evaluation.calibration import Reliability, Scored
 from asd_training.evaluation.error_analysis import (
     RANGES,
     ErrorAnalysis,
@@ -33,7 +34,12 @@ from asd_training.evaluation.error_analysis import (
 )
 from asd_training.evaluation.metrics_file import Setting, class_numbers
 from asd_training.evaluation.pictures import Image, bev_picture, cameras_picture, encode_picture
-from asd_training.evaluation.report.charts import distance_chart, line_key, precision_recall_chart
+from asd_training.evaluation.report.charts import (
+    distance_chart,
+    line_key,
+    precision_recall_chart,
+    reliability_chart,
+)
 from asd_training.evaluation.scoring import TP_ERRORS, Evaluation
 
 FRAMES_SHOWN = 3  # best, and as many worst
@@ -70,6 +76,7 @@ def write_report(
         classes=[_class_values(evaluation, analysis, name) for name in CLASSES],
         all_classes=_all_classes(evaluation, analysis),
         line_key=line_key(),
+        reliability=_reliability(evaluation),
         confusion=analysis.confusion.tolist(),
         frame_groups=_frame_groups(nusc, evaluation, analysis),
     )
@@ -160,6 +167,19 @@ def _class_values(evaluation: Evaluation, analysis: ErrorAnalysis, name: str) ->
             f"Recall by distance, {name}: found/objects, score ≥ {_number(threshold)}",
         )
     return values
+
+
+def _reliability(evaluation: Evaluation) -> dict[str, Any]:
+    """How far scores are probabilities, over all classes together."""
+    scored = Scored.of(evaluation)
+    found = Reliability.of(scored.scores, scored.right)
+    bins = zip(found.score, found.right, found.count, strict=True)
+    spoken = f"Reliability: mean error {_number(found.error)}"
+    return {
+        "chart": reliability_chart(found.score, found.right, found.count, spoken),
+        "error": found.error,
+        "bins": [(float(score), float(right), int(count)) for score, right, count in bins],
+    }
 
 
 def _all_classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, list[Any]]:
