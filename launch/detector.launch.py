@@ -4,12 +4,21 @@
 ros2 launch asd_perception detector.launch.py image_transport:=compressed device:=cuda rviz:=true
 """
 
+from __future__ import annotations
+
 import tempfile
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.events import matches_action
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
@@ -25,11 +34,17 @@ _OVERRIDES = {
     "device": "auto, cpu, cuda or cuda:N",
     "image_transport": "raw, compressed or ffmpeg",
 }
+_LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]
+_REFUSED = 2  # exit status of a node that cannot use what it was given
 
 
 def generate_launch_description() -> LaunchDescription:
-    def argument(name: str, default: str, description: str) -> DeclareLaunchArgument:
-        return DeclareLaunchArgument(name, default_value=default, description=description)
+    def argument(
+        name: str, default: str, description: str, choices: list[str] | None = None
+    ) -> DeclareLaunchArgument:
+        return DeclareLaunchArgument(
+            name, default_value=default, description=description, choices=choices
+        )
 
     return LaunchDescription(
         [
@@ -38,11 +53,13 @@ def generate_launch_description() -> LaunchDescription:
                 argument(name, "", f"{meaning}; empty: as the params_file says")
                 for name, meaning in _OVERRIDES.items()
             ),
+            argument("name", "detector", "Name of the node and of its own topics"),
             argument("namespace", "", "Namespace of the node and of its relative topics"),
+            argument("remappings", "", "Topics, as FROM:=TO, with spaces between several"),
             argument("autostart", "true", "Configure and activate; false: a manager will"),
             argument("rviz", "false", "Show cameras, boxes and simulated points in RViz"),
             argument("use_sim_time", "false", "Take the time from /clock"),
-            argument("log_level", "info", "debug, info, warn, error or fatal"),
+            argument("log_level", "info", ", ".join(_LOG_LEVELS), _LOG_LEVELS),
             OpaqueFunction(function=_bring_up),
         ]
     )
@@ -54,23 +71,28 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     def value(argument: str) -> str:
         return LaunchConfiguration(argument).perform(context)
 
+    _check_files(value("params_file"), value("model"))
     overrides = {
         name: ParameterValue(value(name), value_type=str) for name in _OVERRIDES if value(name)
     }
     detector = LifecycleNode(
         package="asd_perception",
         executable="detector",
-        name="detector",
+        name=value("name"),
         namespace=value("namespace"),
         output="screen",
+        remappings=_remappings(value("remappings")),
         # The node's own autostart is off: the events below bring it up.
         parameters=[
             value("params_file"),
             {**overrides, "autostart": False, "use_sim_time": _is_true(value("use_sim_time"))},
         ],
         arguments=["--ros-args", "--log-level", value("log_level")],
+        on_exit=_end_where_refused,
     )
-    rviz = [_rviz(value("namespace"), value("image_transport"))] if _is_true(value("rviz")) else []
+    rviz = []
+    if _is_true(value("rviz")):
+        rviz = [_rviz(value("namespace"), value("name"), value("image_transport"))]
     if not _is_true(value("autostart")):
         return [detector, *rviz]
 
@@ -98,13 +120,41 @@ def _is_true(value: str) -> bool:
     return value.lower() in ("true", "1")
 
 
-def _rviz(namespace: str, transport: str) -> Node:
-    """RViz with the package's view of the detector in this namespace."""
+def _check_files(params_file: str, model: str) -> None:
+    """Refuse at once what the node would refuse after its long start, or silently start without."""
+    if not Path(params_file).is_file():
+        raise RuntimeError(f"params_file: there is no file {params_file}")
+    if model and not Path(model, "config.yaml").is_file():
+        raise RuntimeError(f"model: {model} has no config.yaml; is it a model directory?")
+
+
+def _remappings(text: str) -> list[tuple[str, str]]:
+    """The pairs in FROM:=TO FROM:=TO."""
+    pairs = [tuple(rule.split(":=")) for rule in text.split()]
+    for pair in pairs:
+        if len(pair) != 2 or not all(pair):
+            raise RuntimeError(f"remappings: {':='.join(pair)!r} is not FROM:=TO")
+    return pairs
+
+
+def _end_where_refused(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+    """Where the node has refused its parameters, which its log tells, nothing is waited for."""
+    return Shutdown(reason="the detector cannot start") if event.returncode == _REFUSED else None
+
+
+def _rviz(namespace: str, name: str, transport: str) -> Node:
+    """RViz with the package's view of the detector of this name in this namespace."""
     view = (_CONFIG / "detector.rviz").read_text()
     prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
-    view = view.replace("/detector/", f"{prefix}/detector/").replace("/CAM_", f"{prefix}/CAM_")
+    view = view.replace("/detector/", f"{prefix}/{name}/").replace("/CAM_", f"{prefix}/CAM_")
     if transport in ("compressed", "ffmpeg"):
         view = view.replace("/image_raw", f"/image_raw/{transport}")
     with tempfile.NamedTemporaryFile("w", suffix=".rviz", delete=False) as file:
         file.write(view)
-    return Node(package="rviz2", executable="rviz2", arguments=["-d", file.name])
+    path = Path(file.name)
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", file.name],
+        on_exit=lambda event, context: path.unlink(missing_ok=True),
+    )

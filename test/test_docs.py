@@ -7,12 +7,14 @@ import importlib
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
-from asd_perception.ros.parameters.table import PARAMETERS, camera_parameters
+from asd_perception.constants import CLASSES
+from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS, camera_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = "asd_perception/models/tiny/README.md"
@@ -119,12 +121,15 @@ def test_the_table_of_parameters_is_the_nodes():
             r"^\| `([\w.]+)` \| (.*?) \| (.*) \|$", text.partition("\n**")[0], re.MULTILINE
         )
     }
-    entries = [*PARAMETERS, *camera_parameters("CAMERA")]
+    of_a_class = replace(CLASS_THRESHOLDS[0], name="class_threshold.CLASS")
+    entries = [*PARAMETERS, of_a_class, *camera_parameters("CAMERA")]
     assert rows.keys() == {entry.name for entry in entries} | {"use_sim_time"}  # rclpy's own
     for entry in entries:
         default, meaning = rows[entry.name]
         if entry.name == "cameras":
             assert (default, entry.default) == ("the six nuScenes names", [*NUSCENES_CAMERA_NAMES])
+        elif entry.name == "classes":
+            assert (default, entry.default) == ("all ten", [*CLASSES])
         else:
             written = default.strip("`").removesuffix(" s")
             assert written in (str(entry.default), json.dumps(entry.default)), entry.name

@@ -25,7 +25,7 @@ def test_the_launch_files_compile(file, tmp_path):
 
 
 def test_the_parameter_file_gives_the_defaults_of_every_parameter():
-    given = yaml.safe_load(PARAMS_FILE.read_text())["/**"]["detector"]["ros__parameters"]
+    given = yaml.safe_load(PARAMS_FILE.read_text())["/**"]["ros__parameters"]
     for group in [name for name, value in given.items() if isinstance(value, dict)]:
         given.update({f"{group}.{name}": value for name, value in given.pop(group).items()})
     defaults = {entry.name: entry.default for entry in PARAMETERS}
@@ -84,9 +84,24 @@ def start_up(file, **arguments):
 def test_the_detector_is_brought_up(autostart, rviz):
     declared, actions = start_up(LAUNCH_FILES[0], autostart=autostart, rviz=rviz)
     assert declared >= {"model", "device", "image_transport", "namespace", "rviz", "autostart"}
+    assert declared >= {"name", "remappings"}
     up = ["RegisterEventHandler", "LifecycleNode", "EmitEvent"]
     expected = up if autostart == "true" else ["LifecycleNode"]
     assert actions == expected + ["Node"] * (rviz == "true")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"model": "/nope"}, "/nope has no config.yaml"),
+        ({"params_file": "/nope.yaml"}, "no file /nope.yaml"),
+        ({"log_level": "loud"}, "loud"),
+        ({"remappings": "odometry:=/odom image"}, "'image' is not FROM:=TO"),
+    ],
+)
+def test_a_wrong_argument_ends_the_launch_before_anything_starts(arguments, reason):
+    with pytest.raises(RuntimeError, match=reason):
+        start_up(LAUNCH_FILES[0], **arguments)
 
 
 def test_a_bag_is_replayed_to_the_detector_with_rviz():

@@ -20,7 +20,7 @@ from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
 from asd_perception.ros.messages.clouds import simulated_points_to_cloud
 from asd_perception.ros.messages.detections import detections_from_msg, detections_to_msg
 from asd_perception.ros.messages.geometry import matrix_from_pose, time_from_ns
-from asd_perception.ros.messages.markers import markers_from_detections
+from asd_perception.ros.messages.markers import LIFETIME, markers_from_detections
 from asd_perception.ros.messages.objects import objects_from_cloud, objects_to_cloud
 from asd_perception.runtime.detections import Detections
 
@@ -114,6 +114,7 @@ def test_a_message_shows_the_object_in_ros_conventions():
         assert result.hypothesis.class_id == CLASSES[sent.labels[i]]
         assert result.pose.pose == center
         assert detection.header.frame_id == "base_link"
+        assert detection.id == f"1532402927.647423000-{i}"
 
 
 def test_without_the_cloud_velocity_and_attribute_are_unknown():
@@ -156,6 +157,7 @@ def test_markers_clear_the_old_ones_first_and_show_box_and_motion():
     sent.velocities[1] = np.nan
     first, *markers = markers_from_detections(sent, HEADER).markers
     assert first.action == first.DELETEALL
+    assert all(marker.lifetime.sec == LIFETIME for marker in markers)
     cubes = [marker for marker in markers if marker.type == marker.CUBE]
     assert [cube.ns for cube in cubes] == [CLASSES[label] for label in sent.labels]
     for cube, box in zip(cubes, sent.boxes, strict=True):

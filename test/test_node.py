@@ -40,8 +40,10 @@ from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.node import DetectorNode
+from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
+from asd_perception.runtime.selection import Selection
 
 
 def test_without_a_given_threshold_the_models_own_holds(start, robot, small_model, tmp_path):
@@ -125,7 +127,24 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     refused = robot.set_parameter("image_transport", "smoke")
     assert not refused.successful
     assert "smoke" in refused.reason
-    assert robot.set_parameter("score_threshold", 0.0).successful
+    assert robot.set_parameter("score_threshold", 0).successful, "whole numbers are numbers"
+
+    # So do the wishes for classes, places, and each object once.
+    wishes = {
+        "classes": ["car", "pedestrian", "barrier", "bus", "trailer"],
+        "class_threshold.car": 0.5,
+        "region.x": [-40, 30],
+        "duplicate_radius": 5.0,
+    }
+    assert all(robot.set_parameter(name, value).successful for name, value in wishes.items())
+    _, online = robot.detect([jpeg(image) for image in images])
+    selection = Selection(0.0, {"car": 0.5}, tuple(wishes["classes"]), (-40, 30), (-1e3, 1e3), 5.0)
+    wanted = selection.of(offline)
+    assert 0 < len(wanted) < 50, "the test shows nothing"
+    assert_same(online, wanted)
+    assert not robot.set_parameter("classes", ["car", "tank"]).successful
+    defaults = {entry.name: entry.default for entry in (*PARAMETERS, *CLASS_THRESHOLDS)}
+    assert all(robot.set_parameter(name, defaults[name]).successful for name in wishes)
 
     # Bad messages are named, each with its camera, and the next good frame is detected.
     messages = [jpeg(image) for image in images]
@@ -143,9 +162,17 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     _, online = robot.detect([jpeg(image) for image in images])
     assert len(online) == 50
 
+    # Where no more images come, no boxes stay to be seen.
+    assert any(len(message.markers) > 50 for message in robot.received["detector/markers"][-3:])
+    robot.until(lambda: _only_deletes(robot.received["detector/markers"][-1]), "no markers")
+
     process.send_signal(signal.SIGTERM)
     assert wait_for_exit(process) == 0
     assert "Traceback" not in process.log.read_text()
+
+
+def _only_deletes(message):
+    return [marker.action for marker in message.markers] == [Marker.DELETEALL]
 
 
 def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline_detector):
@@ -194,7 +221,9 @@ def test_lifecycle_transitions_and_raw_images(start, robot, small_model, offline
         robot.diagnosis("CAM_FRONT", "spam8")
         _, online = robot.detect([raw(image) for image in images])
         assert_same(online, expected)
+        assert any(len(message.markers) > 50 for message in robot.received["detector/markers"][-3:])
         assert robot.transition(Transition.TRANSITION_DEACTIVATE)
+        robot.until(lambda: _only_deletes(robot.received["detector/markers"][-1]), "no markers")
         assert robot.transition(Transition.TRANSITION_CLEANUP)
         assert robot.state() == "unconfigured"
         robot.await_end_of_subscriptions(Image)
@@ -267,6 +296,7 @@ def test_where_ros_reads_the_fast_message_otherwise_the_node_publishes_the_plain
         ({"cameras": "[]"}, "cameras: there are 0 names; give 1 to 8"),
         ({"cameras": "[a/, b, c, d, e, f]"}, "'a/' is not a topic name"),
         ({"cameras": "[a, b//c, d, e, f, g]"}, "'b//c' is not a topic name"),
+        ({"model": "/nope"}, "cannot configure: /nope has no config.yaml"),
     ],
 )
 def test_a_node_that_cannot_start_says_why_in_one_line(start, parameters, reason):
@@ -306,7 +336,14 @@ def test_a_model_that_is_too_large_for_the_memory_is_called_that(start, small_mo
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--params-file", "nope.yaml"), ("-p", "image_transport")], ids=["file", "value"]
+    "arguments",
+    [
+        ("--params-file", "nope.yaml"),
+        ("-p", "image_transport"),
+        ("--log-level", "loud"),
+        ("-r", "__ns:=/a//b"),
+    ],
+    ids=["file", "value", "level", "namespace"],
 )
 def test_a_wrong_argument_is_one_line(arguments):
     done = subprocess.run(

@@ -35,6 +35,7 @@ from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.pipeline import Pipeline
 from asd_perception.runtime.detector import Detector
+from asd_perception.runtime.selection import Selection
 
 SECOND = 10**9
 QUIET = 2 * SILENT
@@ -46,6 +47,7 @@ class Node:
     def __init__(self, model, **settings):
         self.published = []
         self.warned = []
+        self.measured = {}  # a time of each stage
         self.age = 0.05  # s of the stamps, on the node's clock
         self.now = START
         values = {
@@ -63,10 +65,11 @@ class Node:
         self.pipeline = Pipeline(
             Settings(**values | settings),
             Detector.from_pretrained(model, device="cpu"),
-            threshold=lambda: 0.0,
+            selection=Selection,
             publish=lambda detections, stamp: self.published.append(stamp),
             show=lambda detections, stamp: None,
             warn=lambda kind, text: self.warned.append(text),
+            measured=lambda stage, seconds: self.measured.setdefault(stage, seconds),
             ros_time=lambda: self.now,
         )
         self.messages = [jpeg(image) for image in scene(3)]
@@ -134,6 +137,7 @@ def test_all_is_well(node):
     node.calibrate()
     node.detect(0)
     assert {s.level for s in pipeline_statuses(node.pipeline)} == {DiagnosticStatus.OK}
+    assert node.measured.keys() >= {"prepare", "wait", "queue", "odometry", "detect"}
 
 
 def camera_link(camera, frame="base_link"):

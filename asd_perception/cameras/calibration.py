@@ -17,6 +17,10 @@ DISTORTION_LENGTHS = (4, 5, 8, 12, 14)
 the tilt tx ty of the sensor, in this order."""
 
 
+Polygons = tuple[tuple[tuple[float, float], ...], ...]
+"""Each by its corners (u, v) in pixels, from the upper left corner of an image."""
+
+
 @dataclass(frozen=True, eq=False)
 class CameraCalibration:
     """A camera as ROS and OpenCV describe it. Equal ones compare equal, and have one hash.
@@ -24,20 +28,23 @@ class CameraCalibration:
     matrix (3, 3): pinhole matrix in pixels, pixel centres at integers. size: (width, height).
     distortion: OpenCV's coefficients, of one of DISTORTION_LENGTHS, zeros for a rectified image.
     equidistant: a fisheye lens instead, with OpenCV's k1 k2 k3 k4 first in `distortion`.
+    ego_mask: where its images show the vehicle itself, which the network is not to see.
     """
 
     matrix: Array
     size: tuple[int, int]
     distortion: Array
     equidistant: bool = False
+    ego_mask: Polygons = ()
 
     @property
     def is_distorted(self) -> bool:
         """Whether straight lines are not straight in its images."""
         return self.equidistant or bool(np.any(self.distortion))
 
-    def _key(self) -> tuple[bytes, tuple[int, int], bytes, bool]:
-        return self.matrix.tobytes(), self.size, self.distortion.tobytes(), self.equidistant
+    def _key(self) -> tuple[object, ...]:
+        arrays = self.matrix.tobytes(), self.distortion.tobytes()
+        return *arrays, self.size, self.equidistant, self.ego_mask
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CameraCalibration) and self._key() == other._key()

@@ -9,7 +9,7 @@ ERROR is geometry that cannot be right, a WARNING what the network was not train
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 
@@ -113,10 +113,13 @@ def shown(
     width, height = calibration.size
     focal = float(calibration.matrix[0, 0]) / width
     zoom = focal / view.alike.focal if view.alike is not None else 1.0
-    if view.seen is None:  # a plain crop, which may lack the sky
+    # Of the lens alone: the vehicle in front of it is hidden on purpose.
+    unmasked = replace(calibration, ego_mask=())
+    of_lens = view_of(unmasked, camera.ego_from_camera, trained, input_size).seen
+    if of_lens is None:  # a plain crop, which may lack the sky
         seen = min(1.0, height / crop_height(width, input_size))
     else:
-        seen = float(view.seen.mean())
+        seen = float(of_lens.mean())
     sector = shown_sector(view, camera.ego_from_camera)
     return ShownCamera(view, view.alike, zoom, seen, sector)
 

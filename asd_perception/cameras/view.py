@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import CameraCalibration, TrainedCamera
+from asd_perception.cameras.ego_mask import drawn
 from asd_perception.cameras.lens import limit_angle
 from asd_perception.cameras.preprocessing import (
     image_from_camera,
@@ -76,7 +77,8 @@ class View:
 
     intrinsics (3, 3): of the input. view_from_camera (3, 3): rotation from the camera's optical
     frame to that of the input. is_plain: whether `preprocess` does it alone. seen (rows, columns)
-    bool: which pixels of the input the lens sees; None: all of them. alike: the trained camera that
+    bool: which pixels of the input show what the lens sees of the world, and not the vehicle itself
+    (`CameraCalibration.ego_mask`); None: all of them. alike: the trained camera that
     it is shown as; None: the network knows none.
     """
 
@@ -200,11 +202,18 @@ def _view_of(
         view_from_camera = target.T @ level_camera(0.0, pitch, roll)
         is_plain = False
     seen = None
-    if not is_plain:
+    if not is_plain or calibration.ego_mask:
         of_camera = calibration.matrix
         u, v = _source_pixels(calibration, of_camera, view_from_camera, intrinsics, input_size)
         width, height = calibration.size
         seen = (u >= -0.5) & (u <= width - 0.5) & (v >= -0.5) & (v <= height - 0.5)
+        seen |= is_plain  # above the image, its black border is what the network was trained with
+        if calibration.ego_mask:
+            columns, rows = (
+                np.round(at.clip(0, last)).astype(int)
+                for at, last in ((u, width - 1), (v, height - 1))
+            )
+            seen &= ~drawn(calibration.ego_mask, calibration.size)[rows, columns]
     return View(calibration, input_size, intrinsics, view_from_camera, is_plain, seen, alike)
 
 

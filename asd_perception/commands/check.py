@@ -8,7 +8,7 @@ import sys
 from typing import Any, NoReturn
 
 import rclpy
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 
 from asd_perception.cameras.rig_check import Level
 from asd_perception.commands.ros import ros_running
@@ -33,11 +33,11 @@ def check_live_rig(seconds: float) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: received.append(number))
     with ros_running():
-        node = rclpy.create_node("detector")
         try:
+            node = rclpy.create_node("detector")
             declare_parameters(node)
-        except ParameterException as error:
-            raise UserError(str(error)) from error
+        except (NameValidationException, ParameterException) as error:
+            raise UserError(" ".join(str(error).split())) from error
         for line in unknown_parameters(node, of_qos=False):
             print(f"detector: {line}", file=sys.stderr)
         settings = Settings.read(node)

@@ -11,14 +11,14 @@ import textwrap
 import threading
 
 import cv2
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.utilities import remove_ros_args
 
 from asd_perception.commands.ros import ros_running
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
 from asd_perception.ros.node import DetectorNode
-from asd_perception.ros.parameters.table import PARAMETERS, camera_parameters
+from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS, camera_parameters
 
 try:  # it takes a tenth of the other one's processor time per message
     from rclpy.experimental import EventsExecutor as Executor
@@ -40,6 +40,7 @@ publishes:
   ~/objects                    sensor_msgs/PointCloud2       the same, with velocity and attribute
   ~/markers                    visualization_msgs/MarkerArray
   ~/simulated_points           sensor_msgs/PointCloud2       the network's simulated point cloud
+  ~/latency/STAGE              std_msgs/Float64              ms of each stage
   /diagnostics                 diagnostic_msgs/DiagnosticArray
 """
 
@@ -81,7 +82,7 @@ def _run() -> None:
 
 def _parse_arguments() -> argparse.Namespace:
     """--help and --check, and an error for arguments that belong behind --ros-args."""
-    parameters = [*PARAMETERS, *camera_parameters("CAMERA")]
+    parameters = [*PARAMETERS, *CLASS_THRESHOLDS, *camera_parameters("CAMERA")]
     width = max(len(entry.name) for entry in parameters)
     table = [
         textwrap.fill(
@@ -127,8 +128,8 @@ def _run_node() -> None:
     with ros_running():
         try:
             node = DetectorNode()
-        except ParameterException as error:
-            raise UserError(str(error)) from error
+        except (NameValidationException, ParameterException) as error:
+            raise UserError(" ".join(str(error).split())) from error
         executor = Executor()
         executor.add_node(node)
         if node.get_parameter("autostart").value and not node.start():

@@ -20,6 +20,7 @@ from asd_perception.configuration import from_dict, read_yaml, to_dict
 from asd_perception.constants import ATTRIBUTES, CLASSES
 from asd_perception.errors import OutOfMemoryError, UserError, memory_checked
 from asd_perception.files import atomic_directory
+from asd_perception.models import config_file
 from asd_perception.network.config import StudentConfig
 from asd_perception.network.student import Student
 from asd_perception.provenance import without_folders
@@ -145,9 +146,7 @@ def _config(path: Path, kind: str, config_class: type[Config]) -> Config:
 
 def read_document(path: Path) -> dict[str, Any]:
     """The plain values of a model directory's config.yaml. Raises UserError."""
-    file = path / "config.yaml"
-    if not file.exists():
-        raise UserError(f"{path} has no config.yaml; is it a model directory?")
+    file = config_file(path)
     document = read_yaml(file)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         if (path / "model" / "config.yaml").is_file():

@@ -38,7 +38,8 @@ class Calibration:
 
     def take_camera_info(self, camera: str, message: CameraInfo) -> None:
         """Raises UserError for a bad message; the last good one stays in use."""
-        model = camera_model_from_msg(message, self.cameras[camera].rectified)
+        source = self.cameras[camera]
+        model = camera_model_from_msg(message, source.rectified, source.ego_mask)
         before = self.models[camera]
         self.models[camera] = model
         if before is None or before.frame_id != model.frame_id:

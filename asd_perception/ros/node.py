@@ -8,23 +8,27 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from rclpy.timer import Timer
 from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import Header
+from std_msgs.msg import Float64, Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from asd_perception.errors import UserError
-from asd_perception.models import TINY
+from asd_perception.models import TINY, config_file
 from asd_perception.requirements import check_requirements
 from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
@@ -32,11 +36,12 @@ from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
 from asd_perception.ros.messages.clouds import simulated_points_to_cloud
 from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
-from asd_perception.ros.messages.markers import markers_from_detections
+from asd_perception.ros.messages.markers import LIFETIME, markers_from_detections, no_markers
 from asd_perception.ros.messages.objects import objects_to_cloud
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
-from asd_perception.ros.parameters.settings import Settings
+from asd_perception.ros.parameters.settings import Settings, read_selection
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
+from asd_perception.ros.statistics import STAGES
 from asd_perception.ros.subscriptions import (
     OVERRIDABLE,
     image_type,
@@ -46,6 +51,7 @@ from asd_perception.ros.subscriptions import (
 from asd_perception.runtime.detections import Detections
 
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
+ACKNOWLEDGED = 0.2  # s that the last message of a topic has to arrive before the topic ends
 POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -66,6 +72,7 @@ class DetectorNode(LifecycleNode):
         self._latched: dict[str, Any] = {}  # those to latched camera_info, by camera
         self._tf: Any = None  # the one to /tf, while a camera's mounting may move
         self._outputs: list[Any] = []  # lifecycle publishers
+        self._shown_at: float | None = None  # when markers came that are still to be seen
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The steady clock: an operator wants diagnostics while simulated time stands still, too.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -85,12 +92,14 @@ class DetectorNode(LifecycleNode):
         try:
             settings = Settings.read(self)
             image_type(settings.image_transport)  # before the model is loaded
+            config_file(Path(settings.model or TINY))
             self._pipeline = self._load(settings)
             self._create_publishers()
             self._create_subscriptions(settings, self._pipeline)
-        except UserError as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            self._fault = str(error)
+        # ROS's own errors: a name by remapping, or a value for a topic's QoS, that cannot be
+        except (UserError, NameValidationException, ParameterException) as error:
+            self._fault = " ".join(str(error).split())
+            self.get_logger().error(f"cannot configure: {self._fault}")
             self._release()
             return FAILURE
         except Exception:  # rclpy would swallow it
@@ -123,10 +132,11 @@ class DetectorNode(LifecycleNode):
         return Pipeline(
             settings,
             detector,
-            threshold=self._threshold,
+            selection=lambda: read_selection(self, self._threshold()),
             publish=partial(self._publish, settings.base_frame),
             show=partial(self._show, settings.base_frame),
             warn=self._warn,
+            measured=self._publish_latency,
             ros_time=lambda: self.get_clock().now().nanoseconds,
         )
 
@@ -177,6 +187,7 @@ class DetectorNode(LifecycleNode):
                 "the device, and start the node again"
             )
             self.get_logger().error(self._fault)
+        self._clear_markers()
         return ended
 
     def _release(self) -> None:
@@ -217,6 +228,7 @@ class DetectorNode(LifecycleNode):
         self._objects = publisher(PointCloud2, "~/objects")
         self._markers = publisher(MarkerArray, "~/markers")
         self._simulated_points = publisher(PointCloud2, "~/simulated_points")
+        self._latencies = {stage: publisher(Float64, f"~/latency/{stage}") for stage in STAGES}
         self._serializes = cdr_matches_rclpy()
         if not self._serializes:
             self.get_logger().warning(
@@ -241,6 +253,9 @@ class DetectorNode(LifecycleNode):
 
     def _every_second(self) -> None:
         if self._pipeline is not None:
+            shown_at = self._shown_at
+            if shown_at is not None and time.monotonic() - shown_at > LIFETIME:
+                self._guarded(self._clear_markers)
             self._guarded(self._listen_to_latched, self._pipeline)
             self._guarded(self._listen_to_tf, self._pipeline)
         self._guarded(self._publish_diagnostics)
@@ -294,9 +309,25 @@ class DetectorNode(LifecycleNode):
         header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
         if self._markers.get_subscription_count():
             self._markers.publish(markers_from_detections(detections, header))
+            self._shown_at = time.monotonic()
         points = detections.simulated_points
         if points is not None and self._simulated_points.get_subscription_count():
             self._simulated_points.publish(simulated_points_to_cloud(points, header))
+
+    def _publish_latency(self, stage: str, seconds: float) -> None:
+        if self._latencies[stage].get_subscription_count():
+            self._latencies[stage].publish(Float64(data=1e3 * seconds))
+
+    def _clear_markers(self) -> None:
+        """Take off the viewers what is no longer seen: the cameras are silent, or nobody looks."""
+        if self._shown_at is None:
+            return
+        self._shown_at = None
+        frame = self.get_parameter("base_frame").value
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=frame)
+        self._markers.publish(no_markers(header))
+        with suppress(RuntimeError):  # not every middleware can say
+            self._markers.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED))
 
     # -- diagnostics -----------------------------------------------------------------------------
 
@@ -317,6 +348,8 @@ class DetectorNode(LifecycleNode):
                 message.status += statuses
         name = self.get_fully_qualified_name().lstrip("/")
         for line in message.status:  # as diagnostic_updater names them
+            is_camera = pipeline is not None and line.name in pipeline.settings.cameras
+            line.hardware_id = line.name if is_camera else self._running.get("device", "")
             line.name = f"{name}: {line.name}"
         self._diagnostics.publish(message)
 

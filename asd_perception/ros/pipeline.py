@@ -41,6 +41,7 @@ from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.statistics import Statistics
 from asd_perception.runtime.detections import Detections
+from asd_perception.runtime.selection import Selection
 
 if TYPE_CHECKING:
     from asd_perception.runtime.detector import Detector
@@ -65,19 +66,21 @@ class _Job:
 class Pipeline:
     """Everything between the subscriptions and the publishers.
 
-    In the worker's thread, threshold() is asked, publish(detections, reference_ns) is called with
+    In the worker's thread, selection() is asked, publish(detections, reference_ns) is called with
     each frame's result, and then show(detections, reference_ns), for people to look at.
-    warn(kind, text) is called in any thread. ros_time() is the node's clock in ns.
+    warn(kind, text) and measured(stage, seconds) are called in any thread. ros_time() is the node's
+    clock in ns.
     """
 
     def __init__(
         self,
         settings: Settings,
         detector: Detector,
-        threshold: Callable[[], float],
+        selection: Callable[[], Selection],
         publish: Callable[[Detections, int], None],
         show: Callable[[Detections, int], None],
         warn: Callable[[str, str], None],
+        measured: Callable[[str, float], None],
         ros_time: Callable[[], int],
     ) -> None:
         self.settings = settings
@@ -85,10 +88,11 @@ class Pipeline:
         self.calibration = Calibration(settings.cameras, settings.base_frame)
         self.rig = RigWatch(self.calibration, detector.config, warn)
         self.odometry = OdometryBuffer()
-        self._threshold = threshold
+        self._selection = selection
         self._publish = publish
         self._show = show
         self._warn = warn
+        self._measured = measured
         self._ros_time = ros_time
         self._arrivals: Arrivals | None = None
         self._worker: LatestWorker[_Job] | None = None
@@ -98,7 +102,7 @@ class Pipeline:
     def _reset(self) -> None:
         self._unserved: SyncedFrame[PreparedImage] | None = None
         self._incomplete_since: float | None = None  # since when mountings are missing
-        self.statistics = Statistics(self.settings.cameras)
+        self.statistics = Statistics(self.settings.cameras, self._measured)
         self.synchronizer: FrameSynchronizer[PreparedImage] = FrameSynchronizer(
             self.settings.cameras,
             self.settings.sync_tolerance_ns,
@@ -309,7 +313,10 @@ class Pipeline:
             took("odometry", moved - started)
             items = dict(zip(job.frame.cameras, job.frame.items, strict=True))
             encoded = {camera: items[camera].image for camera in poses}
-            detections = self.detector.detect_encoded(encoded, poses, self._threshold())
+            selection = self._selection()
+            detections = selection.of(
+                self.detector.detect_encoded(encoded, poses, selection.lowest_score)
+            )
             detected = time.monotonic()
             took("detect", detected - moved)
             self._publish(detections, job.frame.reference)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,9 +72,12 @@ class CameraStatistics:
 
 
 class Statistics:
-    """Counts and times since activation. A count may miss one where two threads meet."""
+    """Counts and times since activation. A count may miss one where two threads meet.
 
-    def __init__(self, cameras: Iterable[str]) -> None:
+    measured(stage, seconds) is called with each time, in the thread that took it.
+    """
+
+    def __init__(self, cameras: Iterable[str], measured: Callable[[str, float], None]) -> None:
         self.since = time.monotonic()
         self.cameras = {camera: CameraStatistics() for camera in cameras}
         self.frames = 0
@@ -88,11 +91,13 @@ class Statistics:
         self.bad_odometry = Faults()
         self.bad_transforms = Faults()
         self._stages: dict[str, deque[float]] = {stage: deque(maxlen=300) for stage in STAGES}
+        self._measured = measured
         self._lock = threading.Lock()
 
     def took(self, stage: str, seconds: float) -> None:
         with self._lock:
             self._stages[stage].append(seconds)
+        self._measured(stage, seconds)
 
     def latencies(self) -> dict[str, tuple[float, float]]:
         """p50 and p99 in s of each stage that has run, over its last 300 times."""

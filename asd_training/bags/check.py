@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from rosbags.serde import SerdeError
 from tqdm import tqdm
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
+from asd_perception.cameras.ego_mask import read_ego_mask
 from asd_perception.configuration import read_yaml
 from asd_perception.errors import UserError
 from asd_perception.ros.check.recording import RigRecording
@@ -46,6 +48,8 @@ def record_bag(path: str | Path, cameras: Sequence[str], parameters: Parameters)
     values = {entry.name: entry.default for entry in PARAMETERS} | dict(parameters)
     with open_bag(path) as reader:
         topics, left_out = camera_topics(reader, cameras, parameters)
+        masks = read_ego_mask(values["ego_mask"], topics)
+        topics = {name: replace(of, ego_mask=masks.get(name)) for name, of in topics.items()}
         recording = RigRecording(
             topics,
             base_frame=values["base_frame"],

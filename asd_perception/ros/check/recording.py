@@ -110,7 +110,9 @@ class RigRecording:
     def add_camera_info(self, camera: str, msg: CameraInfo) -> None:
         record = self.cameras[camera]
         try:
-            record.model = camera_model_from_msg(msg, record.topics.rectified)
+            record.model = camera_model_from_msg(
+                msg, record.topics.rectified, record.topics.ego_mask
+            )
         except UserError as error:
             self.refuse_camera_info(camera, str(error))
         else:

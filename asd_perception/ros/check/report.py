@@ -311,7 +311,16 @@ def _rig_facts(
             f"{np.rad2deg(camera.field.vertical):.0f} deg; the network is shown "
             f"{left - right:.0f} deg, which fill {of_network.seen * 100:.0f} % of its view",
         ),
+        *_mask_facts(of_network),
     ]
+
+
+def _mask_facts(of_network: ShownCamera) -> Facts:
+    seen = of_network.view.seen
+    if seen is None or not of_network.view.calibration.ego_mask:
+        return []
+    share = of_network.seen - seen.mean()
+    return [("ego mask", f"hides {share * 100:.0f} % of the network's view")]
 
 
 def _rig_section(recording: RigRecording, of_network: Mapping[str, ShownCamera]) -> Section:

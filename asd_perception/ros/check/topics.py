@@ -6,16 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from asd_perception.cameras.ego_mask import EgoMask
 from asd_perception.errors import UserError
 
 
 @dataclass(frozen=True)
 class CameraTopics:
-    """Where one camera's messages come from; rectified: whether P and R describe its images."""
+    """Where one camera's messages come from, and what they show.
+
+    rectified: whether P and R describe its images. ego_mask: where the vehicle itself is in them.
+    """
 
     image: str
     camera_info: str
     rectified: bool = False
+    ego_mask: EgoMask | None = None
 
 
 def check_together(cameras: Mapping[str, CameraTopics], min_cameras: int) -> None:

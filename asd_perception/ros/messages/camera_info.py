@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asd_perception.cameras.calibration import DISTORTION_LENGTHS, CameraCalibration
+from asd_perception.cameras.ego_mask import EgoMask
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 
@@ -43,8 +44,10 @@ class CameraModel:
     rectified: bool
 
 
-def camera_model_from_msg(msg: CameraInfo, rectified: bool = False) -> CameraModel:
-    """The calibration of the raw image, or of the `rectified` one.
+def camera_model_from_msg(
+    msg: CameraInfo, rectified: bool = False, ego_mask: EgoMask | None = None
+) -> CameraModel:
+    """The calibration of the raw image, or of the `rectified` one, with what is hidden in it.
 
     Raises UserError with a one-line reason for a message that describes no camera.
     """
@@ -63,7 +66,10 @@ def camera_model_from_msg(msg: CameraInfo, rectified: bool = False) -> CameraMod
         full = _pinhole_matrix("K", np.reshape(msg.k, (3, 3)), full_size)
         distortion, equidistant = _lens(msg)
     published_from_full, size = _window(msg)
-    calibration = CameraCalibration(published_from_full @ full, size, distortion, equidistant)
+    hidden = ego_mask.at(size) if ego_mask is not None else ()
+    calibration = CameraCalibration(
+        published_from_full @ full, size, distortion, equidistant, hidden
+    )
     whole = CameraCalibration(full, full_size, distortion, equidistant)
     return CameraModel(frame_id, calibration, frame_from_image, whole, rectified)
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from asd_perception.constants import CLASSES
+from asd_perception.ros.messages.detections import object_ids
 from asd_perception.runtime.detections import Detections
 
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
@@ -34,7 +35,7 @@ def detections_to_cdr(
 ) -> bytes:
     """The serialized message of `detections_to_msg`.
 
-    header: a Header message, rclpy's or rosbags'. ids: of the objects, by default all empty.
+    header: a Header message, rclpy's or rosbags'. ids: of the objects, by default `object_ids`.
     """
     stamp = struct.pack("<iI", header.stamp.sec, header.stamp.nanosec)
     body = bytearray(stamp + _string(header.frame_id))
@@ -42,7 +43,7 @@ def detections_to_cdr(
     body += struct.pack("<I", len(detections))
     starts, scores_at = [], []
     labels = detections.labels.tolist()
-    endings = [_string("")] * len(labels) if ids is None else map(_string, ids)
+    endings = map(_string, object_ids(header, len(labels)) if ids is None else ids)
     for label, ending in zip(labels, endings, strict=True):
         _align(body, 4)
         element, score_at = _element(header.frame_id, CLASSES[label], len(body) % 8)

@@ -28,6 +28,7 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection3DArra
     from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
     message = Detection3DArray(header=header)
+    ids = object_ids(header, len(detections))
     yaws = detections.boxes[:, 6].astype(np.float64)
     sines, cosines = np.sin(yaws / 2).tolist(), np.cos(yaws / 2).tolist()
     rows = zip(
@@ -36,10 +37,11 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection3DArra
         detections.scores.tolist(),
         sines,
         cosines,
+        ids,
         strict=True,
     )
-    for (x, y, z, length, width, height, _), label, score, sine, cosine in rows:
-        detection = Detection3D(header=header)
+    for (x, y, z, length, width, height, _), label, score, sine, cosine, name in rows:
+        detection = Detection3D(header=header, id=name)
         center = detection.bbox.center
         center.position.x, center.position.y, center.position.z = x, y, z
         center.orientation.z, center.orientation.w = sine, cosine
@@ -52,6 +54,15 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection3DArra
         detection.results = [result]
         message.detections.append(detection)
     return message
+
+
+def object_ids(header: Any, count: int) -> list[str]:
+    """An id for each object of a frame that no other frame has: its stamp, and its row.
+
+    Nothing is tracked: the same thing has another id in the next frame.
+    """
+    frame = f"{header.stamp.sec}.{header.stamp.nanosec:09d}"
+    return [f"{frame}-{row}" for row in range(count)]
 
 
 def detections_from_msg(msg: Any, objects: Detections | None = None) -> Detections:

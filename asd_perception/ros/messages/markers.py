@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -14,15 +15,17 @@ from asd_perception.runtime.detections import Detections
 
 _SLOWEST_ARROW = 0.3  # m/s; slower objects are drawn without an arrow
 
+LIFETIME = 2  # s after which a viewer removes what no newer frame has replaced
+
 
 def markers_from_detections(detections: Detections, header: Header) -> MarkerArray:
     """A box, a caption, and a velocity arrow (one second of motion) for each object.
 
     Namespaces: the class for boxes, `caption`, `velocity` and `heading`, so that each can be
     switched off. The first marker deletes those of the frame before. An object is the more
-    transparent the lower its score.
+    transparent the lower its score. Without a newer frame all are gone after LIFETIME.
     """
-    markers = [Marker(header=header, action=Marker.DELETEALL)]
+    markers = no_markers(header).markers
     heading = Marker(header=header, ns="heading", type=Marker.LINE_LIST)
     heading.scale.x = 0.08
     heading.pose.orientation.w = 1.0
@@ -63,4 +66,11 @@ def markers_from_detections(detections: Detections, header: Header) -> MarkerArr
             markers.append(arrow)
     if heading.points:
         markers.append(heading)
+    for marker in markers[1:]:
+        marker.lifetime = Duration(sec=LIFETIME)
     return MarkerArray(markers=markers)
+
+
+def no_markers(header: Header) -> MarkerArray:
+    """What takes all markers off a viewer."""
+    return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])

@@ -16,8 +16,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from asd_perception.ros.parameters.table import (
+    CLASS_THRESHOLDS,
     PARAMETERS,
     QOS,
+    QOS_POLICIES,
     ParameterEntry,
     advice,
     camera_parameters,
@@ -30,11 +32,13 @@ def declare_parameters(node: Node) -> None:
 
     Raises rclpy.exceptions.ParameterException for a wrong value given at start.
     """
-    entries = {entry.name: entry for entry in PARAMETERS}
+    entries = {entry.name: entry for entry in (*PARAMETERS, *CLASS_THRESHOLDS)}
 
     def refuse_wrong_values(parameters: list[Any]) -> SetParametersResult:  # Parameter
         for parameter in parameters:
             entry = entries.get(parameter.name)
+            if entry is None and parameter.name.startswith(QOS):
+                entry = QOS_POLICIES.get(parameter.name.rpartition(".")[2])
             if entry is None:
                 continue
             unset = parameter.type_ == Parameter.Type.NOT_SET  # so rclpy reads an empty list
@@ -58,14 +62,20 @@ def declare_parameters(node: Node) -> None:
             node.get_logger().warning(str(error))
 
     node.add_on_set_parameters_callback(refuse_wrong_values)
-    for entry in PARAMETERS:
+    for entry in list(entries.values()):
         _declare(node, entry)
     declare_cameras([node.get_parameter("cameras")])
     node.add_post_set_parameters_callback(declare_new_cameras)
 
 
 def _declare(node: Node, entry: ParameterEntry) -> None:
-    descriptor = ParameterDescriptor(description=entry.description, read_only=entry.read_only)
+    first = entry.default[0] if isinstance(entry.default, list) else entry.default
+    descriptor = ParameterDescriptor(
+        description=entry.description,
+        read_only=entry.read_only,
+        # Else ROS refuses the whole numbers that people write for floats. The table checks types.
+        dynamic_typing=isinstance(first, float),
+    )
     if entry.range is not None:
         low, high = entry.range
         if isinstance(entry.default, int):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The values of the parameters that hold from one configure transition to the next."""
+"""The values of the parameters: those that hold from one configure transition to the next, and
+those that take effect on the next frame."""
 
 from __future__ import annotations
 
@@ -9,9 +10,12 @@ from typing import Any
 
 from rclpy.node import Node
 
+from asd_perception.cameras.ego_mask import EgoMask, read_ego_mask
+from asd_perception.constants import CLASSES
 from asd_perception.ros.check.topics import CameraTopics, check_together
 from asd_perception.ros.messages.images import TRANSPORTS
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
+from asd_perception.runtime.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class CameraInput:
 
     image_topic, info_topic: to subscribe to. image_name, info_name: these topics' full names, after
     remapping. rectified: whether the images are, so that P and R of the camera_info hold for them.
+    ego_mask: where the vehicle itself is in them.
     """
 
     image_topic: str
@@ -27,9 +32,10 @@ class CameraInput:
     image_name: str
     info_name: str
     rectified: bool
+    ego_mask: EgoMask | None = None
 
     @classmethod
-    def read(cls, node: Node, camera: str) -> CameraInput:
+    def read(cls, node: Node, camera: str, ego_mask: EgoMask | None) -> CameraInput:
         def value(key: str) -> str:
             return node.get_parameter(f"camera.{camera}.{key}").value
 
@@ -43,12 +49,13 @@ class CameraInput:
             node.resolve_topic_name(image),
             node.resolve_topic_name(info),
             calibration == "rectified",
+            ego_mask,
         )
 
     @property
     def topics(self) -> CameraTopics:
         """By their full names."""
-        return CameraTopics(self.image_name, self.info_name, self.rectified)
+        return CameraTopics(self.image_name, self.info_name, self.rectified, self.ego_mask)
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,15 @@ class Settings:
 
     @classmethod
     def read(cls, node: Node) -> Settings:
-        """Raises UserError for parameters that contradict each other."""
+        """Raises UserError for parameters that contradict each other, and for a wrong ego_mask."""
 
         def value(name: str) -> Any:
             return node.get_parameter(name).value
 
-        cameras = {camera: CameraInput.read(node, camera) for camera in value("cameras")}
+        masks = read_ego_mask(value("ego_mask"), value("cameras"))
+        cameras = {
+            camera: CameraInput.read(node, camera, masks.get(camera)) for camera in value("cameras")
+        }
         topics = {camera: source.topics for camera, source in cameras.items()}
         check_together(topics, value("sync.min_cameras"))
         return cls(
@@ -88,3 +98,23 @@ class Settings:
             use_odometry=value("use_odometry"),
             use_sim_time=value("use_sim_time"),
         )
+
+
+def read_selection(node: Node, score_threshold: float) -> Selection:
+    """Which objects are to be published, as the parameters say now.
+
+    score_threshold: that of the parameter, or the model's own.
+    """
+
+    def value(name: str) -> Any:
+        return node.get_parameter(name).value
+
+    thresholds = {name: value(f"class_threshold.{name}") for name in CLASSES}
+    return Selection(
+        score_threshold=score_threshold,
+        class_thresholds={name: score for name, score in thresholds.items() if score >= 0},
+        classes=tuple(value("classes")),
+        x=tuple(value("region.x")),
+        y=tuple(value("region.y")),
+        duplicate_radius=value("duplicate_radius"),
+    )

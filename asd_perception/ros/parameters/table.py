@@ -5,19 +5,25 @@ from __future__ import annotations
 
 import difflib
 import re
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
-from asd_perception.constants import MAX_CAMERAS
+from asd_perception.constants import CLASSES, MAX_CAMERAS
 from asd_perception.ros.messages.images import TRANSPORTS
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
+_NEXT_FRAME = "Takes effect on the next frame."
 QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+def _check_policy(words: Iterable[str], value: str) -> str | None:
+    return _one_of(words, value.lower())
 
 
 def _check_device(value: str) -> str | None:
@@ -37,6 +43,19 @@ def _check_cameras(value: list[str]) -> str | None:
         return f"{bad[0]!r} is not a topic name, as a camera's name must be"
     twice = [name for i, name in enumerate(value) if name in value[:i]]
     return f"{twice[0]!r} is there twice; give each camera a name of its own" if twice else None
+
+
+def _check_classes(value: list[str]) -> str | None:
+    if not value:
+        return "there is no class in it; give at least one"
+    unknown = [name for name in value if name not in CLASSES]
+    return f"there is no class {unknown[0]!r}; {_known(unknown[0], CLASSES)}" if unknown else None
+
+
+def _check_interval(value: Sequence[float]) -> str | None:
+    if len(value) != 2 or not all(map(isfinite, value)) or not value[0] < value[1]:
+        return f"{list(value)!r} is not two numbers, from and to, of which the first is smaller"
+    return None
 
 
 def _check_topic(value: str) -> str | None:
@@ -75,6 +94,8 @@ class ParameterEntry:
     @property
     def _kind(self) -> str:
         """What its values are, in words."""
+        if isinstance(self.default, list):
+            return "a list of names" if isinstance(self.default[0], str) else "a list of numbers"
         kind = _KINDS[type(self.default)]
         return kind if self.range is None else f"{kind} from {self.range[0]:g} to {self.range[1]:g}"
 
@@ -84,18 +105,22 @@ _KINDS = {
     int: "a whole number",
     float: "a number",
     str: "a text",
-    list: "a list of names",
 }
 
 
 def _is_like(default: object, value: object) -> bool:
-    """Whether a value is of a default's type. A whole number also stands for a float."""
+    """Whether a value is of a default's type. A whole number also stands for a float.
+
+    Of a default list every item has the type of the first.
+    """
     if isinstance(value, bool) or isinstance(default, bool):
         return isinstance(value, bool) and isinstance(default, bool)
     if isinstance(default, float):
         return isinstance(value, int | float)
     if isinstance(default, list):
-        return isinstance(value, list) and all(isinstance(name, str) for name in value)
+        if not isinstance(value, list | array):  # an array: numbers in a message
+            return False
+        return all(_is_like(default[0], item) for item in value)
     return isinstance(value, type(default))
 
 
@@ -134,6 +159,13 @@ PARAMETERS = (
         partial(_one_of, ("raw", "rectified")),
     ),
     ParameterEntry(
+        "ego_mask",
+        "",
+        "YAML file with the parts of the cameras' images in which the vehicle itself is, by "
+        "camera: {size: [width, height], polygons: [[[u, v], ...], ...]}; empty: none. "
+        f"{_NEXT_CONFIGURE}",
+    ),
+    ParameterEntry(
         "base_frame",
         "base_link",
         "Frame of the detections; /tf_static (or /tf) must connect it to each camera's frame. "
@@ -144,9 +176,35 @@ PARAMETERS = (
         "score_threshold",
         -1.0,
         "Objects with a lower score are not published; below 0: the model's own threshold, which "
-        "asd-train evaluate --calibrate chose, or 0.05 where it has none. Takes effect on the next "
-        "frame.",
+        "asd-train evaluate --calibrate chose, or 0.05 where it has none. "
+        f"{_NEXT_FRAME}",
         range=(-1.0, 1.0),
+    ),
+    ParameterEntry(
+        "classes",
+        list(CLASSES),
+        f"Objects of other classes are not published. {_NEXT_FRAME}",
+        _check_classes,
+    ),
+    ParameterEntry(
+        "region.x",
+        [-1000.0, 1000.0],
+        "Objects whose centre is not between these two x in m, in base_frame, are not published. "
+        f"{_NEXT_FRAME}",
+        _check_interval,
+    ),
+    ParameterEntry(
+        "region.y",
+        [-1000.0, 1000.0],
+        f"The same for y, which points to the left. {_NEXT_FRAME}",
+        _check_interval,
+    ),
+    ParameterEntry(
+        "duplicate_radius",
+        0.0,
+        "Of objects whose centres, seen from above, are closer than this in m, whatever their "
+        f"classes, only the best is published; 0: all are. {_NEXT_FRAME}",
+        range=(0.0, 10.0),
     ),
     ParameterEntry(
         "sync.tolerance",
@@ -222,9 +280,32 @@ def camera_parameters(camera: str) -> list[ParameterEntry]:
     ]
 
 
+QOS_POLICIES = {
+    "history": ParameterEntry(
+        "history", "", "", partial(_check_policy, ("keep_last", "keep_all", "system_default"))
+    ),
+    "reliability": ParameterEntry(
+        "reliability", "", "", partial(_check_policy, ("reliable", "best_effort", "system_default"))
+    ),
+    "depth": ParameterEntry("depth", 1, "", range=(1, 100_000)),
+}
+"""What the last part of a name of QOS may be, which ROS declares, and its values."""
+
+
+CLASS_THRESHOLDS = tuple(
+    ParameterEntry(
+        f"class_threshold.{name}",
+        -1.0,
+        f"score_threshold of the class {name}; below 0: as score_threshold. {_NEXT_FRAME}",
+        range=(-1.0, 1.0),
+    )
+    for name in CLASSES
+)
+
+
 def unknown_names(given: Iterable[str], cameras: Sequence[str]) -> list[str]:
     """A line for each given name that is no parameter of a node with these cameras."""
-    known = [entry.name for entry in PARAMETERS]
+    known = [entry.name for entry in (*PARAMETERS, *CLASS_THRESHOLDS)]
     known += [entry.name for camera in cameras for entry in camera_parameters(camera)]
     lines = {}
     for name in given:
@@ -239,9 +320,12 @@ def unknown_names(given: Iterable[str], cameras: Sequence[str]) -> list[str]:
 
 def advice(name: str, known: Sequence[str]) -> str:
     """What is to be said of a name that has no effect: the known one that it is near, or all."""
+    return f"has no effect; {_known(name, known)}"
+
+
+def _known(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return f"has no effect; {remedy}"
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
 def default_image(camera: str) -> str:

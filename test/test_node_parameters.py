@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: parameters are taken as people write them, and wrong ones are refused with a reason."""
+
+from contextlib import contextmanager
+
+import pytest
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+
+from asd_perception.constants import CLASSES
+from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
+from asd_perception.ros.parameters.settings import Settings, read_selection
+from asd_perception.ros.subscriptions import OVERRIDABLE
+from asd_perception.runtime.selection import Selection
+
+
+@contextmanager
+def node_with(*arguments):
+    """A node with the detector's parameters, of these values."""
+    context = rclpy.Context()
+    context.init(args=["--ros-args", *arguments])
+    node = rclpy.create_node("detector", context=context)
+    try:
+        declare_parameters(node)
+        yield node
+    finally:
+        node.destroy_node()
+        context.shutdown()
+
+
+def given(**values):
+    return [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
+
+
+def change(node, name, value):
+    """Why a change is refused, or nothing."""
+    (result,) = node.set_parameters([Parameter(name, value=value)])
+    return "" if result.successful else result.reason
+
+
+def test_by_default_all_objects_of_a_score_are_wanted():
+    with node_with() as node:
+        assert read_selection(node, 0.05) == Selection(
+            0.05, {}, CLASSES, (-1e3, 1e3), (-1e3, 1e3), 0.0
+        )
+
+
+def test_wishes_are_read_as_they_are_now():
+    values = {"class_threshold.car": 0.3, "classes": "[car, bus]", "region.x": "[-5.0, 50.0]"}
+    with node_with(*given(**values)) as node:
+        assert read_selection(node, 0.05).class_thresholds == {"car": 0.3}
+        assert read_selection(node, 0.05).classes == ("car", "bus")
+        assert read_selection(node, 0.05).x == (-5.0, 50.0)
+        assert not change(node, "duplicate_radius", 1.5)
+        assert not change(node, "class_threshold.car", -1.0)
+        assert read_selection(node, 0.05).duplicate_radius == 1.5
+        assert read_selection(node, 0.05).class_thresholds == {}
+        assert unknown_parameters(node, of_qos=False) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("classes", ["car", "pedestrain"], "no class 'pedestrain'; did you mean pedestrian?"),
+        ("classes", "car", "Wrong parameter type"),
+        ("class_threshold.car", 1.5, "out of range"),
+        ("region.x", [10.0, -10.0], "from and to, of which the first is smaller"),
+        ("region.x", [10.0], "is not two numbers"),
+        ("region.y", [0.0, float("nan")], "is not two numbers"),
+        ("region.y", ["a", "b"], "is not a list of numbers"),
+        ("duplicate_radius", -0.1, "out of range"),
+        ("duplicate_radius", float("nan"), "out of range"),
+        ("duplicate_radius", True, "is not a number"),
+        ("score_threshold", "much", "is not a number"),
+        ("use_odometry", 1, "Wrong parameter type"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_reason(name, value, reason):
+    with node_with() as node:
+        assert reason in change(node, name, value)
+
+
+def test_whole_numbers_are_numbers():
+    values = {"score_threshold": 1, "region.x": "[-5, 50]", "sync.max_wait": 1}
+    with node_with(*given(**values)) as node:
+        assert node.get_parameter("score_threshold").value == 1.0
+        assert read_selection(node, 0.05).x == (-5.0, 50.0)
+        assert Settings.read(node).sync_max_wait == 1.0
+        assert not change(node, "score_threshold", 0)
+        assert not change(node, "region.y", [-2, 2])
+        assert "from -1 to 1" in change(node, "score_threshold", 2)
+
+
+def test_a_misspelt_class_is_named_with_the_nearest():
+    with node_with(*given(**{"class_threshold.truk": 0.5})) as node:
+        (line,) = unknown_parameters(node, of_qos=False)
+        assert "class_threshold.truk has no effect; did you mean class_threshold.truck?" in line
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [("[tank]", "no class 'tank'"), ("[]", "give at least one")]
+)
+def test_a_wrong_value_at_start_is_an_error_of_ros(value, reason):
+    with (
+        pytest.raises(ParameterException, match=reason),
+        node_with(*given(classes=value)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "reason"),
+    [
+        ("reliability", "sometimes", "'sometimes' is not reliable or best_effort"),
+        ("depth", 0, "0 is not a whole number from 1"),
+        ("history", "none", "'none' is not keep_last"),
+    ],
+)
+def test_a_wrong_quality_of_service_is_refused(policy, value, reason):
+    name = f"qos_overrides./chatter.subscription.{policy}"
+    with (
+        node_with(*given(**{name: value})) as node,
+        pytest.raises(ParameterException, match=reason),
+    ):
+        node.create_subscription(Image, "/chatter", print, 1, qos_overriding_options=OVERRIDABLE)
