@@ -36,7 +36,9 @@ def anchors(page: Path) -> set[str]:
 def parser_of(program: str, name: str) -> argparse.ArgumentParser:
     """The parser of a command, such as `asd-train student`."""
     parser = argparse.ArgumentParser(f"{program} {name}")
-    module = f"asd_training.commands.{PROGRAMS[program]}.{name.replace('-', '_')}"
+    folder = ROOT / "asd_training/commands" / PROGRAMS[program]
+    (file,) = folder.rglob(f"{name.replace('-', '_')}.py")
+    module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
     importlib.import_module(module).configure(parser)
     return parser
 

@@ -22,6 +22,9 @@ _COMMANDS = {
     "export": "write a run's student as a model directory or as ONNX",
     "curves": "draw the learning curves of runs, over samples and over core-hours",
     "explain": "draw for one keyframe what teacher and student see, and what distillation asks for",
+}
+
+_ABLATION_COMMANDS = {
     "ablate": "train and compare many students over several seeds",
     "robustness": "score an ablation's students with corrupted simulated points",
     "ablation-report": "write an ablation's tables and plots from its JSON results",
@@ -35,8 +38,9 @@ def main() -> None:
         "Make data, train the student, score and export it.",
         _EPILOG,
         {
-            name: (f"asd_training.commands.train.{name.replace('-', '_')}", summary)
-            for name, summary in _COMMANDS.items()
+            name: (f"asd_training.commands.{room}.{name.replace('-', '_')}", summary)
+            for room, commands in (("train", _COMMANDS), ("train.ablation", _ABLATION_COMMANDS))
+            for name, summary in commands.items()
         },
     )
 

@@ -80,16 +80,16 @@ def run(args: argparse.Namespace) -> None:
     for path in (args.output, args.report, args.metrics):
         if path:
             check_output_file(path)
+    splits = [
+        chosen_split(root, dataset_version(root, args.version), args.split, "val")
+        for root in args.data
+    ]
     provenance = None
     if not is_submission:
         document = model_directory.read_document(args.model)
         if args.calibrate and "student" not in document:
             raise UserError(f"--calibrate is for a student; {args.model} holds none")
         provenance = without_folders(document.get("provenance") or {})
-    splits = [
-        chosen_split(root, dataset_version(root, args.version), args.split, "val")
-        for root in args.data
-    ]
     parts = []
     for root, split in zip(args.data, splits, strict=True):
         part = _Part.of(root, split, args)
