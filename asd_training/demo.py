@@ -56,8 +56,8 @@ MAX_DIFFERENCE = 0.002
 MAX_MISSED = 0.1
 """Share of the frames that the node may drop, on a machine that is busy with other work."""
 
-EXPECTED_CLASSES = ("car", "truck", "pedestrian", "barrier")
-MIN_AP = 0.05
+EXPECTED_CLASSES = ("car", "pedestrian", "barrier")
+MIN_AP = 0.03
 """AP that the shipped student must reach in each expected class.
 
 Chance, its detections laid over frames of other scenes, was measured: at most 0.007.
