@@ -39,7 +39,15 @@ from asd_training.training.run import train
 from asd_training.training.run_folder import begin
 from asd_training.training.student import StudentTraining
 
-RUN = StudentRun(steps=10, batch_size=1, loader_workers=0, student=SMALL, precision="32-true")
+RUN = StudentRun(
+    steps=10,
+    batch_size=1,
+    loader_workers=0,
+    student=SMALL,
+    precision="32-true",
+    train_split="synthetic_train",
+    val_split="synthetic_val",
+)
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,8 @@ from asd_training.training.student import StudentTraining
 from asd_training.training.teacher import TeacherTraining
 
 RUN = StudentRun(steps=2, batch_size=1, warmup_steps=0, checkpoint_every=1, student=SMALL)
+RESOLVED = dataclasses.replace(RUN, train_split="synthetic_train", val_split="synthetic_val")
+"""As a run's folder gets it, once the data set's splits are chosen."""
 
 
 @pytest.fixture
@@ -218,8 +220,8 @@ def test_a_missing_lidar_file_is_one_line(root, tmp_path, small, asd_train):
     for sweep in root.glob("samples/LIDAR_TOP/*"):
         sweep.unlink()
     outcome = asd_train("student", root, tmp_path / "run", "--config", small)
-    assert_one_line(outcome, "LIDAR_TOP", "is missing; the dataset is incomplete")
-    assert_nothing_half_written(tmp_path / "run")
+    assert_one_line(outcome, "LIDAR_TOP", "is missing, and 2 others; the dataset is incomplete")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_learning_rate_that_makes_nan_is_one_line(
@@ -274,25 +276,25 @@ def test_a_run_stopped_in_the_middle_of_a_step_ends_as_if_it_had_not_been(
 def test_a_run_does_not_go_on_with_other_data_or_processes(
     synthetic_root, index, root, tmp_path, monkeypatch
 ):
-    run_folder.begin(tmp_path / "run", RUN, index)
+    run_folder.begin(tmp_path / "run", RESOLVED, index)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="began with processes 1, not 2; start as many"):
-        run_folder.begin(tmp_path / "run", RUN, index)
+        run_folder.begin(tmp_path / "run", RESOLVED, index)
     monkeypatch.delenv("WORLD_SIZE")
     splits = next(root.glob("v1.0*")) / "splits.json"
     scenes = json.loads(splits.read_text())
     splits.write_text(json.dumps({**scenes, "synthetic_train": []}))
     with pytest.raises(UserError, match="began with data .*; give its dataset"):
-        run_folder.begin(tmp_path / "run", RUN, KeyframeIndex.open(root))
-    assert run_folder.begin(tmp_path / "run", RUN, index)["processes"] == 1
+        run_folder.begin(tmp_path / "run", RESOLVED, KeyframeIndex.open(root))
+    assert run_folder.begin(tmp_path / "run", RESOLVED, index)["processes"] == 1
 
 
 def test_a_run_that_began_before_cameras_were_named_goes_on(index, tmp_path):
-    run_folder.begin(tmp_path, RUN, index)
+    run_folder.begin(tmp_path, RESOLVED, index)
     origin = json.loads((tmp_path / "origin.json").read_text())
     cameras = origin["data"].pop("cameras")
     (tmp_path / "origin.json").write_text(json.dumps(origin))
-    assert run_folder.begin(tmp_path, RUN, index)["data"]["cameras"] == cameras
+    assert run_folder.begin(tmp_path, RESOLVED, index)["data"]["cameras"] == cameras
 
 
 def test_many_slurm_tasks_without_torchrun_are_refused(
