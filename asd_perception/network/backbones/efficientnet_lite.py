@@ -124,14 +124,15 @@ class ConvNorm(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         convolution, norm, *activation = self
-        if isinstance(norm, nn.BatchNorm2d) and not norm.training:  # frozen: one pass for both
+        folded = not isinstance(norm, nn.BatchNorm2d)  # into the convolution, for inference
+        if not folded and not norm.training:  # frozen: one pass for both
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             weight = convolution.weight * scale[:, None, None, None]
             bias = norm.bias - norm.running_mean * scale
             x = F.conv2d(
                 x, weight, bias, convolution.stride, convolution.padding, 1, convolution.groups
             )
-        elif convolution.groups > 1 and x.device.type == "cpu":
+        elif not folded and convolution.groups > 1 and x.device.type == "cpu":
             # A CPU's gradients of depthwise convolutions are far slower in bfloat16.
             with torch.autocast("cpu", enabled=False):
                 x = norm(convolution(x.float()))
