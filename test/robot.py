@@ -370,6 +370,7 @@ def same(online, offline):
 
 def assert_same(online, offline):
     for field in ("boxes", "scores", "velocities"):
-        np.testing.assert_allclose(getattr(online, field), getattr(offline, field), atol=1e-4)
+        one, other = getattr(online, field), getattr(offline, field)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(online.labels, offline.labels)
     np.testing.assert_array_equal(online.attributes, offline.attributes)
