@@ -186,10 +186,11 @@ def _has_result(job: Job) -> bool:
         ) from error
     made, required = (
         {"set": row, **_short_paths(to_dict(config))}
-        for row, config in ((changes, begun), (job.labels["changes"], job.config))
+        for row, config in (
+            (changes, begun),
+            (job.labels["changes"], as_begun(job.config, begun)),
+        )
     )
-    if required["precision"] == "auto":
-        required["precision"] = made["precision"]
     for values in (made, required):
         del values["student"], values["distillation"]["teacher"]  # its path
         for key in ("cache", "resident", "curve_from"):  # of no effect on the weights
