@@ -81,6 +81,6 @@ def test_steps_on_resident_samples_are_measured(synthetic_root, tmp_path):
 
 
 def test_a_split_without_keyframes_is_told(synthetic_root, tmp_path):
-    with pytest.raises(UserError, match="mini_train holds no keyframe"):
+    with pytest.raises(UserError, match="no scene of mini_train"):
         benchmark(synthetic_root, tmp_path / "costs.json", "train_split=mini_train")
     assert not list(tmp_path.iterdir())
