@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: whatever is in a table, a bag or an image, it is used or named: no traceback, no hang.
 
-Each has a quick test, always of the same examples, and one of thousands (pytest -m slow).
+Each has a quick test, always of the same examples, and one of thousands (pytest -m soak).
 """
 
 import contextlib
@@ -147,7 +147,8 @@ def test_tables(root, tmp_path, data):
     use_mutated_tables(root, tmp_path / "data", data)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(2 * 3600)
 @pytest.mark.timeout(7200)
 @seed(SEED)
 @long(10_000)
@@ -209,7 +210,8 @@ def test_bags(bag, tmp_path, data):
     use_mutated_bag(bag, tmp_path / "copy", data)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(2 * 3600)
 @pytest.mark.timeout(7200)
 @seed(SEED)
 @long(10_000)
@@ -283,7 +285,8 @@ def test_images(data):
     use_raw_image(data)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(2 * 3600)
 @pytest.mark.timeout(3600)
 @seed(SEED)
 @long(10_000)
