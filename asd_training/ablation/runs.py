@@ -176,19 +176,20 @@ def _has_result(job: Job) -> bool:
         changes, training = result["changes"], dict(result["training"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{job.result} is no result of `asd-train ablate`: remove it") from error
+    config: Any = job.config  # a run of one kind, and what it began with of the same
     try:
         # A result from before there was a key has its default.
-        begun = from_dict(type(job.config), training)
+        begun: Any = from_dict(type(config), training)
     except UserError as error:
         raise UserError(
             f"{job.result} was made with another configuration ({error}); "
             "remove it or choose another OUTPUT"
         ) from error
     made, required = (
-        {"set": row, **_short_paths(to_dict(config))}
-        for row, config in (
+        {"set": row, **_short_paths(to_dict(values))}
+        for row, values in (
             (changes, begun),
-            (job.labels["changes"], as_begun(job.config, begun)),
+            (job.labels["changes"], as_begun(config, begun)),
         )
     )
     for values in (made, required):
