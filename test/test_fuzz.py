@@ -148,7 +148,6 @@ def test_tables(root, tmp_path, data):
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(2 * 3600)
 @pytest.mark.timeout(7200)
 @seed(SEED)
 @long(10_000)
@@ -211,7 +210,6 @@ def test_bags(bag, tmp_path, data):
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(2 * 3600)
 @pytest.mark.timeout(7200)
 @seed(SEED)
 @long(10_000)
@@ -286,7 +284,6 @@ def test_images(data):
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(2 * 3600)
 @pytest.mark.timeout(3600)
 @seed(SEED)
 @long(10_000)

@@ -19,6 +19,19 @@ CATEGORIES = (
     "movable_object.trafficcone", "movable_object.pushable_pullable", "movable_object.debris",
     "static_object.bicycle_rack",
 )  # fmt: skip
+CATEGORY_OF = {
+    "car": "vehicle.car",
+    "truck": "vehicle.truck",
+    "bus": "vehicle.bus.rigid",
+    "trailer": "vehicle.trailer",
+    "construction_vehicle": "vehicle.construction",
+    "pedestrian": "human.pedestrian.adult",
+    "motorcycle": "vehicle.motorcycle",
+    "bicycle": "vehicle.bicycle",
+    "traffic_cone": "movable_object.trafficcone",
+    "barrier": "movable_object.barrier",
+}
+"""nuScenes' category that stands for each of the ten classes."""
 ATTRIBUTES = (
     "vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider",
     "cycle.without_rider", "pedestrian.sitting_lying_down", "pedestrian.standing",

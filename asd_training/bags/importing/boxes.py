@@ -18,24 +18,17 @@ from asd_perception.ros.messages.detections import detections_from_msg
 from asd_perception.ros.messages.objects import objects_from_cloud
 from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import submission_boxes
-from asd_training.tables.rows import Row, attribute_token, category_token, chain, token
+from asd_training.tables.rows import (
+    CATEGORY_OF,
+    Row,
+    attribute_token,
+    category_token,
+    chain,
+    token,
+)
 
 if TYPE_CHECKING:
     from asd_training.bags.importing.scene import _Importer
-
-CATEGORY_OF = {
-    "car": "vehicle.car",
-    "truck": "vehicle.truck",
-    "bus": "vehicle.bus.rigid",
-    "trailer": "vehicle.trailer",
-    "construction_vehicle": "vehicle.construction",
-    "pedestrian": "human.pedestrian.adult",
-    "motorcycle": "vehicle.motorcycle",
-    "bicycle": "vehicle.bicycle",
-    "traffic_cone": "movable_object.trafficcone",
-    "barrier": "movable_object.barrier",
-}
-"""nuScenes' category that stands for each of the ten classes."""
 
 
 def annotation_rows(

@@ -24,6 +24,7 @@ from asd_training.synthetic.meshes.vehicles.cars import car
 from asd_training.synthetic.meshes.vehicles.construction import construction_vehicle
 from asd_training.synthetic.meshes.vehicles.trailers import trailer
 from asd_training.synthetic.meshes.vehicles.trucks import truck
+from asd_training.tables.rows import CATEGORY_OF
 
 # Mean and standard deviation of width, length, height in metres: nuScenes' statistics.
 SIZES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -39,18 +40,6 @@ SIZES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
     "barrier": ((2.5, 0.5, 0.98), (0.35, 0.1, 0.1)),
 }
 TRACTOR = (2.55, 6.6, 3.6)  # mean width, length, height of a trailer's tractor unit, m
-CATEGORIES = {
-    "car": "vehicle.car",
-    "truck": "vehicle.truck",
-    "bus": "vehicle.bus.rigid",
-    "trailer": "vehicle.trailer",
-    "construction_vehicle": "vehicle.construction",
-    "pedestrian": "human.pedestrian.adult",
-    "motorcycle": "vehicle.motorcycle",
-    "bicycle": "vehicle.bicycle",
-    "traffic_cone": "movable_object.trafficcone",
-    "barrier": "movable_object.barrier",
-}
 BUILDERS: dict[str, Callable[..., Mesh]] = {
     "car": car,
     "truck": truck,
@@ -112,9 +101,9 @@ def vehicle(name: str, number: int, rider: bool = False, tractor: bool = False) 
         build = partial(build, tractor=True)
     if name in ("bicycle", "motorcycle"):  # nuScenes' boxes of two-wheelers include the rider
         mesh = build(rng, length, width, height, rider=rider)
-        return _as_built(CATEGORIES[name], mesh, length, width)
+        return _as_built(CATEGORY_OF[name], mesh, length, width)
     size = (width, length, height)
-    return Model(CATEGORIES[name], size, _fitted(build, rng, size))
+    return Model(CATEGORY_OF[name], size, _fitted(build, rng, size))
 
 
 @cache
@@ -122,7 +111,7 @@ def person(number: int, walking: bool, worker: bool) -> Model:
     """A pedestrian, one of MODELS["pedestrian"]."""
     rng = np.random.default_rng([list(SIZES).index("pedestrian"), number])
     width, length, height = random_size(rng, "pedestrian")
-    category = CATEGORIES["pedestrian"]
+    category = CATEGORY_OF["pedestrian"]
     if worker:
         category = "human.pedestrian.construction_worker"
     elif rng.random() < CHILDREN:
@@ -154,7 +143,7 @@ def thing(
     """A cone or a barrier; those of one `style` match."""
     size = size or random_size(rng, name)
     own = np.random.default_rng(int(rng.integers(2**63)))
-    return Model(CATEGORIES[name], size, _fitted(partial(BUILDERS[name], style=style), own, size))
+    return Model(CATEGORY_OF[name], size, _fitted(partial(BUILDERS[name], style=style), own, size))
 
 
 def _fitted(
