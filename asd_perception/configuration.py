@@ -8,7 +8,6 @@ that names the key by its full path. A string below a field is the field's descr
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
 import re
@@ -21,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import dataclass_transform
 
-from asd_perception.errors import UserError, describe_os_error
+from asd_perception.errors import UserError, describe_os_error, did_you_mean
 
 T = TypeVar("T")
 
@@ -213,8 +212,8 @@ def _expected(error: ErrorDetails) -> str:
 
 
 def _unknown_key(key: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    advice = f"; did you mean {near[0]}?" if near else ";"
+    question = did_you_mean(name, known)
+    advice = f"; {question}" if question else ";"
     shown = key if key.split() == [key] else repr(key)  # one with a space, as of "steps = 3"
     return f"unknown key {shown}{advice} known keys are {', '.join(known)}"
 

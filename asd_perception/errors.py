@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 # PyTorch, CUDA and its libraries, ONNX Runtime, OpenCV, the operating system: each in its own words
@@ -51,6 +52,12 @@ def describe_os_error(error: OSError) -> str:
     """One line for an operating system error: what could not be done to which file."""
     subject = f"{error.filename}: " if error.filename else ""
     return f"{subject}{error.strerror or error}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """The question after a misspelt name, with the known one that it is near; None: none is."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}?" if near else None
 
 
 def run_cli(program: str, main: Callable[[], None]) -> int:

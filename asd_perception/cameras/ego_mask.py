@@ -9,7 +9,6 @@ CAM_BACK:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from math import isfinite
 from pathlib import Path
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import Polygons
 from asd_perception.configuration import configuration, fault, from_dict, read_yaml
-from asd_perception.errors import UserError
+from asd_perception.errors import UserError, did_you_mean
 
 LARGEST = 20_000  # pixels along one side of an image
 
@@ -69,8 +68,7 @@ def read_ego_mask(path: str, cameras: Collection[str]) -> dict[str, EgoMask]:
     masks = {}
     for camera, mask in values.items():
         if camera not in cameras:
-            near = difflib.get_close_matches(str(camera), list(cameras), n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(cameras)}"
+            remedy = did_you_mean(str(camera), cameras) or f"there are {', '.join(cameras)}"
             raise UserError(f"ego_mask: {path} has {camera}, which is not in cameras; {remedy}")
         try:
             masks[camera] = from_dict(EgoMask, mask, f"{camera}.")

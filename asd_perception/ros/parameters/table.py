@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES
 from asd_perception.constants import CLASSES, MAX_CAMERAS
+from asd_perception.errors import did_you_mean
 from asd_perception.ros.messages.images import TRANSPORTS
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
@@ -324,8 +324,7 @@ def advice(name: str, known: Sequence[str]) -> str:
 
 
 def _known(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return did_you_mean(name, known) or f"known are {', '.join(known)}"
 
 
 def default_image(camera: str) -> str:
