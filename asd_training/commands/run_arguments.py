@@ -18,6 +18,16 @@ def add_version_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", help="version folder of the dataset, if it holds several")
 
 
+def add_tables_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that says where an ablation's tables go."""
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="Markdown file to write the tables into (default: OUTPUT/results.md)",
+    )
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what is trained, and on which version of the data."""
     parser.add_argument(

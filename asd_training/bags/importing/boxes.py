@@ -49,11 +49,7 @@ def annotation_rows(
                 recording.left_out[f"keyframes without a message on {recording.boxes}"] += 1
             continue
         try:
-            frame = message.header.frame_id.lstrip("/")
-            base = recording.choice.base_frame
-            base_from_frame = (
-                np.eye(4) if frame == base else recording.static.lookup(base, frame, stamp)
-            )
+            base_from_frame = recording.base_from(message.header.frame_id, stamp)
             usable = [_usable(item, recording.left_out) for item in message.detections]
             attributes = _attributes(importer, stamp, len(usable))
             kept = np.flatnonzero(np.array(usable, bool))

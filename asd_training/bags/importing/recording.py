@@ -14,7 +14,7 @@ import numpy as np
 from rosbags.serde import SerdeError
 
 from asd_perception.errors import UserError
-from asd_perception.geometry import inverse
+from asd_perception.geometry import Array, inverse
 from asd_perception.ros.check.topics import CameraTopics
 from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
 from asd_perception.ros.messages.geometry import (
@@ -76,6 +76,14 @@ class Recording:
         if self.boxes == "/annotations":
             return "/annotation_objects"
         return f"{self.boxes.rpartition('/')[0]}/objects"
+
+    def base_from(self, frame_id: str, stamp: int) -> Array:
+        """The pose (4, 4) of a message's frame in the base frame, at a stamp in ns.
+
+        Raises UserError where /tf and /tf_static do not say it.
+        """
+        frame, base = frame_id.lstrip("/"), self.choice.base_frame
+        return np.eye(4) if frame == base else self.static.lookup(base, frame, stamp)
 
 
 def look_at(path: Path, choice: Choice, parameters: Parameters) -> Recording:

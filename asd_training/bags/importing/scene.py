@@ -202,9 +202,7 @@ class _Importer:
         stamp = stamp_ns(message.header.stamp)
         if not self._is_wanted(LIDAR, stamp):
             return
-        frame = message.header.frame_id.lstrip("/")
-        base = self.recording.choice.base_frame
-        mounting = np.eye(4) if frame == base else self.recording.static.lookup(base, frame, stamp)
+        mounting = self.recording.base_from(message.header.frame_id, stamp)
         points = lidar_points(message)
         if not len(points):
             raise UserError("no usable point")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asd_training.commands.run_arguments import add_version_argument
+from asd_training.commands.run_arguments import add_tables_argument, add_version_argument
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--keyframes", type=int, help="how many of the ablation's keyframes to score (default: all)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    parser.add_argument(
-        "--report",
-        type=Path,
-        metavar="FILE",
-        help="Markdown file to write the tables into (default: OUTPUT/results.md)",
-    )
+    add_tables_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
