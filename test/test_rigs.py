@@ -191,6 +191,7 @@ def test_a_picture_shows_all_cameras_in_two_rows(synthetic_root, cameras):
 
 def test_a_picture_of_cameras_with_images_of_other_shapes_leaves_black_below(synthetic_root):
     rig = KeyframeIndex.open(synthetic_root).frame(0).rig.part([0, 1])
+    rig = dataclasses.replace(rig, image_sizes=np.array([[320, 180], [320, 90]]))
     white = [np.full((height, 320, 3), 255, np.uint8) for height in (180, 90)]
     nothing = np.zeros((0, 7)), np.zeros(0, np.int64)
     picture = cameras_picture(white, rig, *nothing, UP, camera_width=320)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERAS, CameraCalibration
+from asd_perception.cameras.lens import pixels_of
 from asd_perception.cameras.preprocessing import preprocess
 from asd_perception.cameras.view import View, most_alike, view_of
 from asd_perception.errors import UserError
@@ -334,3 +335,33 @@ def test_beyond_what_a_lens_can_show_nothing_is_seen(name):
     u, v, (columns, rows) = view.source_map(1)
     shown = (u > 0) & (u < columns - 1) & (v > 0) & (v < rows - 1)
     assert not (shown & ~view.seen).any()  # nor does the input repeat there what lies inside
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_a_lens_shows_points_where_opencv_says(name):
+    calibration, pose = camera_of(**CAMERAS[name])
+    points = np.random.default_rng(0).uniform([8, -6, -3], [40, 6, 3], (50, 3))
+    in_camera = (np.linalg.inv(pose) @ np.column_stack([points, np.ones(50)]).T).T[:, :3]
+    at, shown = pixels_of(calibration, in_camera.reshape(5, 10, 3))
+    assert shown.shape == (5, 10)
+    assert shown.any()
+    for point, pixel, is_shown in zip(points, at.reshape(-1, 2), shown.ravel(), strict=True):
+        if is_shown:
+            np.testing.assert_allclose(pixel, seen_by(calibration, pose, point), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FOLDING)
+def test_no_lens_shows_a_point_twice(name):
+    share, _, _, coefficients, *equidistant = FOLDING[name]
+    distortion = np.pad(coefficients, (0, 8 - len(coefficients)))
+    matrix = np.diag([share * 1600, share * 1600, 1.0])
+    calibration = CameraCalibration(matrix, (1600, 900), distortion, bool(equidistant))
+    angles = np.linspace(0, np.pi, 2000)
+    rays = np.stack([np.sin(angles), 0 * angles, np.cos(angles)], axis=-1)
+    at, shown = pixels_of(calibration, rays)
+    edge = shown.argmin()
+    assert shown[:edge].all()
+    assert not shown[edge:].any()
+    assert (np.diff(at[:edge, 0]) > 0).all()
+    beside = np.deg2rad(100) < angles[edge]
+    assert beside == (name == "fisheye beyond 180 degrees"), "only such a lens sees what is beside"

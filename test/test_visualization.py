@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
+from asd_perception.cameras.calibration import CameraCalibration
+from asd_perception.cameras.lens import pixels_of
 from asd_perception.cameras.rig import CameraRig
-from asd_perception.geometry import transform_from
+from asd_perception.errors import UserError
+from asd_perception.geometry import box_corners, transform_from
 from asd_perception.palette import CLASS_COLOURS
 from asd_perception.runtime.detections import Detections
+from asd_perception.viewing.boxes import draw_boxes
 from asd_training.evaluation.pictures import bev_picture, frame_picture, save_picture, save_video
 
 BOX = np.array([[20.0, 0.0, 0.8, 4.5, 1.9, 1.6, 0.0]])
@@ -74,6 +78,57 @@ def test_the_scene_from_above_has_forward_up_and_left_left():
     row, column = coloured(image[60:], 0).mean(0) + [60, 0]  # below the legend
     assert abs(row - (250 - 20 * 5)) < 3
     assert abs(column - (250 - 10 * 5)) < 3
+
+
+LENSES = {
+    "barrel": CameraCalibration(
+        np.array([[300.0, 0, 200], [0, 300, 112], [0, 0, 1]]), (400, 225), np.array([-0.3, 0, 0, 0])
+    ),
+    "fisheye": CameraCalibration(
+        np.array([[120.0, 0, 200], [0, 120, 112], [0, 0, 1]]), (400, 225), np.zeros(4), True
+    ),
+}
+
+
+@pytest.mark.parametrize("reduction", [1, 2])
+@pytest.mark.parametrize("name", LENSES)
+def test_a_box_is_drawn_as_the_lens_bends_it(name, reduction):
+    """Long edges near a camera: their middle is not where a straight line would have it."""
+    lens, pose = LENSES[name], transform_from([0.5, -0.5, 0.5, -0.5], [0.0, 0.0, 1.5])
+    wall = np.array([[4.0, 0.0, 1.5, 0.1, 8.0, 2.4, 0.0]])
+    black = np.zeros((-(-225 // reduction), 400 // reduction, 3), np.uint8)
+    drawn = draw_boxes(black, lens, pose, box_corners(wall), np.zeros(1, np.int64))
+    edge = np.stack([np.linspace(-3.9, 3.9, 9), np.full(9, -1.2), np.full(9, 3.95)], axis=-1)
+    at, shown = pixels_of(lens, edge)
+    at = (at + 0.5) / reduction - 0.5
+    inside = shown & np.all((at > 1) & (at < np.array(black.shape[1::-1]) - 2), axis=-1)
+    assert inside.sum() >= 5
+    for u, v in at[inside].round().astype(int):
+        assert drawn[v - 1 : v + 2, u - 1 : u + 2].max() > 100
+    assert not black.any(), "the image itself is left as it is"
+
+
+def test_a_fisheye_lens_shows_boxes_beside_the_camera():
+    pose = transform_from([0.5, -0.5, 0.5, -0.5], [0.0, 0.0, 1.5])
+    post = np.array([[-0.5, 4.0, 1.5, 0.3, 0.3, 1.0, 0.0]])  # 97 degrees to the left
+    black = np.zeros((225, 400, 3), np.uint8)
+    for name, seen in (("barrel", False), ("fisheye", True)):
+        drawn = draw_boxes(black, LENSES[name], pose, box_corners(post), np.zeros(1, np.int64))
+        assert drawn.any() == seen
+
+
+def test_captions_name_class_and_score_and_bgr_memory_is_drawn_in_the_same_colours():
+    rig = forward_rig()
+    image = np.full((225, 400, 3), (10, 20, 30), np.uint8)
+    view_of_bgr = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
+    corners, labels = box_corners(BOX), np.zeros(1, np.int64)
+    camera = rig.calibration(0), rig.ego_from_camera[0], corners, labels
+    plain, captioned = draw_boxes(image, *camera), draw_boxes(image, *camera, np.array([0.5]))
+    assert len(coloured(captioned, 0)) > len(coloured(plain, 0))
+    np.testing.assert_array_equal(draw_boxes(view_of_bgr, *camera), plain)
+    np.testing.assert_array_equal(draw_boxes(image, *camera[:2], corners[:0], labels[:0]), image)
+    with pytest.raises(UserError, match="image is 400x100, its calibration says 400x225"):
+        draw_boxes(image[:100], *camera)
 
 
 def test_files_can_be_read_back(tmp_path):

@@ -1,13 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a lens bends rays, by its radial distortion, and up to which angle that is known."""
+"""How a lens bends rays, up to which angle that is known, and where it shows points."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.polynomial import Polynomial
+from numpy.typing import NDArray
 
 from asd_perception.cameras.calibration import CameraCalibration
 from asd_perception.geometry import Array
+
+
+def pixels_of(calibration: CameraCalibration, points: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Pixels (..., 2) at which a camera shows points (..., 3) of its optical frame in m, inside its
+    image or not; and which of them (...) its lens can show. Of others the pixels mean nothing."""
+    if not points.size:  # OpenCV refuses none
+        return np.zeros((*points.shape[:-1], 2)), np.zeros(points.shape[:-1], bool)
+    across = np.hypot(points[..., 0], points[..., 1])
+    angle = np.arctan2(across, points[..., 2])
+    if calibration.equidistant:
+        direction = points[..., :2] / np.maximum(across, 1e-12)[..., None]
+        at = direction * distance_of(calibration, angle)[..., None]
+    else:
+        flat = np.ascontiguousarray(points, np.float64).reshape(-1, 3)
+        no_motion, unit = np.zeros(3), np.eye(3)
+        at, _ = cv2.projectPoints(flat, no_motion, no_motion, unit, calibration.distortion)
+        at = at.reshape(*points.shape[:-1], 2)
+    matrix = calibration.matrix
+    return at @ matrix[:2, :2].T + matrix[:2, 2], angle < limit_angle(calibration)
 
 
 def distance_of(calibration: CameraCalibration, angle: Array) -> Array:

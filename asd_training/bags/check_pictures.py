@@ -17,7 +17,8 @@ from asd_perception.palette import BACKGROUND, LIDAR, RINGS, SERIES
 from asd_perception.ros.check.recording import RigRecording
 from asd_perception.ros.check.report import RigReport
 from asd_perception.ros.messages.images import image_from_compressed, image_from_msg
-from asd_training.evaluation.pictures import Image, draw_text, encode_picture
+from asd_perception.viewing.boxes import Image, draw_text
+from asd_training.evaluation.pictures import encode_picture
 
 SIDE, EXTENT = 900, 15.0  # pixels and m of the scene from above
 REACH = 12.0  # m that a field of view is drawn long

@@ -17,19 +17,10 @@ from asd_perception.cameras.rig import CameraRig
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
-from asd_perception.geometry import Array, box_corners, inverse, project, transform_points
-from asd_perception.palette import BACKGROUND, CLASS_COLOURS, LIDAR, RINGS, TRUTH, Colour
+from asd_perception.geometry import Array, box_corners
+from asd_perception.palette import BACKGROUND, CLASS_COLOURS, LIDAR, RINGS, TRUTH
 from asd_perception.runtime.detections import Detections
-
-Image = NDArray[np.uint8]
-
-_NEAR = 0.2  # m in front of the camera; the part of an edge that is closer is not drawn
-
-# Corner indices of box_corners: both end faces, the edges between them, a cross on the front.
-_EDGES = np.array(
-    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
-    + [(0, 2), (1, 3)]
-)
+from asd_perception.viewing.boxes import Image, draw_boxes, draw_text
 
 
 def frame_picture(
@@ -74,7 +65,8 @@ def cameras_picture(
     heights = [round(width * image.shape[0] / image.shape[1]) for image in images]
     tiles = np.zeros((rows * columns, max(heights), width, 3), np.uint8)
     for index, (name, height) in enumerate(zip(rig.names, heights, strict=True)):
-        tile = draw_boxes(images[index], rig, index, corners, labels)
+        pose = rig.ego_from_camera[index]
+        tile = draw_boxes(images[index], rig.calibration(index), pose, corners, labels)
         resized = cv2.resize(tile, (width, height), interpolation=cv2.INTER_AREA)
         tiles[index, :height] = resized
         draw_text(tiles[index], name, (8, 18))
@@ -181,45 +173,3 @@ def _without_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def draw_boxes(
-    image: Image,
-    rig: CameraRig,
-    camera: int,
-    corners: Array,
-    labels: NDArray[np.int64],
-) -> Image:
-    """A copy of one camera's image with the wire frames of boxes' corners (M, 8, 3)."""
-    image = image.copy()
-    width = max(1, round(image.shape[1] / 500))
-    corners = transform_points(inverse(rig.ego_from_camera[camera]), corners)
-    for points, label in zip(corners, labels, strict=True):
-        if np.all(points[:, 2] < _NEAR):
-            continue
-        for start, end in points[_EDGES]:
-            if max(start[2], end[2]) < _NEAR:
-                continue
-            if start[2] < _NEAR:
-                start = _cut(end, start)
-            if end[2] < _NEAR:
-                end = _cut(start, end)
-            pixels, _ = project(np.stack([start, end]), rig.intrinsics[camera])
-            a, b = np.clip(pixels, -1e4, 1e4).round().astype(int).tolist()
-            cv2.line(image, a, b, CLASS_COLOURS[label], width, cv2.LINE_AA)
-    return image
-
-
-def _cut(front: Array, behind: Array) -> Array:
-    """The point (3,) at which an edge meets the near plane; points in the camera's frame."""
-    fraction = (_NEAR - front[2]) / (behind[2] - front[2])
-    return front + fraction * (behind - front)
-
-
-def draw_text(
-    image: Image, text: str, origin: tuple[int, int], colour: Colour = (255, 255, 255)
-) -> None:
-    """Small letters with a dark edge, from `origin` (u, v) to the right."""
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(image, text, origin, font, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(image, text, origin, font, 0.42, colour, 1, cv2.LINE_AA)

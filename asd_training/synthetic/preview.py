@@ -9,17 +9,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import box_corners
+from asd_perception.viewing.boxes import Image, draw_boxes
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import read_images
-from asd_training.evaluation.pictures import draw_boxes, encode_picture
+from asd_training.evaluation.pictures import encode_picture
 from asd_training.synthetic.generate import check_arguments, synthesize
-
-Image = NDArray[np.uint8]
 
 MOST = 100  # keyframes of a sheet
 BLOCK_WIDTH, SHEET_WIDTH = 1200, 4800  # pixels, of one keyframe and at most of all
@@ -61,8 +59,10 @@ def _block(index: KeyframeIndex, keyframe: int, boxes: bool) -> Image:
         corners = box_corners(objects.boxes[objects.observed], frame.up)
         labels = objects.labels[objects.observed]
         images = [
-            draw_boxes(image, frame.rig, camera, corners, labels)
-            for camera, image in enumerate(images)
+            draw_boxes(image, frame.rig.calibration(camera), pose, corners, labels)
+            for camera, (image, pose) in enumerate(
+                zip(images, frame.rig.ego_from_camera, strict=True)
+            )
         ]
     return _justified(images, -(-len(images) // 2), BLOCK_WIDTH)
 

@@ -24,6 +24,7 @@ from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.palette import DARK_PAGE, LIGHT_PAGE, SERIES, class_colour, hex_colour
+from asd_perception.viewing.boxes import Image
 from asd_training.data.nuscenes import camera_frame, ego_boxes, lidar_points, read_images
 from asd_training.evaluation.calibration import Reliability, Scored
 from asd_training.evaluation.error_analysis import (
@@ -33,7 +34,7 @@ from asd_training.evaluation.error_analysis import (
     extreme_frames,
 )
 from asd_training.evaluation.metrics_file import Setting, class_numbers
-from asd_training.evaluation.pictures import Image, bev_picture, cameras_picture, encode_picture
+from asd_training.evaluation.pictures import bev_picture, cameras_picture, encode_picture
 from asd_training.evaluation.report.charts import (
     distance_chart,
     line_key,
