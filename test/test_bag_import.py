@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: a robot's bags become a data set, and one that became bags comes back as it was."""
 
+import array
 import json
 import shutil
 from collections import Counter
@@ -9,12 +10,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
+from geometry_msgs.msg import TransformStamped
 from nuscenes import NuScenes
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from tf2_msgs.msg import TFMessage
+from video import encode, moving_street
 
 from asd_perception.cameras.calibration import CameraCalibration
+from asd_perception.cameras.preprocessing import preprocess
+from asd_perception.cameras.view import view_of
 from asd_perception.errors import UserError
+from asd_perception.ros.messages.geometry import time_from_ns
 from asd_training.bags.bag_files import create_bag, open_bag, read_messages
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.importing.dataset import VERSION, import_bags
@@ -242,6 +250,105 @@ def test_clouds_of_any_layout_become_five_columns():
         message = cloud(points)
         message.fields = [field for field in message.fields if field.name != "z"]
         lidar_points(message)
+
+
+# -- video, and lenses of any kind -----------------------------------------------------------------
+
+
+def bag_of_one_camera(path, kind, images, model="plumb_bob", coefficients=()):
+    """A camera on a robot that stands still: (stamp in s, message without header) of `images`."""
+    with create_bag(path) as bag:
+        bag.add_topic("/tf_static", "tf2_msgs/msg/TFMessage")
+        bag.add_topic("/front/camera_info", "sensor_msgs/msg/CameraInfo")
+        bag.add_topic("/front/image_raw" + kind[0], kind[1])
+        mounting = TransformStamped()
+        mounting.header.frame_id, mounting.child_frame_id = "base_link", "lens"
+        mounting.transform.rotation.w = 1.0
+        bag.write("/tf_static", 0, serialize_message(TFMessage(transforms=[mounting])))
+        for seconds, message in images:
+            stamp = round(seconds * 1e9)
+            matrix = [100.0, 0.0, 159.5, 0.0, 100.0, 89.5, 0.0, 0.0, 1.0]
+            info = CameraInfo(width=320, height=180, distortion_model=model, k=matrix)
+            info.d = array.array("d", coefficients)
+            for topic, item in (("camera_info", info), ("image_raw" + kind[0], message)):
+                item.header.stamp = time_from_ns(stamp)
+                item.header.frame_id = "lens"
+                bag.write(f"/front/{topic}", stamp, serialize_message(item))
+    return path
+
+
+def images_of(root):
+    """By stamp in us the RGB images of a data set."""
+    rows = sorted(open_dataset(root).sample_data, key=lambda row: row["timestamp"])
+    return {
+        row["timestamp"]: cv2.imread(str(root / row["filename"]))[..., ::-1].astype(int)
+        for row in rows
+    }
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_video_becomes_images_each_with_its_own_stamp(tmp_path, capsys, b_frames):
+    """Packets before the first key frame are counted; images are those that were encoded."""
+    street = moving_street(12, 320, 180)
+    packets = encode(street, gop=4, b_frames=b_frames)[1:]
+    messages = [
+        (
+            1 + p.pts / 10,
+            FFMPEGPacket(encoding=p.encoding, flags=p.flags, pts=p.pts, width=320, height=180),
+        )
+        for p in packets
+    ]
+    for (_, message), packet in zip(messages, packets, strict=True):
+        message.data = array.array("B", packet.data)
+    bag_of_one_camera(
+        tmp_path / "bag", ("/ffmpeg", "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"), messages
+    )
+    counts = import_bags([tmp_path / "bag"], tmp_path / "data", period=0.2)
+    told = capsys.readouterr().err
+    assert "left out: 3 messages on /front/image_raw/ffmpeg: a video begins with a key" in told
+    found = images_of(tmp_path / "data")
+    assert counts["sample_data"] == len(found) >= 8 - b_frames
+    for stamp, image in found.items():
+        number = round((stamp - 1_000_000) / 100_000)
+        assert np.abs(image - street[number]).mean() < 5
+    assert 3 <= counts["sample"] <= 5
+
+
+def test_a_fisheye_becomes_a_pinhole_camera_as_the_node_makes_one(tmp_path):
+    """A network is shown the same, whether it gets the lens's image or the imported one."""
+    coefficients = [0.05, -0.01, 0.0, 0.0]
+    image = (moving_street(1, 320, 180)[0]).copy()
+    bag_of_one_camera(
+        tmp_path / "bag",
+        ("", "sensor_msgs/msg/Image"),
+        [(1.0, raw(image))],
+        "equidistant",
+        coefficients,
+    )
+    import_bags([tmp_path / "bag"], tmp_path / "data")
+    (found,) = images_of(tmp_path / "data").values()
+    record = open_dataset(tmp_path / "data").calibrated_sensor[0]
+    matrix = np.array(record["camera_intrinsic"])
+    lens = CameraCalibration(
+        matrix, (320, 180), np.array([*coefficients, *[0.0] * 10]), equidistant=True
+    )
+    shown = view_of(lens, None, (), (90, 160)).apply(image)
+    again = CameraCalibration(matrix, (320, 180), np.zeros(14))
+    same = view_of(again, None, (), (90, 160)).apply(found.astype(np.uint8))
+    assert np.abs(shown.astype(int) - same).mean() < 3
+    assert np.abs(preprocess(image, (90, 160)).astype(int) - same).mean() > 6
+
+
+def test_a_stamp_that_comes_again_later_is_left_out(tmp_path, capsys):
+    """As in a bag that was recorded of a player in a loop."""
+    image = moving_street(1, 320, 180)[0]
+    messages = [(seconds, raw(image)) for seconds in (1.0, 1.5, 2.0, 1.0, 1.5)]
+    bag_of_one_camera(tmp_path / "bag", ("", "sensor_msgs/msg/Image"), messages)
+    counts = import_bags([tmp_path / "bag"], tmp_path / "data")
+    assert counts["sample"] == counts["sample_data"] == 3
+    told = capsys.readouterr().err
+    assert "left out: 2 messages on /front/image_raw: the same stamp as that of" in told
+    assert open_dataset(tmp_path / "data").sample
 
 
 # -- a whole life ----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse, points_in_box, transform_from, transform_points
 from asd_perception.ros.messages.detections import detections_from_msg
 from asd_perception.ros.messages.objects import objects_from_cloud
+from asd_training.bags.importing.files import SceneFiles
+from asd_training.bags.importing.recording import Recording
 from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import submission_boxes
 from asd_training.tables.rows import (
@@ -27,23 +29,25 @@ from asd_training.tables.rows import (
     token,
 )
 
-if TYPE_CHECKING:
-    from asd_training.bags.importing.scene import _Importer
-
 
 def annotation_rows(
-    importer: _Importer, keyframes: Sequence[tuple[int, str]]
-) -> tuple[list[Row], list[Row]]:
+    recording: Recording,
+    name: str,
+    root: Path,
+    keyframes: Sequence[tuple[int, str]],
+    files: SceneFiles,
+    tables: dict[str, list[Row]],
+) -> dict[str, list[Row]]:
     """The rows of `instance` and `sample_annotation`.
 
-    keyframes: stamp in ns and sample token of each. An object keeps its instance while its id and
-    class stay; without an id it is one of its own. Boxes that cannot be used are counted.
+    name: the scene's. keyframes: stamp in ns and sample token of each. tables: those of its sensors
+    are complete. An object keeps its instance while its id and class stay; without an id it is one
+    of its own. Boxes that cannot be used are counted.
     """
     tracks: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    recording = importer.recording
-    points = _points_of(importer)
+    points = _points_of(root, tables)
     for stamp, sample in keyframes:
-        message = importer.boxes.get(stamp)
+        message = files.boxes.get(stamp)
         if message is None:
             if recording.boxes:
                 recording.left_out[f"keyframes without a message on {recording.boxes}"] += 1
@@ -51,24 +55,24 @@ def annotation_rows(
         try:
             base_from_frame = recording.base_from(message.header.frame_id, stamp)
             usable = [_usable(item, recording.left_out) for item in message.detections]
-            attributes = _attributes(importer, stamp, len(usable))
+            attributes = _attributes(files.objects.get(stamp), len(usable))
             kept = np.flatnonzero(np.array(usable, bool))
             message.detections = [message.detections[i] for i in kept]
             found = detections_from_msg(message)
         except UserError as error:
             recording.left_out[f"messages on {recording.boxes}: {error}"] += 1
             continue
-        global_from_frame = importer.ego_pose(stamp) @ base_from_frame
+        global_from_frame = recording.ego_pose(stamp) @ base_from_frame
         boxes = submission_boxes(found, sample, global_from_frame)
         for place, (i, box) in enumerate(zip(kept, boxes, strict=True)):
-            name = box["detection_name"]
+            label = box["detection_name"]
             identity = message.detections[place].id
-            key: tuple[str, ...] = (name, identity) if identity else (name, sample, str(place))
+            key: tuple[str, ...] = (label, identity) if identity else (label, sample, str(place))
             if tracks[key] and tracks[key][-1]["sample_token"] == sample:
                 key = (*key, sample, str(place))  # an id that is given twice
             tracks[key].append(
                 {
-                    "token": token("sample_annotation", importer.name, sample, place),
+                    "token": token("sample_annotation", name, sample, place),
                     "sample_token": sample,
                     "visibility_token": "",
                     "attribute_tokens": [attribute_token(a) for a in attributes[i : i + 1] if a],
@@ -81,7 +85,7 @@ def annotation_rows(
             )
     instances, annotations = [], []
     for key, rows in tracks.items():
-        instance = token("instance", importer.name, *key)
+        instance = token("instance", name, *key)
         chain(rows)
         for row in rows:
             row["instance_token"] = instance
@@ -95,7 +99,7 @@ def annotation_rows(
                 "last_annotation_token": rows[-1]["token"],
             }
         )
-    return instances, annotations
+    return {"instance": instances, "sample_annotation": annotations}
 
 
 def _usable(detection: Any, left_out: Any) -> bool:
@@ -116,9 +120,8 @@ def _usable(detection: Any, left_out: Any) -> bool:
     return True
 
 
-def _attributes(importer: _Importer, stamp: int, count: int) -> list[str]:
-    """The attribute of each box of a message, of the cloud beside it; "" where unknown."""
-    cloud = importer.objects.get(stamp)
+def _attributes(cloud: Any, count: int) -> list[str]:
+    """The attribute of each of a message's boxes, of the cloud beside it; "" where unknown."""
     if cloud is not None:
         try:
             objects = objects_from_cloud(cloud)
@@ -129,15 +132,15 @@ def _attributes(importer: _Importer, stamp: int, count: int) -> list[str]:
     return [""] * count
 
 
-def _points_of(importer: _Importer) -> dict[str, NDArray[np.float64]]:
+def _points_of(root: Path, tables: dict[str, list[Row]]) -> dict[str, NDArray[np.float64]]:
     """By sample token the points (P, 3) of its LiDAR in the global frame."""
-    poses = {row["token"]: row for row in importer.rows.tables["ego_pose"]}
-    mountings = {row["token"]: row for row in importer.rows.tables["calibrated_sensor"]}
+    poses = {row["token"]: row for row in tables["ego_pose"]}
+    mountings = {row["token"]: row for row in tables["calibrated_sensor"]}
     result = {}
-    for row in importer.rows.tables["sample_data"]:
+    for row in tables["sample_data"]:
         if not row["is_key_frame"] or not row["filename"].endswith(".pcd.bin"):
             continue
-        points = read_lidar(importer.root / Path(row["filename"]))[:, :3].astype(np.float64)
+        points = read_lidar(root / Path(row["filename"]))[:, :3].astype(np.float64)
         for record in (mountings[row["calibrated_sensor_token"]], poses[row["ego_pose_token"]]):
             points = transform_points(
                 transform_from(record["rotation"], record["translation"]), points

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from rosbags.serde import SerdeError
 
+from asd_perception.cameras.video_decoding import check_video
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse
 from asd_perception.ros.check.topics import CameraTopics
@@ -22,6 +23,7 @@ from asd_perception.ros.messages.geometry import (
     matrix_from_transform,
     stamp_ns,
 )
+from asd_perception.ros.messages.images import VIDEO
 from asd_perception.ros.transforms import TransformBuffer
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.discovery import CAMERA_INFO, Parameters, camera_topics
@@ -33,7 +35,6 @@ BOXES = "vision_msgs/msg/Detection3DArray"
 CLOUD = "sensor_msgs/msg/PointCloud2"
 ODOMETRY = "nav_msgs/msg/Odometry"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
-VIDEO = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
 
 _FIXED_FRAMES = ("map", "odom", "world")
 
@@ -77,6 +78,11 @@ class Recording:
             return "/annotation_objects"
         return f"{self.boxes.rpartition('/')[0]}/objects"
 
+    def ego_pose(self, stamp: int) -> Array:
+        """global_from_base (4, 4) at a stamp in ns."""
+        assert self.track is not None
+        return self.track.pose_at(stamp / 1000)
+
     def base_from(self, frame_id: str, stamp: int) -> Array:
         """The pose (4, 4) of a message's frame in the base frame, at a stamp in ns.
 
@@ -87,17 +93,17 @@ class Recording:
 
 
 def look_at(path: Path, choice: Choice, parameters: Parameters) -> Recording:
-    """Read all of a bag but its images' pixels. Raises UserError for a bag without a camera."""
+    """Read all of a bag but its images' pixels.
+
+    Raises UserError for a bag without a camera, or with video where PyAV is not installed.
+    """
     with open_bag(path) as bag:
         topics, left_out = camera_topics(bag, choice.cameras, parameters)
         for topic, reason in left_out.items():
             print(f"{path}: {topic} is left out: {reason}", file=sys.stderr)
-        for name, camera in topics.items():
-            if any(c.topic == camera.image and c.msgtype == VIDEO for c in bag.connections):
-                raise UserError(
-                    f"{path}: {name} is video ({camera.image}); record raw or compressed images, "
-                    "or choose others by --cameras"
-                )
+        images = {camera.image for camera in topics.values()}
+        if any(c.topic in images and c.msgtype == VIDEO for c in bag.connections):
+            check_video()
         recording = Recording(
             path,
             topics,

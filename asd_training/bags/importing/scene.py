@@ -3,56 +3,62 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rosbags.serde import SerdeError
-from tqdm import tqdm
+from numpy.typing import NDArray
 
-from asd_perception.cameras.calibration import CameraCalibration
-from asd_perception.constants import MAX_CAMERAS
 from asd_perception.errors import UserError
-from asd_perception.geometry import Array, quaternion_of
-from asd_perception.ros.messages.camera_info import camera_model_from_msg
-from asd_perception.ros.messages.geometry import stamp_ns
-from asd_training.bags.bag_files import open_bag, read_messages
-from asd_training.bags.discovery import CAMERA_INFO
+from asd_perception.geometry import quaternion_of
 from asd_training.bags.importing.boxes import annotation_rows
-from asd_training.bags.importing.recording import TRANSFORMS, Recording
-from asd_training.bags.importing.sensors import image_file, lidar_points
-from asd_training.bags.message_types import deserialize
+from asd_training.bags.importing.files import SceneFiles
+from asd_training.bags.importing.recording import Recording
 from asd_training.tables.rows import Row, chain, token
 
-LIDAR = "LIDAR_TOP"
-TOLERANCE_NS = 100_000_000
-"""How far from a keyframe a sensor's record of it may be."""
-
-LATER_NS = 10_000_000
-"""How far after a keyframe its records may be: it has the stamp of the last of them."""
+FAR_FROM_POSES = 500_000
+"""Microseconds from a record to the nearest ego pose from which on a line says so."""
 
 
 @dataclass
 class SceneRows:
-    """The rows of a scene by table, and where its channels' files are."""
+    """The rows of a scene by table, and its channels."""
 
     tables: dict[str, list[Row]] = field(default_factory=dict)
     sensors: dict[str, str] = field(default_factory=dict)  # modality by channel
 
-    def add(self, table: str, row: Row) -> str:
-        """Append a row; returns its token."""
-        self.tables.setdefault(table, []).append(row)
-        return str(row["token"])
 
+def import_scene(
+    recording: Recording, name: str, root: Path, period: float, keyframes_only: bool
+) -> SceneRows:
+    """Write a bag's files under `root`, and return its rows.
 
-def channel_name(camera: str) -> str:
-    """A camera's name as a channel: of letters, digits and _, and no digit first."""
-    name = re.sub(r"\W", "_", camera, flags=re.ASCII)
-    return name if name[:1].isalpha() else f"CAM_{name}"
+    Says on stderr what is left out, and how often. Raises UserError where no keyframe comes of it.
+    """
+    keyframes = keyframe_stamps(recording, period)
+    files = SceneFiles(recording, name, root, keyframes, keyframes_only)
+    files.write()
+    used = sorted(
+        {
+            record.keyframe
+            for record in files.records
+            if record.modality == "camera" and record.keyframe is not None
+        }
+    )
+    blind = len(keyframes) - len(used)
+    if blind and used:
+        recording.left_out["keyframes without a usable image"] += blind
+    rows = _rows(recording, name, root, keyframes, used, files) if used else None
+    for reason, count in recording.left_out.most_common():
+        print(f"{recording.path}: left out: {count} {reason}", file=sys.stderr)
+    if rows is None:
+        raise UserError(
+            f"{recording.path}: no keyframe has an image with its calibration and mounting; "
+            "asd-bag check says what is missing"
+        )
+    return rows
 
 
 def keyframe_stamps(recording: Recording, period: float) -> list[int]:
@@ -68,285 +74,101 @@ def keyframe_stamps(recording: Recording, period: float) -> list[int]:
     return stamps
 
 
-def import_scene(
-    recording: Recording, name: str, root: Path, period: float, keyframes_only: bool
+def _rows(
+    recording: Recording,
+    name: str,
+    root: Path,
+    keyframes: Sequence[int],
+    used: Sequence[int],
+    files: SceneFiles,
 ) -> SceneRows:
-    """Write a bag's files under `root`, and return its rows.
-
-    Says on stderr what is left out, and how often. Raises UserError where no keyframe comes of it.
-    """
-    importer = _Importer(recording, name, root, keyframe_stamps(recording, period), keyframes_only)
-    rows = importer.run()
-    for reason, count in recording.left_out.most_common():
-        print(f"{recording.path}: left out: {count} {reason}", file=sys.stderr)
-    return rows
-
-
-class _Importer:
-    def __init__(
-        self,
-        recording: Recording,
-        name: str,
-        root: Path,
-        keyframes: list[int],
-        keyframes_only: bool,
-    ) -> None:
-        self.recording, self.name, self.root = recording, name, root
-        self.keyframes, self.keyframes_only = keyframes, keyframes_only
-        self.rows = SceneRows()
-        self.channels = {camera: channel_name(camera) for camera in recording.cameras}
-        if len(set(self.channels.values())) < len(self.channels):
-            names = ", ".join(self.channels)
-            raise UserError(
-                f"{recording.path}: the cameras {names} become one; choose by --cameras"
-            )
-        self.of_keyframe = {
-            self.channels[camera]: _recorded(self.keyframes, stamps)
-            for camera, stamps in recording.image_stamps.items()
+    """All rows; used: the numbers of the keyframes that have an image."""
+    scene, log = token("scene", name), token("log", name)
+    samples: list[Row] = [
+        {
+            "token": token("sample", name, number),
+            "timestamp": keyframes[number] // 1000,
+            "scene_token": scene,
         }
-        self.of_keyframe[LIDAR] = _recorded(self.keyframes, recording.lidar_stamps)
-        self.records: list[Row] = []
-        self.calibrations: dict[tuple[str, bytes], str] = {}
-        self.boxes: dict[int, Any] = {}  # by stamp
-        self.objects: dict[int, Any] = {}
-
-    def run(self) -> SceneRows:
-        self._read()
-        used = sorted(
-            {
-                row["keyframe"]
-                for row in self.records
-                if row["modality"] == "camera" and row["keyframe"] is not None
-            }
-        )
-        if not used:
-            raise UserError(
-                f"{self.recording.path}: no keyframe has an image with its calibration and "
-                "mounting; asd-bag check says what is missing"
-            )
-        blind = len(self.keyframes) - len(used)
-        if blind:
-            self.recording.left_out["keyframes without a usable image"] += blind
-        self._tables(used)
-        return self.rows
-
-    def _read(self) -> None:
-        """Write the files of all records that are usable, in the bag's order."""
-        recording = self.recording
-        images = {camera.image: name for name, camera in recording.cameras.items()}
-        infos = {camera.camera_info: name for name, camera in recording.cameras.items()}
-        models = dict(recording.models)
-        tree = recording.static
-        self._follow(models)
-        wanted = {*images, *infos, recording.lidar, recording.boxes, recording.objects}
-        with open_bag(recording.path, tell=False) as bag:
-            connections = [
-                item
-                for item in bag.connections
-                if item.topic in wanted or item.msgtype == TRANSFORMS
-            ]
-            total = sum(item.msgcount for item in connections)
-            progress = tqdm(desc=f"importing {self.name}", total=total, unit="message")
-            with progress:
-                for item, _, data in read_messages(bag, connections):
-                    progress.update()
-                    try:
-                        message = deserialize(data, item.msgtype)
-                        if item.msgtype == TRANSFORMS:
-                            if item.topic.endswith("tf_static"):
-                                tree.add_all(message)
-                            else:
-                                if any([tree.add_moving(t) for t in message.transforms]):
-                                    self._follow(models)
-                        elif item.topic in infos and item.msgtype == CAMERA_INFO:
-                            name = infos[item.topic]
-                            rectified = recording.cameras[name].rectified
-                            models[name] = camera_model_from_msg(message, rectified)
-                        elif item.topic in images:
-                            self._image(images[item.topic], message, models)
-                        elif item.topic == recording.lidar:
-                            self._cloud(message)
-                        elif item.topic == recording.boxes:
-                            self.boxes[stamp_ns(message.header.stamp)] = message
-                        elif item.topic == recording.objects:
-                            self.objects[stamp_ns(message.header.stamp)] = message
-                    except SerdeError:
-                        pass  # counted at the first look
-                    except UserError as error:
-                        if item.topic in images or item.topic == recording.lidar:
-                            recording.left_out[f"messages on {item.topic}: {error}"] += 1
-
-    def _follow(self, models: dict[str, Any]) -> None:
-        """Keep of /tf what leads from the base frame to a camera."""
-        tree, base = self.recording.static, self.recording.choice.base_frame
-        moving: set[str] = set()
-        for model in models.values():
-            moving |= tree.open_ends(base, model.frame_id)
-        tree.follow(moving)
-
-    def _image(self, camera: str, message: Any, models: dict[str, Any]) -> None:
-        channel, stamp = self.channels[camera], stamp_ns(message.header.stamp)
-        if not self._is_wanted(channel, stamp):
-            return
-        if camera not in models:
-            raise UserError("no valid camera_info")
-        model = models[camera]
-        mounting = self.recording.static.lookup(
-            self.recording.choice.base_frame, model.frame_id, stamp
-        ).copy()
-        mounting[:3, :3] = mounting[:3, :3] @ model.frame_from_image
-        content, suffix = image_file(message, model.calibration)
-        self._add(channel, "camera", stamp, content, suffix, mounting, model.calibration)
-
-    def _cloud(self, message: Any) -> None:
-        stamp = stamp_ns(message.header.stamp)
-        if not self._is_wanted(LIDAR, stamp):
-            return
-        mounting = self.recording.base_from(message.header.frame_id, stamp)
-        points = lidar_points(message)
-        if not len(points):
-            raise UserError("no usable point")
-        self._add(LIDAR, "lidar", stamp, points.tobytes(), ".pcd.bin", mounting, None)
-
-    def _is_wanted(self, channel: str, stamp: int) -> bool:
-        return not self.keyframes_only or stamp in self.of_keyframe[channel]
-
-    def _add(
-        self,
-        channel: str,
-        modality: str,
-        stamp: int,
-        content: bytes,
-        suffix: str,
-        mounting: Array,
-        calibration: CameraCalibration | None,
-    ) -> None:
-        """Write a file, and keep its record."""
-        keyframe = self.of_keyframe[channel].get(stamp)
-        stamp_us = stamp // 1000
-        key = token("sample_data", self.name, channel, stamp_us)
-        if any(row["token"] == key for row in self.records[-2 * MAX_CAMERAS :]):
-            raise UserError("the stamp of the message before it")
-        folder = "sweeps" if keyframe is None else "samples"
-        file = Path(folder) / channel / f"{self.name}__{channel}__{stamp_us}{suffix}"
-        (self.root / file).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / file).write_bytes(content)
-        self.rows.sensors[channel] = modality
-        self.records.append(
-            {
-                "token": key,
-                "timestamp": stamp_us,
-                "filename": str(file),
-                "fileformat": suffix.lstrip("."),
-                "is_key_frame": keyframe is not None,
-                "width": calibration.size[0] if calibration else 0,
-                "height": calibration.size[1] if calibration else 0,
-                "calibrated_sensor_token": self._calibration(channel, mounting, calibration),
-                "keyframe": keyframe,
-                "channel": channel,
-                "modality": modality,
-            }
-        )
-
-    def _calibration(
-        self, channel: str, mounting: Array, calibration: CameraCalibration | None
-    ) -> str:
-        matrix = calibration.matrix if calibration else np.zeros((0, 3))
-        content = mounting.tobytes() + matrix.tobytes()
-        if (channel, content) not in self.calibrations:
-            number = len(self.calibrations)
-            self.calibrations[channel, content] = self.rows.add(
-                "calibrated_sensor",
-                {
-                    "token": token("calibrated_sensor", self.name, channel, number),
-                    "sensor_token": token("sensor", channel),
-                    "translation": mounting[:3, 3].tolist(),
-                    "rotation": quaternion_of(mounting).tolist(),
-                    "camera_intrinsic": matrix.tolist(),
-                },
-            )
-        return self.calibrations[channel, content]
-
-    def _tables(self, used: Sequence[int]) -> None:
-        name, rows, track = self.name, self.rows, self.recording.track
-        assert track is not None
-        scene = token("scene", name)
-        samples: list[Row] = [
-            {
-                "token": token("sample", name, number),
-                "timestamp": self.keyframes[number] // 1000,
-                "scene_token": scene,
-            }
-            for number in used
-        ]
-        chain(samples)
-        rows.tables["sample"] = samples
-        place = {number: i for i, number in enumerate(used)}
-        stamps = np.array([sample["timestamp"] for sample in samples])
-        by_channel: dict[str, list[Row]] = {}
-        for row in sorted(self.records, key=lambda row: row["timestamp"]):
-            keyframe = row.pop("keyframe")
-            channel, _ = row.pop("channel"), row.pop("modality")
-            if keyframe is not None and keyframe not in place:
-                row["is_key_frame"] = False
-            nearest = int(np.argmin(np.abs(stamps - row["timestamp"])))
-            owner = place.get(keyframe, nearest) if keyframe is not None else nearest
-            row["sample_token"] = samples[owner]["token"]
-            pose = track.pose_at(row["timestamp"])
-            row["ego_pose_token"] = rows.add(
-                "ego_pose",
-                {
-                    "token": row["token"],
-                    "timestamp": row["timestamp"],
-                    "translation": pose[:3, 3].tolist(),
-                    "rotation": quaternion_of(pose).tolist(),
-                },
-            )
-            by_channel.setdefault(channel, []).append(row)
-        for records in by_channel.values():
-            chain(records)
-            rows.tables.setdefault("sample_data", []).extend(records)
-        rows.tables["log"] = [
-            {
-                "token": token("log", name),
-                "logfile": self.recording.path.name,
-                "vehicle": "",
-                "date_captured": "",
-                "location": "",
-            }
-        ]
-        rows.tables["scene"] = [
+        for number in used
+    ]
+    chain(samples)
+    tables: dict[str, list[Row]] = {
+        "scene": [
             {
                 "token": scene,
-                "log_token": token("log", name),
+                "log_token": log,
                 "nbr_samples": len(samples),
                 "first_sample_token": samples[0]["token"],
                 "last_sample_token": samples[-1]["token"],
                 "name": name,
-                "description": f"imported from {self.recording.path.name}",
+                "description": f"imported from {recording.path.name}",
             }
-        ]
-        keyframes = [(self.keyframes[n], s["token"]) for n, s in zip(used, samples, strict=True)]
-        found = annotation_rows(self, keyframes)
-        rows.tables["instance"], rows.tables["sample_annotation"] = found
+        ],
+        "log": [
+            {
+                "token": log,
+                "logfile": recording.path.name,
+                "vehicle": "",
+                "date_captured": "",
+                "location": "",
+            }
+        ],
+        "sample": samples,
+        "calibrated_sensor": files.calibrated_sensors,
+        **_records(recording, files, dict(zip(used, samples, strict=True))),
+    }
+    of_samples = [(keyframes[n], s["token"]) for n, s in zip(used, samples, strict=True)]
+    tables |= annotation_rows(recording, name, root, of_samples, files, tables)
+    return SceneRows(tables, {record.channel: record.modality for record in files.records})
 
-    def ego_pose(self, stamp: int) -> Array:
-        """global_from_base (4, 4) at a stamp in ns."""
-        assert self.recording.track is not None
-        return self.recording.track.pose_at(stamp / 1000)
+
+def _records(
+    recording: Recording, files: SceneFiles, samples: dict[int, Row]
+) -> dict[str, list[Row]]:
+    """The rows of sample_data and ego_pose; samples: by their keyframes' numbers."""
+    ordered = sorted(files.records, key=lambda record: record.row["timestamp"])
+    stamps = np.array([record.row["timestamp"] for record in ordered])
+    _warn_of_distant_poses(recording, stamps)
+    ends = list(samples.values())
+    nearest = np.abs(
+        np.array([end["timestamp"] for end in ends])[None, :] - stamps[:, None]
+    ).argmin(axis=1)
+    by_channel: dict[str, list[Row]] = {}
+    poses: list[Row] = []
+    for record, number in zip(ordered, nearest, strict=True):
+        row, sample = record.row, samples.get(-1 if record.keyframe is None else record.keyframe)
+        row["is_key_frame"] = sample is not None
+        row["sample_token"] = (sample or ends[number])["token"]
+        row["ego_pose_token"] = row["token"]
+        pose = recording.ego_pose(1000 * row["timestamp"])
+        poses.append(
+            {
+                "token": row["token"],
+                "timestamp": row["timestamp"],
+                "translation": pose[:3, 3].tolist(),
+                "rotation": quaternion_of(pose).tolist(),
+            }
+        )
+        by_channel.setdefault(record.channel, []).append(row)
+    for rows in by_channel.values():
+        chain(rows)
+    return {"ego_pose": poses, "sample_data": [row for rows in by_channel.values() for row in rows]}
 
 
-def _recorded(keyframes: Sequence[int], stamps: Sequence[int]) -> dict[int, int]:
-    """Of a sensor's stamps those that record a keyframe, with the keyframe's number: the last one
-    before its end, or else the next."""
-    result: dict[int, int] = {}
-    if not stamps:
-        return result
-    ordered = np.array(sorted(stamps))
-    for number, keyframe in enumerate(keyframes):
-        following = int(np.searchsorted(ordered, keyframe + LATER_NS, side="right"))
-        for stamp in ordered[max(following - 1, 0) : following + 1].tolist():
-            if abs(stamp - keyframe) <= TOLERANCE_NS:
-                result.setdefault(stamp, number)
-                break
-    return result
+def _warn_of_distant_poses(recording: Recording, stamps: NDArray[np.int64]) -> None:
+    """Say on stderr where records lie far from the ego poses, as after odometry that broke off."""
+    track = recording.track
+    assert track is not None
+    if len(track.stamps_us) < 2:  # it was said that the robot is taken to stand still
+        return
+    after = np.searchsorted(track.stamps_us, stamps).clip(1, len(track.stamps_us) - 1)
+    apart = [np.abs(track.stamps_us[place] - stamps) for place in (after - 1, after)]
+    distant = np.minimum(*apart) > FAR_FROM_POSES
+    if distant.any():
+        print(
+            f"{recording.path}: {distant.sum()} of {len(stamps)} images and sweeps are more than "
+            f"{FAR_FROM_POSES * 1e-6:g} s from the nearest ego pose: velocities there are not to "
+            "be trusted",
+            file=sys.stderr,
+        )

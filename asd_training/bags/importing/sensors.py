@@ -17,6 +17,7 @@ from asd_perception.cameras.image_decoding import (
     encoded_format,
     encoded_size,
 )
+from asd_perception.cameras.view import view_of
 from asd_perception.errors import UserError
 
 JPEG_QUALITY = 95
@@ -49,17 +50,19 @@ def image_file(message: Any, calibration: CameraCalibration) -> tuple[bytes, str
         image = decode_camera_image(data, calibration.size, (height, width), message.format)
     else:
         image = decode_raw(message)
+    return rectified_jpeg(image, calibration), ".jpg"
+
+
+def rectified_jpeg(image: NDArray[np.uint8], calibration: CameraCalibration) -> bytes:
+    """An image (height, width, 3) uint8 RGB without its lens's distortion, as the node takes it
+    out. Raises UserError for another size than the calibration's."""
     if image.shape[1::-1] != calibration.size:
         raise _of_another_size(image.shape[1::-1], calibration)
-    image = np.ascontiguousarray(image[..., ::-1])
-    if calibration.equidistant:
-        image = cv2.fisheye.undistortImage(
-            image, calibration.matrix, calibration.distortion[:4], Knew=calibration.matrix
-        )
-    elif calibration.is_distorted:
-        image = cv2.undistort(image, calibration.matrix, calibration.distortion)
+    if calibration.is_distorted:
+        width, height = calibration.size
+        image = view_of(calibration, None, (), (height, width)).apply(image)
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    return cv2.imencode(".jpg", image, quality)[1].tobytes(), ".jpg"
+    return cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1].tobytes()
 
 
 def _of_another_size(size: tuple[int, ...], calibration: CameraCalibration) -> UserError:
