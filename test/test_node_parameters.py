@@ -11,7 +11,8 @@ from sensor_msgs.msg import Image
 
 from asd_perception.constants import CLASSES
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
-from asd_perception.ros.parameters.settings import Settings, read_selection
+from asd_perception.ros.parameters.settings import Settings, read_budgets, read_selection
+from asd_perception.ros.statistics import LatencyBudget
 from asd_perception.ros.subscriptions import OVERRIDABLE
 from asd_perception.runtime.selection import Selection
 
@@ -60,6 +61,18 @@ def test_wishes_are_read_as_they_are_now():
         assert unknown_parameters(node, of_qos=False) == []
 
 
+def test_budgets_are_read_as_they_are_now():
+    with node_with(*given(**{"latency_budget.total": "[0.1, 1.0]"})) as node:
+        none = LatencyBudget()
+        assert read_budgets(node) == {"total": LatencyBudget(0.1, 1.0), "stamp": none}
+        assert not change(node, "latency_budget.stamp", [0.0, 0.5])
+        assert not change(node, "latency_budget.total", [0.2, 0.0])
+        assert read_budgets(node) == {
+            "total": LatencyBudget(warn=0.2),
+            "stamp": LatencyBudget(error=0.5),
+        }
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
@@ -70,6 +83,10 @@ def test_wishes_are_read_as_they_are_now():
         ("region.x", [10.0], "is not two numbers"),
         ("region.y", [0.0, float("nan")], "is not two numbers"),
         ("region.y", ["a", "b"], "is not a list of numbers"),
+        ("latency_budget.total", [0.2, 0.1], "the ERROR would come before the WARN"),
+        ("latency_budget.total", [-0.1, 0.0], "is not two times from 0 to 60 s"),
+        ("latency_budget.stamp", [0.1], "is not two times"),
+        ("latency_budget.stamp", [0.1, float("nan")], "is not two times"),
         ("duplicate_radius", -0.1, "out of range"),
         ("duplicate_radius", float("nan"), "out of range"),
         ("duplicate_radius", True, "is not a number"),

@@ -29,11 +29,12 @@ from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.frames.synchronizer import SILENT
-from asd_perception.ros import diagnostics, pipeline
+from asd_perception.ros import diagnostics, pipeline, statistics
 from asd_perception.ros.diagnostics import pipeline_statuses
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.pipeline import Pipeline
+from asd_perception.ros.statistics import BUDGET_EXCEPTIONS, LatencyBudget
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.selection import Selection
 
@@ -48,6 +49,7 @@ class Node:
         self.published = []
         self.warned = []
         self.measured = {}  # a time of each stage
+        self.budgets = {}
         self.age = 0.05  # s of the stamps, on the node's clock
         self.now = START
         values = {
@@ -66,6 +68,7 @@ class Node:
             Settings(**values | settings),
             Detector.from_pretrained(model, device="cpu"),
             selection=Selection,
+            budgets=lambda: self.budgets,
             publish=lambda detections, stamp: self.published.append(stamp),
             show=lambda detections, stamp: None,
             warn=lambda kind, text: self.warned.append(text),
@@ -241,6 +244,34 @@ def test_detections_that_are_old_are_an_error(node):
     level, message = node.said("latency")
     assert level == DiagnosticStatus.WARN
     assert "set use_sim_time" in message
+
+
+def test_a_latency_budget_is_of_many_frames_and_changes_at_once(node, monkeypatch):
+    monkeypatch.setattr(statistics, "RECENT", 1.0)
+    node = node()
+    node.calibrate()
+    node.budgets = {"total": LatencyBudget(warn=30.0), "stamp": LatencyBudget(0.5, 1.0)}
+    node.age = 0.7
+    for number in range(BUDGET_EXCEPTIONS):
+        node.detect(number)
+        node.until(node.idle)
+        assert node.said("latency")[0] == DiagnosticStatus.OK  # one slow frame is none
+    node.detect(BUDGET_EXCEPTIONS)
+    node.until(node.idle)
+    level, message = node.said("latency")
+    assert level == DiagnosticStatus.WARN
+    assert "6 of the last 6 frames took more than 500 ms (latency_budget.stamp)" in message
+    assert "the longest part of it is the images' way to the node" in message
+
+    node.budgets = {"total": LatencyBudget(warn=1e-6, error=1e-6)}
+    node.detect(20)
+    node.until(node.idle)
+    level, message = node.said("latency")
+    assert level == DiagnosticStatus.ERROR
+    assert "(latency_budget.total), the longest part of it is" in message
+    node.budgets = {"total": LatencyBudget()}
+    node.detect(21)
+    node.until(lambda: node.said("latency")[0] == DiagnosticStatus.OK)
 
 
 def test_a_silent_clock_is_named_before_its_effects(node):

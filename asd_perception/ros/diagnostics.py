@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HANG_TIMEOUT = 5.0  # s that a frame or an image may take before the detector is taken to hang
 CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
+PARTS = ("wait", "queue", "odometry", "detect", "publish")  # stages of which "total" is the sum
+ON_THE_WAY = "the images' way to the node"
 MISSED_RUN = 10  # frames in a row without a camera that sends images: it is not bad luck
 
 
@@ -267,11 +269,39 @@ def _latency_status(statistics: Statistics) -> DiagnosticStatus:
             f"detections are {age:.1f} s old when they are published; the images come late "
             "(check the link) or the cameras' clock is behind (PTP, NTP)"
         )
+    for level_beyond, faults in (
+        (DiagnosticStatus.ERROR, statistics.too_slow),
+        (DiagnosticStatus.WARN, statistics.slow),
+    ):
+        beyond = [stage for stage in latencies if faults[stage].recent]
+        if beyond:
+            level = max(level, level_beyond)
+            message += "".join(
+                f"; {faults[stage].reason} (latency_budget.{stage}), {_longest(stage, latencies)}"
+                for stage in beyond
+            )
+            break
     values = {
         f"{stage} ({STAGES[stage]})": f"p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms"
         for stage, (p50, p99) in latencies.items()
     }
     return status("latency", level, message, values)
+
+
+def _longest(stage: str, latencies: Mapping[str, tuple[float, float]]) -> str:
+    """What most of a stage's time goes into, by p99, and what makes it shorter."""
+    times = {part: latencies[part][1] for part in PARTS if part in latencies}
+    if stage == "stamp":
+        times[ON_THE_WAY] = latencies["stamp"][1] - latencies["total"][1]
+    longest = max(times, key=times.__getitem__)
+    remedy = "use a GPU, a smaller model or a lower camera rate"
+    if longest == "wait":
+        remedy = "see the cameras' lines, or lower sync.max_wait"
+    elif longest == "odometry":
+        remedy = "publish odometry and moving transforms sooner and more often"
+    elif longest == ON_THE_WAY:
+        remedy = "check the cameras' links and clocks (PTP, NTP)"
+    return f"the longest part of it is {longest} (p99 {times[longest] * 1e3:.0f} ms); {remedy}"
 
 
 def status(

@@ -39,7 +39,7 @@ from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import LIFETIME, markers_from_detections, no_markers
 from asd_perception.ros.messages.objects import objects_to_cloud
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
-from asd_perception.ros.parameters.settings import Settings, read_selection
+from asd_perception.ros.parameters.settings import Settings, read_budgets, read_selection
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
 from asd_perception.ros.statistics import STAGES
 from asd_perception.ros.subscriptions import (
@@ -133,6 +133,7 @@ class DetectorNode(LifecycleNode):
             settings,
             detector,
             selection=lambda: read_selection(self, self._threshold()),
+            budgets=lambda: read_budgets(self),
             publish=partial(self._publish, settings.base_frame),
             show=partial(self._show, settings.base_frame),
             warn=self._warn,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ from asd_perception.ros.calibration import Calibration, RigWatch
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.parameters.settings import Settings
-from asd_perception.ros.statistics import Statistics
+from asd_perception.ros.statistics import LatencyBudget, Statistics
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.selection import Selection
 
@@ -67,7 +67,8 @@ class Pipeline:
     """Everything between the subscriptions and the publishers.
 
     In the worker's thread, selection() is asked, publish(detections, reference_ns) is called with
-    each frame's result, and then show(detections, reference_ns), for people to look at.
+    each frame's result, budgets() is asked, by stage, and then show(detections, reference_ns) is
+    called, for people to look at.
     warn(kind, text) and measured(stage, seconds) are called in any thread. ros_time() is the node's
     clock in ns.
     """
@@ -77,6 +78,7 @@ class Pipeline:
         settings: Settings,
         detector: Detector,
         selection: Callable[[], Selection],
+        budgets: Callable[[], Mapping[str, LatencyBudget]],
         publish: Callable[[Detections, int], None],
         show: Callable[[Detections, int], None],
         warn: Callable[[str, str], None],
@@ -89,6 +91,7 @@ class Pipeline:
         self.rig = RigWatch(self.calibration, detector.config, warn)
         self.odometry = OdometryBuffer()
         self._selection = selection
+        self._budgets = budgets
         self._publish = publish
         self._show = show
         self._warn = warn
@@ -324,6 +327,7 @@ class Pipeline:
             took("publish", published - detected)
             took("total", published - job.arrival)
             took("stamp", (self.ros_time() - job.frame.reference) * 1e-9)
+            self.statistics.compare(self._budgets())
             self._show(detections, job.frame.reference)
             took("show", time.monotonic() - published)
         except Exception as error:  # whatever it is: the next frame may succeed

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,19 @@ STAGES = {
     "stamp": "reference stamp to published detections, on the node's clock",
     "show": "markers and simulated points, while someone looks",
 }
+
+
+BUDGET_FRAMES = 100  # of the last frames,
+BUDGET_EXCEPTIONS = 5  # may take longer than a budget: one slow frame is no slow machine
+
+
+@dataclass(frozen=True)
+class LatencyBudget:
+    """How long in s a stage may take: beyond `warn` it is a WARN, beyond `error` an ERROR; 0: no
+    matter how long."""
+
+    warn: float = 0.0
+    error: float = 0.0
 
 
 @dataclass
@@ -90,6 +103,8 @@ class Statistics:
         self.without_motion = Faults()  # frames that found no odometry, though there is some
         self.bad_odometry = Faults()
         self.bad_transforms = Faults()
+        self.slow = {stage: Faults() for stage in STAGES}  # beyond its budget's `warn`
+        self.too_slow = {stage: Faults() for stage in STAGES}  # beyond `error`
         self._stages: dict[str, deque[float]] = {stage: deque(maxlen=300) for stage in STAGES}
         self._measured = measured
         self._lock = threading.Lock()
@@ -98,6 +113,19 @@ class Statistics:
         with self._lock:
             self._stages[stage].append(seconds)
         self._measured(stage, seconds)
+
+    def compare(self, budgets: Mapping[str, LatencyBudget]) -> None:
+        """Note the stages of which too many of the last frames took longer than their budget."""
+        for stage, budget in budgets.items():
+            with self._lock:
+                times = list(self._stages[stage])[-BUDGET_FRAMES:]
+            for seconds, faults in ((budget.warn, self.slow), (budget.error, self.too_slow)):
+                longer = sum(time > seconds for time in times)
+                if seconds > 0 and longer > BUDGET_EXCEPTIONS:
+                    faults[stage].add(
+                        f"{longer} of the last {len(times)} frames took more than "
+                        f"{seconds * 1e3:.0f} ms"
+                    )
 
     def latencies(self) -> dict[str, tuple[float, float]]:
         """p50 and p99 in s of each stage that has run, over its last 300 times."""

@@ -15,6 +15,7 @@ from asd_perception.constants import CLASSES
 from asd_perception.ros.check.topics import CameraTopics, check_together
 from asd_perception.ros.messages.images import TRANSPORTS
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
+from asd_perception.ros.statistics import LatencyBudget
 from asd_perception.runtime.selection import Selection
 
 
@@ -118,3 +119,11 @@ def read_selection(node: Node, score_threshold: float) -> Selection:
         y=tuple(value("region.y")),
         duplicate_radius=value("duplicate_radius"),
     )
+
+
+def read_budgets(node: Node) -> dict[str, LatencyBudget]:
+    """How long which stages may take, as the parameters say now."""
+    return {
+        stage: LatencyBudget(*node.get_parameter(f"latency_budget.{stage}").value)
+        for stage in ("total", "stamp")
+    }

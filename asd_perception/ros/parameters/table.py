@@ -18,6 +18,7 @@ from asd_perception.ros.messages.images import TRANSPORTS
 
 _NEXT_CONFIGURE = "Takes effect at the next configure transition."
 _NEXT_FRAME = "Takes effect on the next frame."
+MAX_BUDGET = 60.0  # s
 QOS = "qos_overrides."  # before the names that rclpy gives to a topic's QoS
 _TOPIC_NAME = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -55,6 +56,17 @@ def _check_classes(value: list[str]) -> str | None:
 def _check_interval(value: Sequence[float]) -> str | None:
     if len(value) != 2 or not all(map(isfinite, value)) or not value[0] < value[1]:
         return f"{list(value)!r} is not two numbers, from and to, of which the first is smaller"
+    return None
+
+
+def _check_budget(value: Sequence[float]) -> str | None:
+    if len(value) != 2 or not all(0 <= seconds <= MAX_BUDGET for seconds in value):
+        return (
+            f"{list(value)!r} is not two times from 0 to {MAX_BUDGET:g} s, of the WARN and of the "
+            "ERROR"
+        )
+    if 0 < value[1] < value[0]:
+        return f"{list(value)!r}: the ERROR would come before the WARN"
     return None
 
 
@@ -205,6 +217,21 @@ PARAMETERS = (
         "Of objects whose centres, seen from above, are closer than this in m, whatever their "
         f"classes, only the best is published; 0: all are. {_NEXT_FRAME}",
         range=(0.0, 10.0),
+    ),
+    ParameterEntry(
+        "latency_budget.total",
+        [0.0, 0.0],
+        "Times in s from a frame's last image to its published detections: /diagnostics are WARN "
+        "beyond the first, and ERROR beyond the second, if more than 5 of the last 100 frames "
+        f"take longer; 0: none. {_NEXT_FRAME}",
+        _check_budget,
+    ),
+    ParameterEntry(
+        "latency_budget.stamp",
+        [0.0, 0.0],
+        "The same from a frame's reference stamp, on the node's clock: with the time that images "
+        f"take to the node. {_NEXT_FRAME}",
+        _check_budget,
     ),
     ParameterEntry(
         "sync.tolerance",
