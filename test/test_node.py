@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
+from rclpy.qos import qos_profile_sensor_data
 from robot import (
     MOUNTINGS,
+    MS,
     PATIENCE,
     RIG,
     START,
@@ -38,7 +40,7 @@ from asd_perception.ros import node as node_module
 from asd_perception.ros.messages import cdr_check
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.detections import detections_to_msg
-from asd_perception.ros.messages.geometry import time_from_ns
+from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
 from asd_perception.ros.node import DetectorNode
 from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS
 from asd_perception.runtime.detections import Detections
@@ -161,6 +163,17 @@ def test_jpeg_frames_are_detected_and_faults_are_named(start, robot, small_model
     robot.diagnosis("CAM_BACK", "not finite")
     _, online = robot.detect([jpeg(image) for image in images])
     assert len(online) == 50
+
+    # Who subscribes to a camera's overlay gets its image with the boxes in it.
+    overlays = []
+    robot.node.create_subscription(
+        *(CompressedImage, "detector/CAM_FRONT/overlay/compressed", overlays.append),
+        qos_profile_sensor_data,
+    )
+    robot.until(lambda: robot.detect([jpeg(image) for image in images]) and overlays, "an overlay")
+    front = overlays[0].header
+    assert front.frame_id == "CAM_FRONT"
+    assert (stamp_ns(front.stamp) - START - TRIGGERS[CAMERAS.index("CAM_FRONT")]) % (500 * MS) == 0
 
     # Where no more images come, no boxes stay to be seen.
     assert any(len(message.markers) > 50 for message in robot.received["detector/markers"][-3:])

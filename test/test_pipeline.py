@@ -52,6 +52,8 @@ class Node:
         self.budgets = {}
         self.age = 0.05  # s of the stamps, on the node's clock
         self.now = START
+        self.watched = ()  # cameras
+        self.draw = Mock()
         values = {
             "model": "",
             "device": "cpu",
@@ -71,6 +73,8 @@ class Node:
             budgets=lambda: self.budgets,
             publish=lambda detections, stamp: self.published.append(stamp),
             show=lambda detections, stamp: None,
+            watched=lambda camera: camera in self.watched,
+            draw=lambda image, detections: self.draw(image, detections),
             warn=lambda kind, text: self.warned.append(text),
             measured=lambda stage, seconds: self.measured.setdefault(stage, seconds),
             ros_time=lambda: self.now,

@@ -40,6 +40,8 @@ publishes:
   ~/objects                    sensor_msgs/PointCloud2       the same, with velocity and attribute
   ~/markers                    visualization_msgs/MarkerArray
   ~/simulated_points           sensor_msgs/PointCloud2       the network's simulated point cloud
+  ~/CAMERA/overlay             sensor_msgs/Image             the image with the boxes in it
+  ~/CAMERA/overlay/compressed  sensor_msgs/CompressedImage   the same as JPEG
   ~/latency/STAGE              std_msgs/Float64              ms of each stage
   /diagnostics                 diagnostic_msgs/DiagnosticArray
 """

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class LatestWorker(Generic[T]):
-    """Runs `work` on items in its own thread, behind a mailbox with one slot.
+    """Runs `work` on items in a thread of its own, behind a mailbox with one slot.
 
     An item that is still in the slot when the next one comes is dropped: work that takes longer
     than items take to come skips some, and never falls behind. `work` must not raise.
@@ -21,7 +21,7 @@ class LatestWorker(Generic[T]):
     item is in the slot, or worked on; None if none is.
     """
 
-    def __init__(self, work: Callable[[T], None]) -> None:
+    def __init__(self, work: Callable[[T], None], name: str) -> None:
         self._work = work
         self._slot: list[T] = []
         self._closed = False
@@ -29,7 +29,7 @@ class LatestWorker(Generic[T]):
         self.dropped = 0
         self.waits_since: float | None = None
         self.works_since: float | None = None
-        self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def put(self, item: T) -> None:

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from asd_perception.cameras.preprocessing import wrong_size
 from asd_perception.cameras.video_decoding import VideoImage
+from asd_perception.cameras.view import View
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.frames.intake import Intake
 from asd_perception.frames.threads import close_all
@@ -35,6 +36,7 @@ from asd_perception.ros.messages.images import (
 )
 from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.statistics import Statistics
+from asd_perception.viewing.boxes import Image as Pixels
 
 if TYPE_CHECKING:
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
@@ -69,6 +71,7 @@ class PreparedImage:
     model: CameraModel
     mounting: Array | None  # ego_from_camera (4, 4); None: not known when the image came
     arrival: float  # on time.monotonic()
+    pixels: Pixels | None  # as decoded, if somebody watches its overlay
 
 
 class Arrivals:
@@ -76,7 +79,8 @@ class Arrivals:
 
     deliver(arrival, prepared) is called with each image that is ready, fault(camera, error), while
     the error is handled, with why a message gave none: both in any thread. busy() says whether a
-    frame waits for the detector. warn(kind, text) and ros_time() are the pipeline's.
+    frame waits for the detector, watched(camera) whether pixels are kept.
+    warn(kind, text) and ros_time() are the pipeline's.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Arrivals:
         calibration: Calibration,
         statistics: Statistics,
         busy: Callable[[], bool],
+        watched: Callable[[str], bool],
         deliver: Callable[[Arrival, PreparedImage], None],
         fault: Callable[[str, Exception], None],
         warn: Callable[[str, str], None],
@@ -94,6 +99,7 @@ class Arrivals:
         self._detector = detector
         self._calibration = calibration
         self._statistics = statistics
+        self._watched = watched
         self._deliver = deliver
         self._fault = fault
         self._warn = warn
@@ -205,22 +211,23 @@ class Arrivals:
         model, mounting = arrival.model, arrival.mounting
         try:
             assert model is not None  # _put has seen to it
-            image = self._encode(arrival.message, model, mounting)
-            prepared = PreparedImage(image, model, mounting, arrival.at)
+            view = self._detector.view(model.calibration, mounting)
+            pixels = _decode(arrival.message, view)
+            image = self._detector.encode(pixels, view)
+            kept = pixels if self._watched(arrival.camera) else None
+            prepared = PreparedImage(image, model, mounting, arrival.at, kept)
             self._statistics.took("prepare", time.monotonic() - started)
             self._deliver(arrival, prepared)
         except Exception as error:
             self._fault(arrival.camera, error)
 
-    def _encode(self, msg: Any, model: CameraModel, mounting: Array | None) -> EncodedImage:
-        """The encoded image, if it has the size that its calibration says."""
-        view = self._detector.view(model.calibration, mounting)
-        size = view.calibration.size
-        with memory_checked("cpu"):
-            if isinstance(msg, CompressedImage):
-                image = image_from_compressed(msg, size, view.scaled_size)
-            elif (msg.width, msg.height) != size:
-                raise wrong_size((msg.width, msg.height), size)
-            else:
-                image = msg.to_rgb() if isinstance(msg, VideoImage) else image_from_msg(msg)
-        return self._detector.encode(image, view)
+
+def _decode(msg: Any, view: View) -> Pixels:
+    """(height, width, 3) uint8 RGB of an image, if it has the size that its calibration says."""
+    size = view.calibration.size
+    with memory_checked("cpu"):
+        if isinstance(msg, CompressedImage):
+            return image_from_compressed(msg, size, view.scaled_size)
+        if (msg.width, msg.height) != size:
+            raise wrong_size((msg.width, msg.height), size)
+        return msg.to_rgb() if isinstance(msg, VideoImage) else image_from_msg(msg)

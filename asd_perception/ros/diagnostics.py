@@ -220,6 +220,8 @@ def _worse_detections(pipeline: Pipeline) -> list[str]:
             f"detected without {statistics.incomplete.reason}: nothing is seen there; check the "
             "camera and its link, or raise sync.max_wait if its images come late"
         )
+    if statistics.undrawn.recent:
+        warnings.append(f"no overlay of {statistics.undrawn.reason}; see the node's log")
     if statistics.bad_transforms.recent:
         warnings.append(statistics.bad_transforms.reason)
     warnings += pipeline.calibration.transforms.contradictions.values()

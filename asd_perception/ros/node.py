@@ -38,6 +38,7 @@ from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import LIFETIME, markers_from_detections, no_markers
 from asd_perception.ros.messages.objects import objects_to_cloud
+from asd_perception.ros.overlay import Overlays
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
 from asd_perception.ros.parameters.settings import Settings, read_budgets, read_selection
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
@@ -94,7 +95,7 @@ class DetectorNode(LifecycleNode):
             image_type(settings.image_transport)  # before the model is loaded
             config_file(Path(settings.model or TINY))
             self._pipeline = self._load(settings)
-            self._create_publishers()
+            self._create_publishers(settings)
             self._create_subscriptions(settings, self._pipeline)
         # ROS's own errors: a name by remapping, or a value for a topic's QoS, that cannot be
         except (UserError, NameValidationException, ParameterException) as error:
@@ -136,6 +137,8 @@ class DetectorNode(LifecycleNode):
             budgets=lambda: read_budgets(self),
             publish=partial(self._publish, settings.base_frame),
             show=partial(self._show, settings.base_frame),
+            watched=lambda camera: self._overlays.watched(camera),
+            draw=lambda image, detections: self._overlays.publish(image, detections),
             warn=self._warn,
             measured=self._publish_latency,
             ros_time=lambda: self.get_clock().now().nanoseconds,
@@ -214,13 +217,12 @@ class DetectorNode(LifecycleNode):
 
     # -- topics ----------------------------------------------------------------------------------
 
-    def _create_publishers(self) -> None:
-        def publisher(message_type: type, topic: str) -> Any:
+    def _create_publishers(self, settings: Settings) -> None:
+        lasting = QoSProfile(depth=50)  # outlasts Fast DDS's 3 s heartbeat at 12 Hz
+
+        def publisher(message_type: type, topic: str, qos: QoSProfile = lasting) -> Any:
             result: Any = self.create_lifecycle_publisher(
-                message_type,
-                topic,
-                QoSProfile(depth=50),  # outlasts Fast DDS's 3 s heartbeat at 12 Hz
-                qos_overriding_options=OVERRIDABLE,
+                message_type, topic, qos, qos_overriding_options=OVERRIDABLE
             )
             self._outputs.append(result)
             return result
@@ -230,6 +232,7 @@ class DetectorNode(LifecycleNode):
         self._markers = publisher(MarkerArray, "~/markers")
         self._simulated_points = publisher(PointCloud2, "~/simulated_points")
         self._latencies = {stage: publisher(Float64, f"~/latency/{stage}") for stage in STAGES}
+        self._overlays = Overlays(settings.cameras, publisher)
         self._serializes = cdr_matches_rclpy()
         if not self._serializes:
             self.get_logger().warning(

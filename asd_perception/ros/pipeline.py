@@ -38,6 +38,7 @@ from asd_perception.ros.arrivals import (
 from asd_perception.ros.calibration import Calibration, RigWatch
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
 from asd_perception.ros.odometry import OdometryBuffer
+from asd_perception.ros.overlay import OverlayImage
 from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.statistics import LatencyBudget, Statistics
 from asd_perception.runtime.detections import Detections
@@ -69,6 +70,8 @@ class Pipeline:
     In the worker's thread, selection() is asked, publish(detections, reference_ns) is called with
     each frame's result, budgets() is asked, by stage, and then show(detections, reference_ns) is
     called, for people to look at.
+    Those of the newest frame's images whose camera is watched(camera) go to draw(image, detections)
+    in a thread of its own: detection does not wait for it.
     warn(kind, text) and measured(stage, seconds) are called in any thread. ros_time() is the node's
     clock in ns.
     """
@@ -81,6 +84,8 @@ class Pipeline:
         budgets: Callable[[], Mapping[str, LatencyBudget]],
         publish: Callable[[Detections, int], None],
         show: Callable[[Detections, int], None],
+        watched: Callable[[str], bool],
+        draw: Callable[[OverlayImage, Detections], None],
         warn: Callable[[str, str], None],
         measured: Callable[[str, float], None],
         ros_time: Callable[[], int],
@@ -94,11 +99,14 @@ class Pipeline:
         self._budgets = budgets
         self._publish = publish
         self._show = show
+        self._watched = watched
+        self._draw = draw
         self._warn = warn
         self._measured = measured
         self._ros_time = ros_time
         self._arrivals: Arrivals | None = None
         self._worker: LatestWorker[_Job] | None = None
+        self._drawer: LatestWorker[tuple[list[OverlayImage], Detections]] | None = None
         self._frames = threading.Lock()  # guards the synchronizer and the frame to be served
         self._reset()
 
@@ -141,13 +149,15 @@ class Pipeline:
     def start(self) -> None:
         """Begin to take images, with fresh statistics. Calibration and odometry are kept."""
         self._reset()
-        self._worker = LatestWorker(self._detect)
+        self._worker = LatestWorker(self._detect, "detector")
+        self._drawer = LatestWorker(self._draw_all, "overlay")
         self._arrivals = Arrivals(
             self.settings,
             self.detector,
             self.calibration,
             self.statistics,
             busy=self._busy,
+            watched=self._watched,
             deliver=self._add,
             fault=self._useless_message,
             warn=self._warn,
@@ -156,9 +166,9 @@ class Pipeline:
 
     def stop(self) -> bool:
         """Take no more images, and wait for the frame at work; False if it did not end."""
-        arrivals, worker = self._arrivals, self._worker
-        self._arrivals = self._worker = None
-        return close_all([arrivals, worker], CLOSE_WAIT)
+        arrivals, worker, drawer = self._arrivals, self._worker, self._drawer
+        self._arrivals = self._worker = self._drawer = None
+        return close_all([arrivals, worker, drawer], CLOSE_WAIT)
 
     # -- in the executor's thread ----------------------------------------------------------------
 
@@ -330,10 +340,25 @@ class Pipeline:
             self.statistics.compare(self._budgets())
             self._show(detections, job.frame.reference)
             took("show", time.monotonic() - published)
+            self._hand_to_drawer(job.frame, poses, detections)
         except Exception as error:  # whatever it is: the next frame may succeed
             self._failed(error)
         else:
             self.statistics.detected += 1
+
+    def _hand_to_drawer(
+        self, frame: SyncedFrame[PreparedImage], poses: dict[str, Array], detections: Detections
+    ) -> None:
+        images = [
+            OverlayImage(
+                *(camera, item.pixels, item.model.calibration, poses[camera]),
+                *(item.model.frame_id, stamp),
+            )
+            for camera, item, stamp in zip(frame.cameras, frame.items, frame.stamps, strict=True)
+            if item.pixels is not None and camera in poses
+        ]
+        if images and self._drawer is not None:
+            self._drawer.put((images, detections))
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, UserError):
@@ -366,3 +391,16 @@ class Pipeline:
             )
             return mountings
         return poses
+
+    # -- in the drawer's thread ------------------------------------------------------------------
+
+    def _draw_all(self, frame: tuple[list[OverlayImage], Detections]) -> None:
+        images, detections = frame
+        started = time.monotonic()
+        for image in images:
+            try:
+                self._draw(image, detections)
+            except Exception as error:
+                self.statistics.undrawn.add(f"{image.camera}: {type(error).__name__}: {error}")
+                self._warn("overlay", f"no overlay of {image.camera}:\n{traceback.format_exc()}")
+        self.statistics.took("overlay", time.monotonic() - started)

@@ -23,6 +23,7 @@ STAGES = {
     "total": "last image's arrival to published detections",
     "stamp": "reference stamp to published detections, on the node's clock",
     "show": "markers and simulated points, while someone looks",
+    "overlay": "boxes drawn in a frame's images, in a thread of its own, while someone looks",
 }
 
 
@@ -101,6 +102,7 @@ class Statistics:
         self.totals: deque[tuple[int, ...]] = deque(maxlen=int(RECENT))  # one per second
         self.failed = Faults()  # frames on which the detector failed
         self.without_motion = Faults()  # frames that found no odometry, though there is some
+        self.undrawn = Faults()  # images in which boxes could not be drawn
         self.bad_odometry = Faults()
         self.bad_transforms = Faults()
         self.slow = {stage: Faults() for stage in STAGES}  # beyond its budget's `warn`

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images as arrays, and the place where bad ones are found.
+"""Images as arrays and back, and the place where bad ones are found.
 
 Messages may be rclpy's or rosbags': the functions here look at their fields alone.
-Every function here raises UserError with a one-line reason if the message does not hold what its
+What reads a message raises UserError with a one-line reason if the message does not hold what its
 type promises.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from asd_perception.cameras.image_decoding import (
@@ -27,12 +28,15 @@ from asd_perception.ros.messages.geometry import stamp_ns
 if TYPE_CHECKING:
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
     from sensor_msgs.msg import CompressedImage, Image
+    from std_msgs.msg import Header
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 VIDEO = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
 TRANSPORT_OF = {IMAGE: "raw", COMPRESSED: "compressed", VIDEO: "ffmpeg"}
 """image_transport's name of each type of message that brings images."""
+
+JPEG_QUALITY = 85  # of the images that are published
 
 TRANSPORTS = {"raw": "", "compressed": "/compressed", "ffmpeg": "/ffmpeg"}
 """How images may come, by image_transport's names, and how their topics' names end."""
@@ -65,3 +69,23 @@ def image_from_compressed(
 ) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB of a JPEG, PNG or WebP image: `decode_camera_image`."""
     return decode_camera_image(np.frombuffer(msg.data, np.uint8), size, input_size, msg.format)
+
+
+def image_to_msg(image: NDArray[np.uint8], header: Header) -> Image:
+    """A raw rgb8 image of (height, width, 3) uint8 RGB."""
+    from sensor_msgs.msg import Image
+
+    height, width = image.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
+    message.data.frombytes(np.ascontiguousarray(image).data)
+    return message
+
+
+def image_to_compressed(image: NDArray[np.uint8], header: Header) -> CompressedImage:
+    """A JPEG image of (height, width, 3) uint8 RGB."""
+    from sensor_msgs.msg import CompressedImage
+
+    message = CompressedImage(header=header, format="jpeg")
+    encoded = simplejpeg.encode_jpeg(np.ascontiguousarray(image), JPEG_QUALITY, "RGB", "420")
+    message.data.frombytes(encoded)
+    return message
