@@ -3,9 +3,12 @@
 
 import os
 import resource
+import shutil
+import sqlite3
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 import yaml
@@ -90,6 +93,44 @@ def test_the_parts_of_a_split_bag_are_read_in_the_order_of_time(tmp_path, capsys
     change_metadata(path, lambda about: about["relative_file_paths"].append("other.mcap"))
     assert read(path) == expected(MESSAGES)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"- 1", b"\0\0\0", b"rosbag2_bagfile_information:\n"])
+def test_a_bag_is_read_without_usable_metadata(tmp_path, capsys, content):
+    """As after a loss of power, when its file is there and empty."""
+    path = write(tmp_path / "bag", MESSAGES)
+    (path / "metadata.yaml").write_bytes(content)
+    assert read(path) == expected(MESSAGES)
+    assert "metadata.yaml is damaged: its recording did not end" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_what_a_crash_left_in_the_journal_of_a_database_is_read(tmp_path, capsys, mode):
+    """Of WAL the messages that are not in the file yet, of DELETE without half a transaction."""
+    store = get_typestore(Stores.ROS2_KILTED)
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        topic = writer.add_connection("/topic", TEXT, typestore=store)
+        for number in range(300):
+            writer.write(topic, number, text("x" * 1000))
+    file = tmp_path / "bag" / "bag.db3"
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute(f"PRAGMA journal_mode = {mode}")
+        database.execute("PRAGMA cache_size = 5")
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        database.execute("BEGIN")
+        database.execute("UPDATE messages SET timestamp = timestamp + 1000")
+        if mode == "WAL":
+            database.execute("COMMIT")
+        shutil.copytree(tmp_path / "bag", tmp_path / "crashed")
+    assert any(
+        path.name.endswith(("-wal", "-journal")) for path in (tmp_path / "crashed").iterdir()
+    )
+    before = {path.name: path.read_bytes() for path in (tmp_path / "crashed").iterdir()}
+    assert before.keys() & {"bag.db3-wal", "bag.db3-journal"}
+    first = 1000 if mode == "WAL" else 0
+    assert [at for _, at, _ in read(tmp_path / "crashed")] == list(range(first, first + 300))
+    assert "was left by a recording that did not end; read" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in (tmp_path / "crashed").iterdir()} == before
 
 
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.3])

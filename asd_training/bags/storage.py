@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import heapq
 import shutil
+import sqlite3
 import sys
 from collections.abc import Collection, Generator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -95,18 +96,17 @@ class Bag:
                 )
             return [self.path]
         there = sorted(f for f in self.path.iterdir() if f.suffixes and _suffix(f) in _STORAGES)
-        if not (self.path / METADATA).is_file():
+        about = self._metadata()
+        if about is None:
             if not there:
                 raise UserError(f"{self.path} is no rosbag2: it holds no {METADATA}")
-            self.warnings.append(
-                f"there is no {METADATA}: its recording did not end; read as it is"
-            )
             return there
-        about = yaml.safe_load((self.path / METADATA).read_text(errors="replace"))
-        about = about["rosbag2_bagfile_information"]
         named = [self.path / Path(name).name for name in about["relative_file_paths"]]
         if missing := [file.name for file in named if not file.is_file()]:
-            raise UserError(f"{self.path} is incomplete: it lacks {', '.join(missing)}")
+            raise UserError(
+                f"{self.path} is incomplete: it lacks {', '.join(missing)}; copy it, too, or read "
+                "the other files one by one"
+            )
         if beside := [file.name for file in there if file not in named]:
             self.warnings.append(f"{', '.join(beside)} is not in {METADATA} and is left out")
         for item in about.get("topics_with_message_count") or ():
@@ -128,10 +128,29 @@ class Bag:
                 shutil.copyfileobj(packed, whole)
         return [folder / file.stem for file in named]
 
+    def _metadata(self) -> dict[str, Any] | None:
+        """What metadata.yaml says, if it is one; without it, as after a loss of power, the files
+        themselves say enough, unless they are compressed as a whole."""
+        try:
+            about = yaml.safe_load((self.path / METADATA).read_text(errors="replace"))
+            about = about["rosbag2_bagfile_information"]
+            if not all(isinstance(name, str) for name in about["relative_file_paths"]):
+                raise TypeError
+        except FileNotFoundError:
+            fault = f"there is no {METADATA}"
+        except (yaml.YAMLError, TypeError, KeyError):
+            fault = f"{METADATA} is damaged"
+        else:
+            return dict(about)
+        self.warnings.append(f"{fault}: its recording did not end; read as it is")
+        return None
+
     def _opened(self, file: Path, stack: ExitStack) -> Any:
         """A storage, with what it holds in its `connections`, counted."""
-        kind = Sqlite3Reader if file.suffix == ".db3" else _WholeMcapReader
-        storage = kind(file)
+        if file.suffix == ".db3":
+            storage: Any = Sqlite3Reader(self._with_journal(file, stack))
+        else:
+            storage = _WholeMcapReader(file)
         storage.open()
         stack.callback(storage.close)
         if isinstance(storage, _WholeMcapReader) and storage.cut_at is not None:
@@ -145,6 +164,22 @@ class Bag:
                 f"{file.name}: {lost} messages belong to no topic and are left out"
             )
         return storage
+
+    def _with_journal(self, file: Path, stack: ExitStack) -> Path:
+        """A .db3 file with what a crash left in the journal beside it, which rosbags passes over:
+        a copy, since SQLite works the one into the other."""
+        beside = [file.with_name(f"{file.name}{end}") for end in ("-wal", "-journal")]
+        journals = [journal for journal in beside if journal.is_file() and journal.stat().st_size]
+        if not journals:
+            return file
+        self.warnings.append(f"{journals[0].name} was left by a recording that did not end; read")
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        for part in (file, *journals):
+            shutil.copyfile(part, folder / part.name)
+        with closing(sqlite3.connect(folder / file.name)) as database:
+            database.execute("PRAGMA journal_mode = DELETE")
+            database.execute("SELECT count(*) FROM sqlite_master")
+        return folder / file.name
 
     def _joined(self) -> tuple[list[Connection], dict[tuple[int, int], Connection]]:
         """The files' connections as the bag's, and which belongs to which."""
