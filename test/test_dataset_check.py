@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: `asd-train check` says what a data set holds, and what of it cannot be read."""
 
+import json
 import shutil
 
 import cv2
 from commands import asd_train_here
-from tables import change, copy_of, each, without_lidar
+from tables import change, copy_of, each, table, without_lidar
 
 
 def test_a_good_dataset_is_described_and_drawn(synthetic_root, tmp_path, monkeypatch, capfd):
@@ -57,4 +58,31 @@ def test_a_dataset_without_lidar_and_objects_that_race_are_told(
     assert status == 0, error
     assert "no LIDAR_TOP" in said
     assert "objects are faster than 60 m/s, as sample_annotation" in said
+    assert "no object has points" not in said
     assert "2 of 6 keyframes are in no scene's chain" in error
+
+
+def test_what_cannot_be_right_is_told(synthetic_root, tmp_path, monkeypatch, capfd):
+    """Mountings of another frame, intrinsics of a larger image, categories of another data set."""
+    root = copy_of(synthetic_root, tmp_path / "data")
+    rows = json.loads(table(root, "calibrated_sensor").read_text())
+    wide, fallen = [row["token"] for row in rows if row["camera_intrinsic"]][:2]
+
+    def spoil(row, factor):
+        if row["token"] == wide:
+            for line in row["camera_intrinsic"][:2]:
+                line[:] = [factor * value for value in line]
+        if row["token"] == fallen:
+            row["rotation"] = [1.0, 0.0, 0.0, 0.0]  # of a body, x forward, and no optical frame
+
+    each(root, "calibrated_sensor", lambda row: spoil(row, 1.5))
+    each(root, "category", lambda row: row.update(name=f"my.{row['name']}"))
+    status, said, error = asd_train_here(monkeypatch, capfd, "check", root)
+    assert status == 1, error
+    assert "no object has points: there is nothing to learn" in said
+    assert "K seems to be that of a " in said
+    assert [line for line in said.splitlines() if line.startswith("ERROR: ")]
+    each(root, "calibrated_sensor", lambda row: spoil(row, 4.0))
+    status, _, error = asd_train_here(monkeypatch, capfd, "check", root)
+    assert status == 2
+    assert f"calibrated_sensor {wide}: camera_intrinsic has the principal point" in error

@@ -53,6 +53,22 @@ class CameraCalibration:
         return hash(self._key())
 
 
+def implausible(matrix: Array, size: tuple[int, int]) -> str | None:
+    """What no camera has of a pinhole matrix (3, 3) in pixels, for images of (width, height)."""
+    focal = matrix[0, 0], matrix[1, 1]
+    shares = focal[0] / size[0], focal[1] / size[1]
+    if min(shares) < 0.05 or max(shares) > 50:  # 169 degrees, and 1 degree
+        lengths = f"{focal[0]:g} and {focal[1]:g} pixels"
+        return f"the focal lengths {lengths} for a {size[0]}x{size[1]} image"
+    centre = matrix[0, 2], matrix[1, 2]
+    if not all(-1 < at / length < 2 for at, length in zip(centre, size, strict=True)):
+        return (
+            f"the principal point ({centre[0]:g}, {centre[1]:g}), far outside of the "
+            f"{size[0]}x{size[1]} image"
+        )
+    return None
+
+
 @configuration
 class TrainedCamera:
     """A camera that a network was trained with: how it was mounted, and how its input shows it."""

@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from asd_perception.cameras.rig_check import Finding, MountedCamera, check_rig
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_training.data.index import KeyframeIndex
@@ -24,6 +25,7 @@ from asd_training.tables.splits import dataset_splits
 PICTURES = 12
 """Keyframes that are drawn, spread over the data set."""
 
+_ANY_INPUT = (36, 64)  # rows, columns of a network, which these checks do not ask
 _RACING = 60.0  # m/s; what is faster has wrong stamps, or wrong neighbours
 
 
@@ -49,15 +51,43 @@ def format_contents(index: KeyframeIndex) -> str:
     for label, name in enumerate(CLASSES):
         of_class = index.object_labels == label
         lines.append(f"  {name:<22}{of_class.sum():>9}{(of_class & observed).sum():>13}")
+    if not observed.any():
+        lines.append(
+            "  WARNING: no object has points: there is nothing to learn and nothing to score with; "
+            "see num_lidar_pts (-1: not counted) and the categories' names"
+        )
     speeds = np.linalg.norm(index.object_velocities, axis=1)
     racing = np.flatnonzero(np.nan_to_num(speeds) > _RACING)
     if len(racing):
         lines.append(
-            f"  WARN: {len(racing)} objects are faster than {_RACING:g} m/s, as sample_annotation "
-            f"{index.object_tokens[racing[0]].decode()} with {speeds[racing[0]]:.0f} m/s: see its "
-            "neighbours prev and next, and the stamps of their samples"
+            f"  WARNING: {len(racing)} objects are faster than {_RACING:g} m/s, as "
+            f"sample_annotation {index.object_tokens[racing[0]].decode()} with "
+            f"{speeds[racing[0]]:.0f} m/s: see its neighbours prev and next, and the stamps of "
+            "their samples"
         )
     return "\n".join(lines)
+
+
+def rig_findings(index: KeyframeIndex) -> list[Finding]:
+    """What cannot be right about calibrations and mountings, worst first; one for each text."""
+    found: dict[str, Finding] = {}
+    seen: set[bytes] = set()
+    for keyframe in range(len(index)):
+        rig = index.frame(keyframe).rig
+        mountings = rig.ego_from_camera if rig.mountings is None else rig.mountings
+        key = rig.intrinsics.tobytes() + mountings.tobytes() + repr(rig.names).encode()
+        if key in seen:
+            continue
+        seen.add(key)
+        cameras = {
+            name: MountedCamera(name, rig.calibration(i), mountings[i])
+            for i, name in enumerate(rig.names)
+        }
+        for name, findings in check_rig(cameras, (), _ANY_INPUT, "the ego frame").items():
+            for finding in findings:
+                text = f"{index.scene_name(keyframe)}, {name}: {finding.text}"
+                found.setdefault(f"{name}: {finding.text}", Finding(finding.level, text))
+    return sorted(found.values(), key=lambda finding: -finding.level)
 
 
 class _Readings(Dataset[str]):
@@ -74,7 +104,7 @@ class _Readings(Dataset[str]):
             read_images(self.index.frame(keyframe))
             if self.index.lidar_sweeps(keyframe):
                 self.index.lidar(keyframe)
-        except UserError as error:
+        except (OSError, UserError) as error:
             return str(error)
         return ""
 

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from nuscenes import NuScenes
 
+from asd_perception.cameras.calibration import implausible
 from asd_perception.constants import ATTRIBUTES
 from asd_perception.errors import UserError
 from asd_training.tables.checks import (
@@ -79,6 +81,7 @@ class Tables(NuScenes):
             check_fields(tables, table, CAMERA_FIELDS[table], rows)
         for row in images:
             row["width"], row["height"] = int(row["width"]), int(row["height"])
+        _check_calibrations(cameras, images)
         _check_names(self.scene)
         for sample in self.sample:
             sample["data"], sample["anns"] = {}, []
@@ -232,6 +235,18 @@ def _check_names(scenes: list[Row]) -> None:
         if scene["name"] in names:
             refuse("scene", scene, "name", "a name of its own")
         names[scene["name"]] = scene
+
+
+def _check_calibrations(cameras: Rows, images: list[Row]) -> None:
+    """Raise UserError for a calibration that is not of its images' resolution."""
+    used = {(r["calibrated_sensor_token"], r["width"], r["height"]) for r in images}
+    for token, *size in sorted(used):
+        fault = implausible(np.array(cameras[token]["camera_intrinsic"]), (size[0], size[1]))
+        if fault:
+            raise UserError(
+                f"calibrated_sensor {token}: camera_intrinsic has {fault}; it must be in pixels of "
+                "the images as they are, scaled as they were"
+            )
 
 
 def _check_unit(chain: list[Row]) -> None:

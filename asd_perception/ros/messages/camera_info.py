@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asd_perception.cameras.calibration import DISTORTION_LENGTHS, CameraCalibration
+from asd_perception.cameras.calibration import (
+    DISTORTION_LENGTHS,
+    CameraCalibration,
+    implausible,
+)
 from asd_perception.cameras.ego_mask import EgoMask
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
@@ -103,20 +107,10 @@ def _pinhole_matrix(name: str, values: Array, size: tuple[int, int]) -> Array:
         )
     if min(focal) == 0:
         raise UserError(f"camera_info has no focal length in {name}; {advice}")
-    shares = focal[0] / size[0], focal[1] / size[1]
-    if min(shares) < 0.05 or max(shares) > 50:  # 169 degrees, and 1 degree
-        raise UserError(
-            f"camera_info has the focal lengths {focal[0]:g} and {focal[1]:g} pixels in {name} "
-            f"for a {size[0]}x{size[1]} image; {advice}"
-        )
     if matrix[1, 0] != 0 or tuple(matrix[2]) != (0, 0, 1):
         raise UserError(f"camera_info has a {name} that is not fx s cx / 0 fy cy / 0 0 1; {advice}")
-    centre = matrix[0, 2], matrix[1, 2]
-    if not all(-1 < at / length < 2 for at, length in zip(centre, size, strict=True)):
-        raise UserError(
-            f"camera_info has the principal point of {name} at ({centre[0]:g}, {centre[1]:g}), "
-            f"far outside of its {size[0]}x{size[1]} image; {advice}"
-        )
+    if fault := implausible(matrix, size):
+        raise UserError(f"camera_info has {fault} in {name}; {advice}")
     return matrix
 
 

@@ -12,8 +12,8 @@ from asd_training.commands.run_arguments import add_version_argument
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `asd-train check`."""
     parser.epilog = (
-        "reads every table, image and LiDAR sweep of the keyframes; exits with 1 if something\n"
-        "cannot be used\n"
+        "reads every table, image and LiDAR sweep of the keyframes, and looks at calibrations and\n"
+        "mountings; exits with 1 if something cannot be used\n"
         "example:\n"
         "  asd-train check data/robot --output looked_at"
     )
@@ -31,13 +31,22 @@ def run(args: argparse.Namespace) -> None:
     """Print what is in the data set and what is wrong with it, and draw keyframes."""
     from contextlib import nullcontext
 
+    from asd_perception.cameras.rig_check import Level
     from asd_perception.files import atomic_directory
-    from asd_training.checking.dataset import draw_keyframes, format_contents, unreadable
+    from asd_training.checking.dataset import (
+        draw_keyframes,
+        format_contents,
+        rig_findings,
+        unreadable,
+    )
     from asd_training.data.index import KeyframeIndex
 
     with atomic_directory(args.output) if args.output else nullcontext() as folder:
         index = KeyframeIndex.open(args.data, args.version)
         print(format_contents(index))
+        findings = rig_findings(index)
+        for finding in findings:
+            print(f"{finding.level.name}: {finding.text}")
         faults = unreadable(index)
         if folder is not None:
             draw_keyframes(index, folder)
@@ -46,5 +55,5 @@ def run(args: argparse.Namespace) -> None:
     print(f"{len(faults)} keyframes that cannot be read" if faults else "every file can be read")
     if args.output:
         print(f"pictures: {args.output}")
-    if faults:
+    if faults or any(finding.level is Level.ERROR for finding in findings):
         raise SystemExit(1)
