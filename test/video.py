@@ -63,6 +63,14 @@ def encode(images, encoder="libx264", encoding="h264", gop=10, b_frames=0, color
     return [Packet(encoding, int(p.pts), int(p.is_keyframe), bytes(p)) for p in packets]
 
 
+def decode(packets):
+    """The images of H.264 packets, RGB, as any decoder gives them."""
+    context = av.CodecContext.create("h264", "r")
+    coded = [av.Packet(packet.data) for packet in packets]
+    frames = [frame for packet in (*coded, None) for frame in context.decode(packet)]
+    return [frame.to_ndarray(format="rgb24") for frame in frames]
+
+
 def moving_street(count, width, height):
     """Soft blobs that pass by: each image differs from the one before."""
     blobs = np.random.default_rng(0).integers(0, 256, (9, 16, 3), dtype=np.uint8)
