@@ -257,6 +257,37 @@ def test_a_topic_of_a_type_that_is_not_installed_disturbs_no_other(tmp_path, mon
     assert [topic for topic, _, _ in read(tmp_path / "bag")] == ["/good"] * 20
 
 
+def test_a_recording_with_the_rclpy_of_humble(tmp_path, monkeypatch):
+    """It calls back without a time of receipt."""
+    import rclpy
+
+    from asd_training.bags.live import record as recording
+
+    monkeypatch.setattr(recording, "_TELLS_RECEIPT", False)
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = rclpy.create_node("publisher", context=context)
+    publisher = node.create_publisher(String, "/topic", 10)
+    counts, ready, stop = {}, threading.Event(), threading.Event()
+    recorder = threading.Thread(
+        target=lambda: counts.update(record(tmp_path / "bag", ["/topic"], stop=stop, ready=ready))
+    )
+    begin = time.time_ns()
+    recorder.start()
+    try:
+        assert ready.wait(60)
+        for number in range(5):
+            publisher.publish(String(data=str(number)))
+    finally:
+        time.sleep(0.3)
+        stop.set()
+        recorder.join()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    assert counts == {"/topic": 5}
+    assert all(begin < at < time.time_ns() for _, at, _ in read(tmp_path / "bag"))
+
+
 # -- playing ---------------------------------------------------------------------------------------
 
 

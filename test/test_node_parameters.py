@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 import rclpy
 from rclpy.exceptions import ParameterException
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
@@ -142,3 +143,18 @@ def test_a_wrong_quality_of_service_is_refused(policy, value, reason):
         pytest.raises(ParameterException, match=reason),
     ):
         node.create_subscription(Image, "/chatter", print, 1, qos_overriding_options=OVERRIDABLE)
+
+
+@pytest.mark.parametrize("humble", [False, True])
+def test_new_cameras_get_their_parameters(monkeypatch, humble):
+    """Humble's rclpy tells nobody that parameters have been set."""
+    if humble:
+        monkeypatch.delattr(Node, "add_post_set_parameters_callback")
+    with node_with() as node:
+        assert not node.has_parameter("camera.left.image")
+        assert not change(node, "cameras", ["left", "right"])
+        assert node.get_parameter("cameras").value == ["left", "right"]
+        assert node.has_parameter("camera.left.image")
+        assert "calibration" in change(node, "camera.right.calibration", "unknown")
+        assert change(node, "cameras", ["left", "left"])
+        assert not node.has_parameter("camera.other.image")

@@ -33,6 +33,7 @@ def declare_parameters(node: Node) -> None:
     Raises rclpy.exceptions.ParameterException for a wrong value given at start.
     """
     entries = {entry.name: entry for entry in (*PARAMETERS, *CLASS_THRESHOLDS)}
+    declares_when_asked = False
 
     def refuse_wrong_values(parameters: list[Any]) -> SetParametersResult:  # Parameter
         for parameter in parameters:
@@ -45,11 +46,13 @@ def declare_parameters(node: Node) -> None:
             reason = entry.refusal([] if unset else parameter.value)
             if reason is not None:
                 return SetParametersResult(successful=False, reason=f"{parameter.name}: {reason}")
+        if declares_when_asked:
+            declare_new_cameras(parameters)
         return SetParametersResult(successful=True)
 
     def declare_cameras(parameters: list[Any]) -> None:  # Parameter
         """Those of cameras that are new. Of one that is gone they stay, without effect."""
-        for camera in (name for p in parameters if p.name == "cameras" for name in p.value):
+        for camera in (n for p in parameters if p.name == "cameras" for n in p.value or ()):
             for entry in camera_parameters(camera):
                 if not node.has_parameter(entry.name):
                     entries[entry.name] = entry
@@ -65,7 +68,10 @@ def declare_parameters(node: Node) -> None:
     for entry in list(entries.values()):
         _declare(node, entry)
     declare_cameras([node.get_parameter("cameras")])
-    node.add_post_set_parameters_callback(declare_new_cameras)
+    if hasattr(node, "add_post_set_parameters_callback"):
+        node.add_post_set_parameters_callback(declare_new_cameras)
+    else:  # before Iron
+        declares_when_asked = True
 
 
 def _declare(node: Node, entry: ParameterEntry) -> None:

@@ -25,6 +25,7 @@ from asd_training.bags.bag_files import BagWriter, qos, record_bag
 from asd_training.bags.live.ros import message_class
 
 _QUEUE = 1000  # messages a topic may wait for the disk
+_TELLS_RECEIPT = hasattr(Subscription, "CallbackType")  # of a message; rclpy does from Iron on
 _FLUSH_PERIOD = 1.0  # s of messages that a process which is killed loses at most
 
 
@@ -144,13 +145,20 @@ class _Recorder:
             executor.spin_once(timeout_sec=0.1)
 
     def _subscribe(self, topic: str, type_name: str, kind: type, offered: list[Qos]) -> None:
-        def write(data: bytes, info: Any) -> None:
-            self._bag.write(topic, info["received_timestamp"], data)
+        def write(data: bytes, stamp_ns: int) -> None:
+            self._bag.write(topic, stamp_ns, data)
             self._received += 1
             self._last_time = time.monotonic()
             self._progress.update()
 
-        callback: Callable[..., None] = write  # Jazzy's rclpy does not declare the second argument
+        def write_received(data: bytes, info: Any) -> None:
+            write(data, info["received_timestamp"])
+
+        def write_now(data: bytes) -> None:
+            write(data, time.time_ns())
+
+        # Jazzy's rclpy does not declare the second argument.
+        callback: Callable[..., None] = write_received if _TELLS_RECEIPT else write_now
         self._subscriptions.append(
             self._node.create_subscription(kind, topic, callback, _requested(offered), raw=True)
         )
