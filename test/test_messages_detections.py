@@ -73,29 +73,34 @@ def test_the_fast_message_is_the_plain_one(count, seed, frame_id):
     frame_id = frame_id.replace("\0", "").encode("utf-8", "ignore").decode()
     header = Header(stamp=time_from_ns(1_532_402_927_647_423_001 + seed), frame_id=frame_id)
     detections = make_detections(count, seed)
-    fast = deserialize_message(detections_to_cdr(detections, header), Detection3DArray)
-    plain = detections_to_msg(detections, header)
-    assert fast == plain
+    for covariances in (None, np.random.default_rng(seed).random((count, 6, 6))):
+        fast = detections_to_cdr(detections, header, covariances)
+        plain = detections_to_msg(detections, header, covariances)
+        assert deserialize_message(fast, Detection3DArray) == plain
     ids = [frame_id[: i % 5] for i in range(count)]
     for detection, name in zip(plain.detections, ids, strict=True):
         detection.id = name
-    assert deserialize_message(detections_to_cdr(detections, header, ids), type(plain)) == plain
+    fast = detections_to_cdr(detections, header, covariances, ids=ids)
+    assert deserialize_message(fast, Detection3DArray) == plain
 
 
 def test_what_this_ros_reads_of_the_fast_message_is_checked(monkeypatch):
     assert cdr_matches_rclpy()
 
-    def another_value(detections, header):
-        return detections_to_cdr(detections, header, ["a"] * len(detections))
+    def another_value(detections, header, covariances):
+        return detections_to_cdr(detections, header, covariances, ids=["a"] * len(detections))
 
-    def another_field(detections, header):
-        data = detections_to_cdr(detections, header)
+    def another_field(detections, header, covariances):
+        data = detections_to_cdr(detections, header, covariances)
         return data[:12] + bytes(8) + data[12:]
 
-    def cut_short(detections, header):
-        return detections_to_cdr(detections, header)[:100]
+    def cut_short(detections, header, covariances):
+        return detections_to_cdr(detections, header, covariances)[:100]
 
-    for wrong in (another_value, another_field, cut_short):
+    def without_covariances(detections, header, covariances):
+        return detections_to_cdr(detections, header)
+
+    for wrong in (another_value, another_field, cut_short, without_covariances):
         monkeypatch.setattr(cdr_check, "detections_to_cdr", wrong)
         assert not cdr_matches_rclpy(), wrong.__name__
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import rclpy
+import yaml
 from lifecycle_msgs.msg import Transition
 from rclpy.qos import qos_profile_sensor_data
 from robot import (
@@ -30,11 +31,13 @@ from robot import (
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from test_score_calibration import calibrated, calibration
+from test_validation_errors import errors
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.rig import CameraRig, compensate
+from asd_perception.configuration import to_dict
 from asd_perception.geometry import transform_from
 from asd_perception.ros import node as node_module
 from asd_perception.ros.messages import cdr_check
@@ -43,15 +46,19 @@ from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
 from asd_perception.ros.node import DetectorNode
 from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS
+from asd_perception.runtime import validation_errors
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.selection import Selection
 
 
-def test_without_a_given_threshold_the_models_own_holds(start, robot, small_model, tmp_path):
-    """Of a model whose scores are calibrated; the log and the diagnostics say which it is."""
+def test_a_models_own_threshold_and_errors_are_used(start, robot, small_model, tmp_path):
+    """Of a calibrated model, where no threshold is given; the log says which it is."""
     lines = calibration(scale=0.5, offset=-1.0, score_threshold=0.27)
     model = calibrated(small_model, tmp_path / "model", lines)
+    document = yaml.safe_load((model / "config.yaml").read_text())
+    document[validation_errors.KEY] = to_dict(errors())
+    (model / "config.yaml").write_text(yaml.safe_dump(document))
     process = start(model=model, device="cpu", image_transport="compressed")
     robot.await_subscriptions(CompressedImage)
     (line,) = [line for line in process.log.read_text().splitlines() if "configured: " in line]
@@ -63,8 +70,11 @@ def test_without_a_given_threshold_the_models_own_holds(start, robot, small_mode
     for given, least in ((None, None), (0.0, 0.0), (-1.0, None)):
         if given is not None:
             assert robot.set_parameter("score_threshold", given).successful
-        _, online = robot.detect([jpeg(image) for image in images])
+        answer, online = robot.detect([jpeg(image) for image in images])
         assert_same(online, detector.detect(shown, RIG, least))
+        covariances = [found.results[0].pose.covariance for found in answer.detections]
+        expected = errors().covariances(online).reshape(-1, 36)
+        np.testing.assert_allclose(covariances, expected, atol=1e-6)
     process.send_signal(signal.SIGTERM)
     assert wait_for_exit(process) == 0
 
@@ -270,8 +280,8 @@ def test_no_garbage_collection_goes_through_what_an_active_node_has_loaded(small
 def test_where_ros_reads_the_fast_message_otherwise_the_node_publishes_the_plain_one(
     small_model, monkeypatch, capfd
 ):
-    def of_another_version(detections, header):
-        return detections_to_cdr(detections, header, ["another"] * len(detections))
+    def of_another_version(detections, header, covariances):
+        return detections_to_cdr(detections, header, covariances, ids=["another"] * len(detections))
 
     monkeypatch.setattr(cdr_check, "detections_to_cdr", of_another_version)
     monkeypatch.setattr(node_module, "detections_to_cdr", of_another_version)
@@ -288,7 +298,7 @@ def test_where_ros_reads_the_fast_message_otherwise_the_node_publishes_the_plain
         node = DetectorNode()
         node.create_subscription(Detection3DArray, "~/detections", heard.append, 10)
         assert node.start()
-        node._publish("base_link", found, START)
+        node._publish("base_link", None, found, START)
         deadline = time.monotonic() + PATIENCE
         while not heard and time.monotonic() < deadline:
             rclpy.spin_once(node, timeout_sec=0.1)

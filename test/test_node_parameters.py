@@ -12,8 +12,12 @@ from sensor_msgs.msg import Image
 
 from asd_perception.constants import CLASSES
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
-from asd_perception.ros.parameters.settings import Settings, read_budgets, read_selection
-from asd_perception.ros.statistics import LatencyBudget
+from asd_perception.ros.parameters.settings import (
+    LatencyBudget,
+    Settings,
+    read_budgets,
+    read_selection,
+)
 from asd_perception.ros.subscriptions import OVERRIDABLE
 from asd_perception.runtime.selection import Selection
 

@@ -32,9 +32,9 @@ from asd_perception.frames.synchronizer import SILENT
 from asd_perception.ros import diagnostics, pipeline, statistics
 from asd_perception.ros.diagnostics import pipeline_statuses
 from asd_perception.ros.messages.geometry import time_from_ns
-from asd_perception.ros.parameters.settings import Settings
+from asd_perception.ros.parameters.settings import LatencyBudget, Settings
 from asd_perception.ros.pipeline import Pipeline
-from asd_perception.ros.statistics import BUDGET_EXCEPTIONS, LatencyBudget
+from asd_perception.ros.statistics import BUDGET_EXCEPTIONS
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.selection import Selection
 

@@ -20,6 +20,7 @@ from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
+from asd_perception.runtime import validation_errors
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.score_calibration import (
     KEY,
@@ -167,6 +168,10 @@ def test_the_command_writes_what_a_detector_reads(synthetic_root, tmp_path):
     assert f"calibrated scores from {found.score_threshold:.3f} on" in done.stdout
     before, after = (model_directory.read_document(folder) for folder in (TINY, model))
     assert after.pop(KEY) != before.pop(KEY)
+    errors = Detector.from_pretrained(model).validation_errors
+    assert errors.provenance == found.provenance
+    assert to_dict(errors) == after.pop(validation_errors.KEY)
+    before.pop(validation_errors.KEY, None)
     assert after == before
 
     nusc = open_dataset(synthetic_root)

@@ -144,6 +144,17 @@ def _config(path: Path, kind: str, config_class: type[Config]) -> Config:
         raise UserError(f"{path / 'config.yaml'}: {error}") from error
 
 
+def section(path: Path, key: str, config_class: type[Config]) -> Config | None:
+    """What a model directory's config.yaml holds under `key`; None: nothing. Raises UserError."""
+    values = read_document(path).get(key)
+    if values is None:
+        return None
+    try:
+        return from_dict(config_class, values, f"{key}.")
+    except UserError as error:
+        raise UserError(f"{path / 'config.yaml'}: {error}") from error
+
+
 def read_document(path: Path) -> dict[str, Any]:
     """The plain values of a model directory's config.yaml. Raises UserError."""
     file = config_file(path)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
@@ -50,6 +50,9 @@ from asd_perception.ros.subscriptions import (
     subscribe_to_rig,
 )
 from asd_perception.runtime.detections import Detections
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from asd_perception.runtime.validation_errors import ValidationErrors
 
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
 ACKNOWLEDGED = 0.2  # s that the last message of a topic has to arrive before the topic ends
@@ -135,7 +138,7 @@ class DetectorNode(LifecycleNode):
             detector,
             selection=lambda: read_selection(self, self._threshold()),
             budgets=lambda: read_budgets(self),
-            publish=partial(self._publish, settings.base_frame),
+            publish=partial(self._publish, settings.base_frame, detector.validation_errors),
             show=partial(self._show, settings.base_frame),
             watched=lambda camera: self._overlays.watched(camera),
             draw=lambda image, detections: self._overlays.publish(image, detections),
@@ -302,10 +305,17 @@ class DetectorNode(LifecycleNode):
         more = f" ({hidden} more of this kind since the last such line)" if hidden else ""
         self.get_logger().warning(text + more)
 
-    def _publish(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
+    def _publish(
+        self,
+        base_frame: str,
+        errors: ValidationErrors | None,
+        detections: Detections,
+        reference_ns: int,
+    ) -> None:
         header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
+        covariances = None if errors is None else errors.covariances(detections)
         write = detections_to_cdr if self._serializes else detections_to_msg
-        self._detections.publish(write(detections, header))
+        self._detections.publish(write(detections, header, covariances))
         self._objects.publish(objects_to_cloud(detections, header))
 
     def _show(self, base_frame: str, detections: Detections, reference_ns: int) -> None:

@@ -39,8 +39,8 @@ from asd_perception.ros.calibration import Calibration, RigWatch
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
 from asd_perception.ros.odometry import OdometryBuffer
 from asd_perception.ros.overlay import OverlayImage
-from asd_perception.ros.parameters.settings import Settings
-from asd_perception.ros.statistics import LatencyBudget, Statistics
+from asd_perception.ros.parameters.settings import LatencyBudget, Settings
+from asd_perception.ros.statistics import Statistics
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.selection import Selection
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from asd_perception.ros.parameters.settings import LatencyBudget
+
 RECENT = 10.0  # s for which a fault is reported after it happened
 
 STAGES = {
@@ -29,15 +31,6 @@ STAGES = {
 
 BUDGET_FRAMES = 100  # of the last frames,
 BUDGET_EXCEPTIONS = 5  # may take longer than a budget: one slow frame is no slow machine
-
-
-@dataclass(frozen=True)
-class LatencyBudget:
-    """How long in s a stage may take: beyond `warn` it is a WARN, beyond `error` an ERROR; 0: no
-    matter how long."""
-
-    warn: float = 0.0
-    error: float = 0.0
 
 
 @dataclass

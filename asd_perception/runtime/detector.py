@@ -36,6 +36,7 @@ from asd_perception.runtime.score_calibration import (
     ScoreCalibration,
     read_score_calibration,
 )
+from asd_perception.runtime.validation_errors import ValidationErrors, read_validation_errors
 
 T = TypeVar("T")
 
@@ -67,9 +68,11 @@ class Detector:
         *,
         cameras: int = 6,
         score_calibration: ScoreCalibration | None = None,
+        validation_errors: ValidationErrors | None = None,
     ) -> None:
         """model: the student's model directory, whose ONNX graphs run on a CPU where it has any.
         score_calibration: of the student's scores; None: they stay what the network says.
+        validation_errors: of the student, where they are known.
         cameras: of the rig; a frame may lack some. A GPU's work is recorded for this number.
 
         Raises UserError for a device that does not exist or has too little memory, for graphs that
@@ -79,6 +82,7 @@ class Detector:
             raise UserError(f"a rig has 1 to {MAX_CAMERAS} cameras, not {cameras}")
         self.cameras = cameras
         self.score_calibration = score_calibration
+        self.validation_errors = validation_errors
         self.device = find_device(device)
         with memory_checked(self.device):
             self.student = student.to(self.device).eval()
@@ -100,8 +104,16 @@ class Detector:
         has too little memory.
         """
         path = Path(path)
-        student, calibration = model_directory.load(path), read_score_calibration(path)
-        return cls(student, device, path, cameras=cameras, score_calibration=calibration)
+        student = model_directory.load(path)
+        calibration, errors = read_score_calibration(path), read_validation_errors(path)
+        return cls(
+            student,
+            device,
+            path,
+            cameras=cameras,
+            score_calibration=calibration,
+            validation_errors=errors,
+        )
 
     def describe(self) -> dict[str, str]:
         """What really runs, in words: device, libraries, and what could not be used and why."""

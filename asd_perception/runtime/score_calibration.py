@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 
-from asd_perception.configuration import configuration, fault, from_dict
+from asd_perception.configuration import configuration, fault
 from asd_perception.constants import CLASSES
-from asd_perception.errors import UserError
 from asd_perception.network import model_directory
 
 KEY = "score_calibration"
@@ -61,10 +60,4 @@ class ScoreCalibration:
 
 def read_score_calibration(model: str | Path) -> ScoreCalibration | None:
     """The calibration in a model directory; None: it has none. Raises UserError."""
-    values = model_directory.read_document(Path(model)).get(KEY)
-    if values is None:
-        return None
-    try:
-        return from_dict(ScoreCalibration, values, f"{KEY}.")
-    except UserError as error:
-        raise UserError(f"{Path(model) / 'config.yaml'}: {error}") from error
+    return model_directory.section(Path(model), KEY, ScoreCalibration)

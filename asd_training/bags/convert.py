@@ -196,7 +196,7 @@ def _annotation_messages(nusc: Tables, sample: dict[str, Any]) -> Messages:
     )
     head = header(frame.stamp_us, "base_link")
     ids = [nusc.get("sample_annotation", token)["instance_token"] for token in truth.tokens]
-    yield ANNOTATIONS_TOPIC, detections_to_cdr(objects, head, ids)
+    yield ANNOTATIONS_TOPIC, detections_to_cdr(objects, head, ids=ids)
     yield ANNOTATION_OBJECTS_TOPIC, serialize(point_cloud(head, objects_to_points(objects)))
 
 

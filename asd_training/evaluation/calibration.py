@@ -21,7 +21,9 @@ from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import Array
 from asd_perception.network import model_directory
+from asd_perception.runtime import validation_errors
 from asd_perception.runtime.score_calibration import KEY, SCORE_THRESHOLD, ScoreCalibration
+from asd_perception.runtime.validation_errors import ValidationErrors
 from asd_training.evaluation.error_analysis import Bools, Boxes, Ints, best_threshold, match
 from asd_training.evaluation.scoring import Evaluation, Submission
 
@@ -97,10 +99,11 @@ def fit(evaluation: Evaluation, provenance: dict[str, Any]) -> ScoreCalibration:
     return dataclasses.replace(lines, score_threshold=0.9999 * threshold)
 
 
-def write(model: Path, calibration: ScoreCalibration) -> None:
-    """Put a calibration into a model directory's config.yaml, atomically."""
+def write(model: Path, calibration: ScoreCalibration, errors: ValidationErrors) -> None:
+    """Put what was found on validation data into a model directory's config.yaml, atomically."""
     document = model_directory.read_document(model)
     document[KEY] = to_dict(calibration)
+    document[validation_errors.KEY] = to_dict(errors)
     with atomic_file(model / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(document, sort_keys=False))
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from asd_perception.constants import CLASSES
+from asd_perception.geometry import Array
 from asd_perception.ros.messages.detections import object_ids
 from asd_perception.runtime.detections import Detections
 
@@ -31,7 +32,11 @@ _BOX = _POSE + 3  # its centre, then its size
 
 
 def detections_to_cdr(
-    detections: Detections, header: Any, ids: Sequence[str] | None = None
+    detections: Detections,
+    header: Any,
+    covariances: Array | None = None,
+    *,
+    ids: Sequence[str] | None = None,
 ) -> bytes:
     """The serialized message of `detections_to_msg`.
 
@@ -64,6 +69,8 @@ def detections_to_cdr(
     box = pose + _POSE + _COVARIANCE
     numbers[score] = detections.scores
     numbers[pose + np.arange(_POSE)] = poses
+    if covariances is not None:
+        numbers[pose + _POSE + np.arange(_COVARIANCE)] = covariances.reshape(-1, _COVARIANCE)
     numbers[box + np.arange(_POSE)] = poses
     numbers[box + _POSE + np.arange(3)] = detections.boxes[:, 3:6]
     return _LITTLE_ENDIAN + bytes(body[:length])

@@ -22,6 +22,7 @@ _EXAMPLE = Detections(
     velocities=np.zeros((2, 2), np.float32),
     attributes=np.zeros(2, np.int64),
 )
+_COVARIANCES = np.arange(72, dtype=np.float64).reshape(2, 6, 6)
 
 
 def cdr_matches_rclpy() -> bool:
@@ -32,8 +33,8 @@ def cdr_matches_rclpy() -> bool:
     the padding before a number, which Fast CDR leaves as it finds it.
     """
     header = Header(stamp=time_from_ns(1_600_000_000_000_000_001), frame_id="base_link")
-    own = detections_to_cdr(_EXAMPLE, header)
-    by_rclpy = serialize_message(detections_to_msg(_EXAMPLE, header))
+    own = detections_to_cdr(_EXAMPLE, header, _COVARIANCES)
+    by_rclpy = serialize_message(detections_to_msg(_EXAMPLE, header, _COVARIANCES))
     try:
         read = deserialize_message(own, Detection3DArray)
     except Exception:  # each middleware has its own for bytes that it cannot read

@@ -12,6 +12,7 @@ import numpy as np
 
 from asd_perception.constants import CLASSES, NO_ATTRIBUTE
 from asd_perception.errors import UserError
+from asd_perception.geometry import Array
 from asd_perception.runtime.detections import Detections
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from vision_msgs.msg import Detection3DArray
 
 
-def detections_to_msg(detections: Detections, header: Header) -> Detection3DArray:
+def detections_to_msg(
+    detections: Detections, header: Header, covariances: Array | None = None
+) -> Detection3DArray:
     """The objects, best first; velocities and attributes travel in `~/objects`.
 
+    covariances: (M, 6, 6) of their poses; None: unknown, for which the message has 0.
     The plain way: the node publishes the same message by `cdr.detections_to_cdr`, unless
     `cdr_check.py` finds that the two differ.
     """
@@ -29,6 +33,8 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection3DArra
 
     message = Detection3DArray(header=header)
     ids = object_ids(header, len(detections))
+    if covariances is None:
+        covariances = np.zeros((len(detections), 6, 6))
     yaws = detections.boxes[:, 6].astype(np.float64)
     sines, cosines = np.sin(yaws / 2).tolist(), np.cos(yaws / 2).tolist()
     rows = zip(
@@ -38,9 +44,10 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection3DArra
         sines,
         cosines,
         ids,
+        covariances.reshape(-1, 36),
         strict=True,
     )
-    for (x, y, z, length, width, height, _), label, score, sine, cosine, name in rows:
+    for (x, y, z, length, width, height, _), label, score, sine, cosine, name, covariance in rows:
         detection = Detection3D(header=header, id=name)
         center = detection.bbox.center
         center.position.x, center.position.y, center.position.z = x, y, z
@@ -51,6 +58,7 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection3DArra
         result.hypothesis.class_id = CLASSES[label]
         result.hypothesis.score = score
         result.pose.pose = center
+        result.pose.covariance = covariance
         detection.results = [result]
         message.detections.append(detection)
     return message

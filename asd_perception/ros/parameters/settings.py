@@ -15,7 +15,6 @@ from asd_perception.constants import CLASSES
 from asd_perception.ros.check.topics import CameraTopics, check_together
 from asd_perception.ros.messages.images import TRANSPORTS
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
-from asd_perception.ros.statistics import LatencyBudget
 from asd_perception.runtime.selection import Selection
 
 
@@ -119,6 +118,15 @@ def read_selection(node: Node, score_threshold: float) -> Selection:
         y=tuple(value("region.y")),
         duplicate_radius=value("duplicate_radius"),
     )
+
+
+@dataclass(frozen=True)
+class LatencyBudget:
+    """How long in s a stage may take: beyond `warn` it is a WARN, beyond `error` an ERROR; 0: no
+    matter how long."""
+
+    warn: float = 0.0
+    error: float = 0.0
 
 
 def read_budgets(node: Node) -> dict[str, LatencyBudget]:

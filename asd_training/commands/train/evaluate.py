@@ -44,7 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--calibrate",
         action="store_true",
         help="first make the student's scores probabilities on this split, choose its threshold, "
-        "and write both into the model directory's config.yaml",
+        "measure its errors for the covariances that the node publishes, and write all three into "
+        "the model directory's config.yaml",
     )
     for option, what in (
         ("output", "the submission JSON"),
@@ -187,7 +188,7 @@ def _detect(
 
 def _calibrate(args: argparse.Namespace, split: str, nusc: NuScenes, raw: Submission) -> Submission:
     """Calibrate the model by what it found; its submission with calibrated scores."""
-    from asd_training.evaluation import calibration
+    from asd_training.evaluation import calibration, validation_errors
     from asd_training.evaluation.scoring import evaluate
 
     evaluation = evaluate(nusc, raw)
@@ -200,6 +201,8 @@ def _calibrate(args: argparse.Namespace, split: str, nusc: NuScenes, raw: Submis
         "date": datetime.date.today().isoformat(),
     }
     found = calibration.fit(evaluation, provenance)
-    calibration.write(args.model, found)
+    errors = validation_errors.measure(evaluation, found, provenance)
+    calibration.write(args.model, found, errors)
     print(calibration.format_calibration(evaluation, found))
+    print(validation_errors.format_errors(errors))
     return calibration.with_calibrated_scores(raw, found)
