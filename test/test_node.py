@@ -61,8 +61,8 @@ def test_a_models_own_threshold_and_errors_are_used(start, robot, small_model, t
     (model / "config.yaml").write_text(yaml.safe_dump(document))
     process = start(model=model, device="cpu", image_transport="compressed")
     robot.await_subscriptions(CompressedImage)
-    (line,) = [line for line in process.log.read_text().splitlines() if "configured: " in line]
-    assert "score_threshold 0.27 (the model's own, of val)" in line
+    said = "score_threshold 0.27 (the model's own, of val)"
+    robot.until(lambda: said in process.log.read_text(), "the line of the log at configure")
     images = scene(1)
     robot.connect([jpeg(image) for image in images])
     detector = Detector.from_pretrained(model)
