@@ -13,9 +13,7 @@ NAME = "asd_perception"
 SHARED = [
     *glob("launch/*.launch.py"),
     *glob("config/**/*.yaml", recursive=True),
-    "config/detector.rviz",
     "config/fastdds.xml",
-    "config/foxglove_layout.json",
 ]
 
 setup(

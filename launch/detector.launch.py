@@ -6,8 +6,8 @@ ros2 launch asd_perception detector.launch.py image_transport:=compressed device
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
+from typing import Any
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
@@ -75,24 +75,26 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     overrides = {
         name: ParameterValue(value(name), value_type=str) for name in _OVERRIDES if value(name)
     }
-    detector = LifecycleNode(
-        package="asd_perception",
-        executable="detector",
-        name=value("name"),
-        namespace=value("namespace"),
-        output="screen",
-        remappings=_remappings(value("remappings")),
+    node: dict[str, Any] = {
+        "package": "asd_perception",
+        "executable": "detector",
+        "namespace": value("namespace"),
+        "output": "screen",
+        "remappings": _remappings(value("remappings")),
         # The node's own autostart is off: the events below bring it up.
-        parameters=[
+        "parameters": [
             value("params_file"),
             {**overrides, "autostart": False, "use_sim_time": _is_true(value("use_sim_time"))},
         ],
-        arguments=["--ros-args", "--log-level", value("log_level")],
-        on_exit=_end_where_refused,
+    }
+    log_level = ["--ros-args", "--log-level", value("log_level")]
+    detector = LifecycleNode(
+        **node, name=value("name"), arguments=log_level, on_exit=_end_where_refused
     )
     rviz = []
-    if _is_true(value("rviz")):
-        rviz = [_rviz(value("namespace"), value("name"), value("image_transport"))]
+    if _is_true(value("rviz")):  # with a view of the same parameters
+        view_of = ["--rviz", "--ros-args", "-r", f"__node:={value('name')}"]
+        rviz = [Node(**node, arguments=view_of)]
     if not _is_true(value("autostart")):
         return [detector, *rviz]
 
@@ -140,21 +142,3 @@ def _remappings(text: str) -> list[tuple[str, str]]:
 def _end_where_refused(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
     """Where the node has refused its parameters, which its log tells, nothing is waited for."""
     return Shutdown(reason="the detector cannot start") if event.returncode == _REFUSED else None
-
-
-def _rviz(namespace: str, name: str, transport: str) -> Node:
-    """RViz with the package's view of the detector of this name in this namespace."""
-    view = (_CONFIG / "detector.rviz").read_text()
-    prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
-    view = view.replace("/detector/", f"{prefix}/{name}/").replace("/CAM_", f"{prefix}/CAM_")
-    if transport in ("compressed", "ffmpeg"):
-        view = view.replace("/image_raw", f"/image_raw/{transport}")
-    with tempfile.NamedTemporaryFile("w", suffix=".rviz", delete=False) as file:
-        file.write(view)
-    path = Path(file.name)
-    return Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", file.name],
-        on_exit=lambda event, context: path.unlink(missing_ok=True),
-    )

@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise: the launch files load in a real `launch`, and show what the package publishes."""
+"""Promise: the launch files load in a real `launch`, and bring up what they are asked for."""
 
-import json
 import py_compile
 from pathlib import Path
 
 import pytest
 import yaml
 
-from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
-from asd_perception.palette import BACKGROUND, RINGS, hex_colour
 from asd_perception.ros.parameters.table import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
-VIEW = ROOT / "config" / "detector.rviz"
-LAYOUT = ROOT / "config" / "foxglove_layout.json"
 PARAMS_FILE = ROOT / "config" / "detector.yaml"
 
 
@@ -31,29 +26,6 @@ def test_the_parameter_file_gives_the_defaults_of_every_parameter():
     defaults = {entry.name: entry.default for entry in PARAMETERS}
     del defaults["autostart"]  # the launch file and the console script decide it
     assert given == defaults
-
-
-def test_both_views_show_every_camera_the_objects_and_the_simulated_points():
-    displays = yaml.safe_load(VIEW.read_text())["Visualization Manager"]["Displays"]
-    in_rviz = {display["Topic"]["Value"] for display in displays if "Topic" in display}
-    layout = json.loads(LAYOUT.read_text())
-    panels = layout["configById"]
-    in_foxglove = set(panels["3D!scene"]["topics"])
-    in_foxglove |= {p["imageMode"]["imageTopic"] for p in panels.values() if "imageMode" in p}
-    shown = {"/detector/markers", "/detector/simulated_points"}
-    assert in_rviz == shown | {f"/{camera}/image_raw" for camera in CAMERAS}
-    assert in_foxglove == shown | {f"/{camera}/image_raw/compressed" for camera in CAMERAS}
-    placed = json.dumps(layout["layout"])
-    assert all(f'"{panel}"' in placed for panel in panels)
-
-
-def test_both_views_have_the_colours_of_the_palette():
-    manager = yaml.safe_load(VIEW.read_text())["Visualization Manager"]
-    assert manager["Global Options"]["Background Color"] == "{}; {}; {}".format(*BACKGROUND)
-    (grid,) = (display for display in manager["Displays"] if "Grid" in display["Class"])
-    assert grid["Color"] == "{}; {}; {}".format(*RINGS)
-    scene = json.loads(LAYOUT.read_text())["configById"]["3D!scene"]
-    assert scene["layers"]["grid"]["color"] == hex_colour(RINGS) + "ff"
 
 
 ACTIONS = ("LifecycleNode", "Node", "ExecuteProcess", "EmitEvent", "RegisterEventHandler")

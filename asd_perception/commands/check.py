@@ -7,18 +7,14 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-import rclpy
-from rclpy.exceptions import NameValidationException, ParameterException
-
 from asd_perception.cameras.rig_check import Level
-from asd_perception.commands.ros import ros_running
-from asd_perception.errors import UserError
+from asd_perception.commands.ros import node_of_parameters
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.ros.check.live import LiveRig
 from asd_perception.ros.check.recording import RigRecording
 from asd_perception.ros.check.report import report
-from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
+from asd_perception.ros.parameters.declaration import unknown_parameters
 from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.subscriptions import subscribe_to_latched, subscribe_to_rig
 
@@ -32,12 +28,7 @@ def check_live_rig(seconds: float) -> None:
     received: list[int] = []  # signals: noted, for an exception may come amid anything of rclpy
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: received.append(number))
-    with ros_running():
-        try:
-            node = rclpy.create_node("detector")
-            declare_parameters(node)
-        except (NameValidationException, ParameterException) as error:
-            raise UserError(" ".join(str(error).split())) from error
+    with node_of_parameters() as node:
         for line in unknown_parameters(node, of_qos=False):
             print(f"detector: {line}", file=sys.stderr)
         settings = Settings.read(node)

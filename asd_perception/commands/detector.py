@@ -15,6 +15,7 @@ from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.utilities import remove_ros_args
 
 from asd_perception.commands.ros import ros_running
+from asd_perception.commands.viewers import print_foxglove_layout, run_rviz
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
 from asd_perception.ros.node import DetectorNode
@@ -52,6 +53,7 @@ examples:
   detector --ros-args -p image_transport:=compressed -p device:=cpu -r odometry:=/odom
   detector --ros-args -r CAM_FRONT/image_raw:=/front/image -r __ns:=/robot
   detector --check --ros-args --params-file config/detector.yaml
+  detector --foxglove --ros-args --params-file config/detector.yaml > layout.json
 """
 
 
@@ -74,7 +76,11 @@ def _share_cores() -> None:
 def _run() -> None:
     """What the command line asks for."""
     arguments = _parse_arguments()
-    if arguments.check is None:
+    if arguments.rviz:
+        run_rviz()
+    elif arguments.foxglove:
+        print_foxglove_layout()
+    elif arguments.check is None:
         _run_node()
     else:
         from asd_perception.commands.check import check_live_rig  # torch takes seconds to import
@@ -83,7 +89,7 @@ def _run() -> None:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    """--help and --check, and an error for arguments that belong behind --ros-args."""
+    """--help, --check and the viewers, and an error for arguments that belong behind --ros-args."""
     parameters = [*PARAMETERS, *CLASS_THRESHOLDS, *camera_parameters("CAMERA")]
     width = max(len(entry.name) for entry in parameters)
     table = [
@@ -97,12 +103,14 @@ def _parse_arguments() -> argparse.Namespace:
     ]
     parser = argparse.ArgumentParser(
         prog="detector",
-        usage="detector [-h] [--check [S]] [--ros-args -p PARAMETER:=VALUE ... -r FROM:=TO ...]",
+        usage="detector [-h] [--check [S] | --rviz | --foxglove] "
+        "[--ros-args -p PARAMETER:=VALUE ... -r FROM:=TO ...]",
         description=_HELP,
         epilog="\n".join(["parameters:", *table, "", _EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--check",
         nargs="?",
         type=float,
@@ -111,6 +119,17 @@ def _parse_arguments() -> argparse.Namespace:
         help="listen to the cameras for S seconds (default 5), from when all are heard or 10 s "
         "later at most; say of each topic, calibration and mounting whether the detector can "
         "use it, and exit: with 1 where it cannot",
+    )
+    instead.add_argument(
+        "--rviz",
+        action="store_true",
+        help="open RViz on what the node of these parameters publishes: boxes in its cameras' "
+        "images, objects, simulated points",
+    )
+    instead.add_argument(
+        "--foxglove",
+        action="store_true",
+        help="print a layout of the same for Foxglove, to be imported there from a file",
     )
     try:
         arguments = remove_ros_args(sys.argv)

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from asd_perception.errors import UserError
+from asd_perception.ros.parameters.declaration import declare_parameters
 
 
 @contextmanager
@@ -26,3 +29,18 @@ def ros_running() -> Iterator[None]:
         yield
     finally:
         rclpy.shutdown()
+
+
+@contextmanager
+def node_of_parameters() -> Iterator[Node]:
+    """Within the body rclpy runs, with a node of the detector's name and parameters, but no more.
+
+    Raises UserError also for parameters that the detector would refuse.
+    """
+    with ros_running():
+        try:
+            node = rclpy.create_node("detector")
+            declare_parameters(node)
+        except (NameValidationException, ParameterException) as error:
+            raise UserError(" ".join(str(error).split())) from error
+        yield node
