@@ -6,6 +6,7 @@ ros2 launch asd_perception detector.launch.py image_transport:=compressed device
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
-from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
 
 # share/asd_perception/launch/ in an install, launch/ in the source tree
@@ -72,28 +72,30 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         return LaunchConfiguration(argument).perform(context)
 
     _check_files(value("params_file"), value("model"))
-    overrides = {
-        name: ParameterValue(value(name), value_type=str) for name in _OVERRIDES if value(name)
-    }
     node: dict[str, Any] = {
         "package": "asd_perception",
         "executable": "detector",
         "namespace": value("namespace"),
         "output": "screen",
         "remappings": _remappings(value("remappings")),
-        # The node's own autostart is off: the events below bring it up.
-        "parameters": [
-            value("params_file"),
-            {**overrides, "autostart": False, "use_sim_time": _is_true(value("use_sim_time"))},
-        ],
     }
-    log_level = ["--ros-args", "--log-level", value("log_level")]
+    # As arguments: for `parameters` of its own, launch leaves files behind in /tmp.
+    parameters = ["--ros-args", "--params-file", value("params_file")]
+    for name in _OVERRIDES:
+        if value(name):  # quoted, or a model named 7 would be a number
+            parameters += ["-p", f"{name}:={json.dumps(value(name))}"]
+    # The node's own autostart is off: the events below bring it up.
+    simulated = str(_is_true(value("use_sim_time"))).lower()
+    parameters += ["-p", f"use_sim_time:={simulated}", "-p", "autostart:=false"]
     detector = LifecycleNode(
-        **node, name=value("name"), arguments=log_level, on_exit=_end_where_refused
+        **node,
+        name=value("name"),
+        arguments=[*parameters, "--log-level", value("log_level")],
+        on_exit=_end_where_refused,
     )
     rviz = []
     if _is_true(value("rviz")):  # with a view of the same parameters
-        view_of = ["--rviz", "--ros-args", "-r", f"__node:={value('name')}"]
+        view_of = ["--rviz", *parameters, "-r", f"__node:={value('name')}"]
         rviz = [Node(**node, arguments=view_of)]
     if not _is_true(value("autostart")):
         return [detector, *rviz]
