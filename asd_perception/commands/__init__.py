@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line `detector`: the node, and the check of its rig."""
+"""The command line `detector`: the node, the check of its rig, and its warm-up."""

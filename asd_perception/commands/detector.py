@@ -54,6 +54,7 @@ examples:
   detector --ros-args -r CAM_FRONT/image_raw:=/front/image -r __ns:=/robot
   detector --check --ros-args --params-file config/detector.yaml
   detector --foxglove --ros-args --params-file config/detector.yaml > layout.json
+  detector --warm-up /path/to/model --ros-args -p device:=cuda
 """
 
 
@@ -80,16 +81,20 @@ def _run() -> None:
         run_rviz()
     elif arguments.foxglove:
         print_foxglove_layout()
-    elif arguments.check is None:
-        _run_node()
-    else:
+    elif arguments.check is not None:
         from asd_perception.commands.check import check_live_rig  # torch takes seconds to import
 
         check_live_rig(arguments.check)
+    elif arguments.warm_up is not None:
+        from asd_perception.commands.warm_up import warm_up
+
+        warm_up(arguments.warm_up)
+    else:
+        _run_node()
 
 
 def _parse_arguments() -> argparse.Namespace:
-    """--help, --check and the viewers, and an error for arguments that belong behind --ros-args."""
+    """What is asked for in place of the node; an error for what belongs behind --ros-args."""
     parameters = [*PARAMETERS, *CLASS_THRESHOLDS, *camera_parameters("CAMERA")]
     width = max(len(entry.name) for entry in parameters)
     table = [
@@ -103,7 +108,7 @@ def _parse_arguments() -> argparse.Namespace:
     ]
     parser = argparse.ArgumentParser(
         prog="detector",
-        usage="detector [-h] [--check [S] | --rviz | --foxglove] "
+        usage="detector [-h] [--check [S] | --warm-up [MODEL] | --rviz | --foxglove] "
         "[--ros-args -p PARAMETER:=VALUE ... -r FROM:=TO ...]",
         description=_HELP,
         epilog="\n".join(["parameters:", *table, "", _EXAMPLES]),
@@ -119,6 +124,14 @@ def _parse_arguments() -> argparse.Namespace:
         help="listen to the cameras for S seconds (default 5), from when all are heard or 10 s "
         "later at most; say of each topic, calibration and mounting whether the detector can "
         "use it, and exit: with 1 where it cannot",
+    )
+    instead.add_argument(
+        "--warm-up",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="at deployment: load the model directory (default: as the parameters say) for their "
+        "device and cameras, detect once, tell what was compiled and where that is kept, and exit",
     )
     instead.add_argument(
         "--rviz",

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
@@ -130,3 +132,15 @@ def tensors_of(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     return [x for item in value for x in tensors_of(item)] if isinstance(value, tuple) else []
+
+
+def compile_caches() -> dict[str, Path]:
+    """Where compiled code is kept from one process to the next, by the variables that say so."""
+    from torch._inductor.runtime.runtime_utils import cache_dir  # torch has no public way
+
+    own = Path(os.environ.get("TRITON_HOME", Path.home())) / ".triton" / "cache"
+    # torch.compile sets the first; what it compiles by Triton may lie within.
+    return {
+        "TORCHINDUCTOR_CACHE_DIR": Path(cache_dir()),
+        "TRITON_CACHE_DIR": Path(os.environ.get("TRITON_CACHE_DIR", own)),
+    }
