@@ -3,7 +3,7 @@
 
 Two ROS 2 nodes talk only if their type hashes agree: the hash that DDS discovery hands out is the
 proof. A hash covers the names, types and order of a message's fields and of all messages inside
-it: these eight cover all definitions but the two BoundingBox arrays.
+it: these nine cover all definitions but the two BoundingBox arrays.
 """
 
 import importlib
@@ -13,6 +13,9 @@ import pytest
 import rclpy
 
 UPSTREAM_TYPE_HASH = {
+    "autoware_perception_msgs/msg/DetectedObjects": (
+        "RIHS01_2facd6b15786cbd1f720cdd23d22e6d60d2e7e83b8dff8fd401330e24edb187b"
+    ),
     "vision_msgs/msg/Detection3DArray": (
         "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018"
     ),

@@ -41,6 +41,9 @@ WITH_TORCH = {"triton"}
 VIDEO_MESSAGES = "ffmpeg-image-transport-msgs"
 """Not in package.xml: few cameras send video. The node names it where it is missing."""
 
+AUTOWARE_MESSAGES = "autoware-perception-msgs"
+"""Not in package.xml: few robots run Autoware. The node does without their topic."""
+
 UNDER_ANOTHER = {"onnx", "onnxscript", "tensorboardx"}
 """torch.onnx needs the first two, lightning's logger the last."""
 
@@ -78,7 +81,7 @@ def pins(name: str) -> list[Requirement]:
 def test_what_the_robot_imports_is_among_its_needs():
     needed = imported("asd_perception", "launch")
     declared = set(requirements()) | ros_packages()
-    optional = {"onnxruntime", "av", VIDEO_MESSAGES}
+    optional = {"onnxruntime", "av", VIDEO_MESSAGES, AUTOWARE_MESSAGES}
     assert needed - declared == optional, "the node does without these, but nothing else"
     assert set(requirements()) - needed == set(), "needed, but not imported"
 
@@ -90,7 +93,7 @@ ZSTD = {"compression", "backports"}
 def test_what_the_workstation_imports_is_in_an_extra():
     needed = imported("asd_perception", "launch", "asd_training")
     declared = requirements("train", "synthetic", "onnx", "imagenet", "video")
-    assert needed - set(declared) - ros_packages() - ZSTD == {VIDEO_MESSAGES}
+    assert needed - set(declared) - ros_packages() - ZSTD == {VIDEO_MESSAGES, AUTOWARE_MESSAGES}
     assert set(declared) - needed == UNDER_ANOTHER, "in an extra, but not imported"
     assert ros_packages() - needed == set(), "in package.xml, but not imported"
 

@@ -40,14 +40,14 @@ PYTHON = os.path.join(BIN, "python")
 STAMPS = os.path.join(VENV, "setup")
 LOG = os.path.join(STAMPS, "log.txt")
 
-MESSAGES = ["ffmpeg_image_transport_msgs", "tf2_msgs", "vision_msgs"]
+MESSAGES = ["autoware_perception_msgs", "ffmpeg_image_transport_msgs", "tf2_msgs", "vision_msgs"]
 DISTRIBUTIONS = ["jazzy", "kilted"]  # the first is the default
 DISK_GB = 3.0  # .venv takes 2 GB; compiling the messages needs room beside it
 TEMPORARY_GB = 1.0  # pip downloads everything before it installs anything
 IMPORTS = (
-    "import av, cv2, embreex, ffmpeg_image_transport_msgs.msg, lightning.pytorch, "
-    "nuscenes.eval.detection.evaluate, rclpy, rosbags.rosbag2, scipy.spatial.transform, "
-    "tf2_msgs.msg, transformers, vision_msgs.msg"
+    "import autoware_perception_msgs.msg, av, cv2, embreex, ffmpeg_image_transport_msgs.msg, "
+    "lightning.pytorch, nuscenes.eval.detection.evaluate, rclpy, rosbags.rosbag2, "
+    "scipy.spatial.transform, tf2_msgs.msg, transformers, vision_msgs.msg"
 )
 
 

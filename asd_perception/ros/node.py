@@ -34,6 +34,10 @@ from asd_perception.ros.diagnostics import pipeline_statuses, status
 from asd_perception.ros.messages.cdr import detections_to_cdr
 from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
 from asd_perception.ros.messages.clouds import simulated_points_to_cloud
+from asd_perception.ros.messages.detected_objects import (
+    detected_objects_to_msg,
+    detected_objects_type,
+)
 from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.markers import LIFETIME, markers_from_detections, no_markers
@@ -232,6 +236,8 @@ class DetectorNode(LifecycleNode):
 
         self._detections = publisher(Detection3DArray, "~/detections")
         self._objects = publisher(PointCloud2, "~/objects")
+        kind = detected_objects_type()
+        self._detected_objects = publisher(kind, "~/detected_objects") if kind else None
         self._markers = publisher(MarkerArray, "~/markers")
         self._simulated_points = publisher(PointCloud2, "~/simulated_points")
         self._latencies = {stage: publisher(Float64, f"~/latency/{stage}") for stage in STAGES}
@@ -316,6 +322,9 @@ class DetectorNode(LifecycleNode):
         covariances = None if errors is None else errors.covariances(detections)
         write = detections_to_cdr if self._serializes else detections_to_msg
         self._detections.publish(write(detections, header, covariances))
+        autoware = self._detected_objects
+        if autoware is not None and autoware.get_subscription_count():
+            autoware.publish(detected_objects_to_msg(detections, header, covariances))
         self._objects.publish(objects_to_cloud(detections, header))
 
     def _show(self, base_frame: str, detections: Detections, reference_ns: int) -> None:
