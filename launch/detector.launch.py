@@ -7,6 +7,7 @@ ros2 launch asd_perception detector.launch.py image_transport:=compressed device
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ _OVERRIDES = {
     "image_transport": "raw, compressed or ffmpeg",
 }
 _LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]
+_WORD = "[A-Za-z_][A-Za-z0-9_]*"
+_TOPIC = rf"(\w+:)?(rostopic://|rosservice://)?(~?/)?{_WORD}(/{_WORD})*"
+_RULE = "letters, digits and _, and no digit first"
 _REFUSED = 2  # exit status of a node that cannot use what it was given
 
 
@@ -72,6 +76,7 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         return LaunchConfiguration(argument).perform(context)
 
     _check_files(value("params_file"), value("model"))
+    _check_names(value("name"), value("namespace"))
     node: dict[str, Any] = {
         "package": "asd_perception",
         "executable": "detector",
@@ -132,12 +137,20 @@ def _check_files(params_file: str, model: str) -> None:
         raise RuntimeError(f"model: {model} has no config.yaml; is it a model directory?")
 
 
+def _check_names(name: str, namespace: str) -> None:
+    """Refuse what rcl would refuse when launch has begun to wait for the node."""
+    if not re.fullmatch(_WORD, name):
+        raise RuntimeError(f"name: {name!r} is no name of a node: {_RULE}")
+    if not re.fullmatch(f"/?({_WORD}(/{_WORD})*)?", namespace):
+        raise RuntimeError(f"namespace: {namespace!r} is no namespace: {_RULE}, and / between")
+
+
 def _remappings(text: str) -> list[tuple[str, str]]:
     """The pairs in FROM:=TO FROM:=TO."""
     pairs = [tuple(rule.split(":=")) for rule in text.split()]
     for pair in pairs:
-        if len(pair) != 2 or not all(pair):
-            raise RuntimeError(f"remappings: {':='.join(pair)!r} is not FROM:=TO")
+        if len(pair) != 2 or not all(re.fullmatch(_TOPIC, topic) for topic in pair):
+            raise RuntimeError(f"remappings: {':='.join(pair)!r} is not FROM:=TO of topics' names")
     return pairs
 
 

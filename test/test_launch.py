@@ -69,6 +69,12 @@ def test_the_detector_is_brought_up(autostart, rviz):
         ({"params_file": "/nope.yaml"}, "no file /nope.yaml"),
         ({"log_level": "loud"}, "loud"),
         ({"remappings": "odometry:=/odom image"}, "'image' is not FROM:=TO"),
+        ({"remappings": "odometry:=/my odom"}, "'odom' is not FROM:=TO"),
+        ({"remappings": "odometry:=/2/odom"}, "'odometry:=/2/odom' is not FROM:=TO"),
+        ({"remappings": "a:=b:=c"}, "'a:=b:=c' is not FROM:=TO"),
+        ({"name": "front detector"}, "name: 'front detector' is no name of a node: letters"),
+        ({"name": ""}, "name: '' is no name of a node"),
+        ({"namespace": "robot//front"}, "namespace: 'robot//front' is no namespace"),
     ],
 )
 def test_a_wrong_argument_ends_the_launch_before_anything_starts(arguments, reason):
