@@ -6,14 +6,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import rclpy
-from rclpy.exceptions import NameValidationException, ParameterException
-
-from asd_perception.commands.ros import ros_running
-from asd_perception.errors import UserError
+from asd_perception.commands.ros import node_of_parameters
 from asd_perception.models import TINY
 from asd_perception.requirements import check_requirements
-from asd_perception.ros.parameters.declaration import declare_parameters
 from asd_perception.runtime.cuda_graphs import compile_caches
 from asd_perception.runtime.detector import Detector
 
@@ -25,12 +20,7 @@ def warm_up(model: str) -> None:
     are as these say. Raises UserError for parameters, a model or a device that cannot be.
     """
     check_requirements()
-    with ros_running():
-        try:
-            node = rclpy.create_node("detector")
-            declare_parameters(node)
-        except (NameValidationException, ParameterException) as error:
-            raise UserError(" ".join(str(error).split())) from error
+    with node_of_parameters() as node:
         model = model or node.get_parameter("model").value or str(TINY)
         device = node.get_parameter("device").value
         cameras = len(node.get_parameter("cameras").value)
