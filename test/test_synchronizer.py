@@ -4,7 +4,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
@@ -73,7 +73,7 @@ def new(**policy):
 
 @pytest.mark.parametrize("cameras", range(1, MAX_CAMERAS + 1))
 def test_a_rig_of_any_number_of_cameras_gives_its_sweeps(cameras):
-    """The first camera loses an image, and stops at sweep 20. One of two is no majority."""
+    """The first camera loses an image, and stops at sweep 20; the others go on."""
     names = tuple(f"camera{i}" for i in range(cameras))
     images = [
         (name, START + sweep * PERIOD + i * 40 * MS // cameras, sweep)
@@ -84,7 +84,7 @@ def test_a_rig_of_any_number_of_cameras_gives_its_sweeps(cameras):
     frames = feed(FrameSynchronizer(names, TOLERANCE, MAX_WAIT), images)
     whole = [sweep for sweep in range(20) if sweep != 10]
     assert [f.items[0] for f in frames if f.cameras == names] == whole
-    assert sweeps_of(frames) == (list(range(30)) if cameras > 2 else whole)
+    assert sweeps_of(frames) == (list(range(30)) if cameras > 1 else whole)
     assert all(f.cameras in (names, names[1:]) for f in frames)
 
 
@@ -138,17 +138,18 @@ def test_sweeps_are_never_mixed_nor_repeated(sweeps, min_cameras):
     )
 )
 def test_every_sweep_comes_out_with_the_cameras_that_it_has(sweeps):
-    """Nothing else is lost: all sweeps with more than half of the cameras come out."""
+    """All sweeps with more than half of the cameras come out, and others as they are, or not."""
     arrivals, expected = on_time(sweep_images(0)), [(0, CAMERAS)]
     for sweep, (jitter, lost, delay) in enumerate(sweeps, start=1):
         there = tuple(camera for camera in CAMERAS if camera not in lost)
         for image, late in zip(sweep_images(sweep, jitter), delay, strict=True):
             if image[0] in there:
                 arrivals.append((image[1] - START + late, image))
-        if len(there) > 3:
-            expected.append((sweep, there))
+        expected.append((sweep, there))
     frames = play(new(), arrivals)
-    assert [(frame.items[0], frame.cameras) for frame, _ in frames] == expected
+    found = [(frame.items[0], frame.cameras) for frame, _ in frames]
+    assert set(found) <= set(expected)
+    assert [f for f in found if len(f[1]) > 3] == [e for e in expected if len(e[1]) > 3]
     for frame, at in frames:  # within a poll of the time that it is allowed
         first = START + frame.items[0] * PERIOD - 5 * MS
         assert at + START - first <= (MAX_WAIT * 1e9 + 80 * MS)
@@ -251,8 +252,7 @@ def test_frames_go_on_without_dead_cameras_and_wait_only_while_these_may_come_ba
     by_sweep = {frame.items[0]: (frame, at) for frame, at in frames}
     sweeps_of([frame for frame, _ in frames])
     assert all(by_sweep[sweep][0].cameras == CAMERAS for sweep in range(10))
-    # Within SILENT of the last image, more than half of the cameras are asked for.
-    assert all((sweep in by_sweep) == (dead < 3) for sweep in range(10, 18))
+    assert set(range(10, 24)) <= by_sweep.keys(), "frames wait, and none is left out"
     for sweep in range(24, 40):
         frame, at = by_sweep[sweep]
         assert frame.cameras == there
@@ -274,6 +274,104 @@ def test_an_image_with_a_wrong_clock_is_no_frame_even_when_all_cameras_pause(max
     frames = [frame for frame, _ in play(synchronizer, arrivals, until=5.0)]
     assert sweeps_of(frames) == [0, 1]
     assert len(frames[1].cameras) == 5
+
+
+_ON_AND_OFF = st.lists(st.integers(1, 36), min_size=1, max_size=6)  # sweeps, in turns
+_LOST_AND_LATE = st.tuples(st.sampled_from([0.0, 0.1, 0.5, 0.8]), st.sampled_from([0, 20, 60, 150]))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    steady=st.sets(st.sampled_from(CAMERAS), min_size=1, max_size=5),
+    presence=st.lists(_ON_AND_OFF, min_size=6, max_size=6),
+    faults=st.lists(_LOST_AND_LATE, min_size=6, max_size=6),
+    min_cameras=st.integers(1, 3),
+    chance=st.randoms(use_true_random=False),
+)
+def test_while_enough_cameras_stream_no_gap_is_wide_whatever_others_do(
+    steady, presence, faults, min_cameras, chance
+):
+    """And no two sweeps are mixed, once a first one came whole.
+
+    presence: how many sweeps a camera is off and on, in turns; faults: which share of its images is
+    lost, and by how many ms others are late at most. Those that stream are late by 20 ms at most.
+    """
+    arrivals, last = on_time(sweep_images(0)), 60
+    for sweep in range(1, last + 1):
+        jitter = [chance.randint(-5 * MS, 5 * MS) for _ in CAMERAS]
+        for image, turns, (lost, late) in zip(
+            sweep_images(sweep, jitter), presence, faults, strict=True
+        ):
+            if image[0] in steady:
+                late = 20
+            elif not _is_on(turns, sweep) or chance.random() < lost:
+                continue
+            arrivals.append((image[1] - START + chance.randint(0, late * MS), image))
+    frames = play(new(min_cameras=min(min_cameras, len(steady))), arrivals)
+    emitted = sweeps_of([frame for frame, _ in frames])
+    assert emitted == sorted(set(emitted)), "a sweep came twice or late"
+    times = [at for _, at in frames if at < last * PERIOD]
+    widest = max(later - at for at, later in itertools.pairwise([*times, last * PERIOD]))
+    assert widest <= MAX_WAIT * 1e9 + 2 * PERIOD + 40 * MS  # jitter, delay, and the polls' raster
+
+
+def _is_on(turns, sweep):
+    """Whether a camera is that is off for the first number of sweeps, on for the second, ..."""
+    sweep %= sum(turns) * (1 + len(turns) % 2)
+    for turn, length in enumerate(itertools.cycle(turns)):
+        if sweep < length:
+            return turn % 2 == 1
+        sweep -= length
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    steady=st.sets(st.sampled_from(CAMERAS), min_size=1, max_size=5),
+    presence=st.lists(st.one_of(st.none(), _ON_AND_OFF), min_size=6, max_size=6),
+)
+@example(steady={CAMERAS[0], CAMERAS[1]}, presence=[None, None, [18, 36], None, None, None])
+@example(steady={CAMERAS[0], CAMERAS[3]}, presence=[None, None, [18, 36], None, None, None])
+def test_no_gap_is_wide_where_no_sweep_ever_came_whole(steady, presence):
+    """Two of three cameras stream, and the third is 3 s on and 1.5 s off; the others never came."""
+    first, last = 2 * round(SILENT * 1e9 / PERIOD), 100  # at first all may be coming
+    images = [
+        image
+        for sweep in range(last + 1)
+        for image, turns in zip(sweep_images(sweep), presence, strict=True)
+        if image[0] in steady or (sweep >= first and turns is not None and _is_on(turns, sweep))
+    ]
+    frames = play(new(), on_time(images))
+    times = [at for _, at in frames if first * PERIOD <= at < last * PERIOD]
+    ends = [first * PERIOD, *times, last * PERIOD]
+    widest = max(later - at for at, later in itertools.pairwise(ends))
+    assert widest <= MAX_WAIT * 1e9 + 2 * PERIOD + 10 * MS
+
+
+def test_a_camera_that_comes_and_goes_beside_absent_ones_costs_no_frame():
+    """Three of six, one of them 3 s on and 1.5 s off."""
+    images = [
+        image
+        for sweep in range(360)
+        for image in sweep_images(sweep)[:3]
+        if image[0] != CAMERAS[2] or sweep % 54 < 36
+    ]
+    emitted = sweeps_of(feed(new(), images))
+    assert emitted == list(range(emitted[0], 360))
+    assert emitted[0] * PERIOD <= (SILENT + 0.1) * 1e9
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, -0.3, 0.3, 10.0])
+def test_a_camera_with_a_wrong_clock_that_comes_and_goes_costs_no_frame(ahead):
+    arrivals = [
+        (stamp - START, (camera, stamp + int(ahead * 1e9) * (camera == "CAM_BACK"), sweep))
+        for sweep in range(180)
+        for camera, stamp, _ in sweep_images(sweep)
+        if camera in CAMERAS[:2] or (camera == "CAM_BACK" and sweep > 30 and sweep % 54 < 36)
+    ]
+    frames = [frame for frame, _ in play(new(), arrivals)]
+    emitted = sweeps_of(frames)
+    assert emitted == list(range(emitted[0], 180))
+    assert all(frame.cameras == CAMERAS[:2] for frame in frames)
 
 
 def test_too_few_cameras_make_no_frame():
@@ -376,6 +474,8 @@ def test_a_slightly_wrong_clock_costs_few_frames(odd, by, begin):
         for shift in [by * MS if camera == odd and sweep >= begin else 0]
     ]
     frames = [frame for frame, _ in play(new(), arrivals)]
+    if frames[-1].cameras == (odd,):  # to all appearance the others have gone, and it goes on
+        frames.pop()
     most = [max(set(frame.items), key=frame.items.count) for frame in frames]
     assert most == sorted(set(most))
     assert len(set(most) & set(range(begin, 60))) >= 60 - begin - QUEUE_SIZE
