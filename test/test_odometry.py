@@ -2,12 +2,14 @@
 """Promise: the pose at a time follows the odometry, where it covers the time."""
 
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
 
 from asd_perception.geometry import interpolate_pose, transform_from
-from asd_perception.ros.odometry import OdometryBuffer
+from asd_perception.ros.odometry import AT_ONCE_NS, OdometryBuffer
 
 MS = 1_000_000
 START = 1_532_402_927_000_000_000
@@ -64,6 +66,64 @@ def test_odometry_in_any_order_and_from_the_start_again(odometry):
         )
     shuffled.add(START - 9000 * MS, np.eye(4))
     assert len(shuffled) == 1, "the clock jumped back, the old poses are of no use"
+
+
+@pytest.mark.parametrize("rate", [20, 50, 100])
+def test_a_frame_does_not_wait_for_odometry_that_comes_regularly(rate):
+    """Its reference is up to a period, and the delay of a link, newer than the newest pose."""
+    buffer = OdometryBuffer()
+    period = 1000 * MS // rate
+    for step in range(rate):
+        buffer.add(START + step * period, moving_pose(step / rate))
+    newest = START + (rate - 1) * period
+    waiting = threading.Thread(target=buffer.wait_for, args=(newest + 50 * MS, 60.0))
+    waiting.start()
+    waiting.join(30.0)
+    assert not waiting.is_alive()
+    began = time.monotonic()
+    buffer.wait_for(newest + 60 * MS, 0.05)  # here the next pose is worth a little time
+    assert time.monotonic() - began >= 0.05
+
+
+@pytest.mark.parametrize("rate", [20, 50])
+def test_extrapolation_keeps_its_bound_where_the_robot_brakes_and_begins_to_turn(rate):
+    """At every phase of the odometry: a t (t + B) / 2, as AT_ONCE_NS says."""
+    braking, turning = 5.0, 1.0
+
+    def pose(t):
+        s = max(0.0, t)  # from a constant twist into both
+        position = [10 * t - braking * s**2 / 2, 0, 0]
+        return transform_from(
+            [math.cos(turning * s**2 / 4), 0, 0, math.sin(turning * s**2 / 4)], position
+        )
+
+    for newest_ms in range(-40, 160, 7):
+        buffer = OdometryBuffer()
+        for step in range(-20, 1):
+            time_ms = newest_ms + step * 1000 // rate
+            buffer.add(START + time_ms * MS, pose(time_ms / 1000))
+        found = buffer.pose_at(START + newest_ms * MS + AT_ONCE_NS)
+        truth = pose(newest_ms / 1000 + 0.05)
+        bound = 0.05 * (0.05 + 0.05 + 1 / rate) / 2
+        assert abs(found[0, 3] - truth[0, 3]) <= braking * bound + 1e-9
+        difference = np.arctan2(*(truth[:2, :2].T @ found[:2, :2])[::-1, 0])
+        assert abs(difference) <= turning * bound + 1e-9
+
+
+def test_a_robot_that_trembles_where_it_stands_keeps_its_mountings_to_the_digit():
+    """So that nothing is computed anew; a robot that creeps is followed."""
+    mountings = {"front": transform_from([0.5, -0.5, 0.5, -0.5], [1.0, 0.0, 1.5])}
+    stamps, rng = {"front": START + 5 * MS}, np.random.default_rng(0)
+    for metres, radians, stands in ((3e-4, 2e-5, True), (0.1, 0.0, False), (0.0, 0.01, False)):
+        for _ in range(20):
+            buffer = OdometryBuffer()
+            for step in range(3):
+                yaw = radians * step if not stands else radians * rng.uniform(-1, 1)
+                x = metres * step if not stands else metres * rng.uniform(-1, 1)
+                quaternion = [math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)]
+                buffer.add(START + step * 20 * MS, transform_from(quaternion, [x + 7, 3, 0]))
+            moved = buffer.compensate(mountings, stamps, START + 40 * MS)
+            assert np.array_equal(moved["front"], mountings["front"]) == stands
 
 
 def test_odometry_whose_clock_steps_back_a_little_is_not_taken_for_motion(odometry):

@@ -200,21 +200,18 @@ def _no_detections(pipeline: Pipeline, alive: int) -> str | None:
 def _worse_detections(pipeline: Pipeline) -> list[str]:
     """What makes the detections fewer or worse, lately, each with its remedy."""
     statistics, settings = pipeline.statistics, pipeline.settings
-    overrun = sum(pipeline.overrun(camera) for camera in statistics.cameras)
-    received = sum(camera.received for camera in statistics.cameras.values())
-    totals = statistics.frames, pipeline.dropped, received, overrun
-    statistics.totals.append(totals)
-    frames, dropped, images, left_out = (
-        last - first for first, last in zip(statistics.totals[0], totals, strict=True)
-    )
     warnings = []
-    whole = len(statistics.totals) == statistics.totals.maxlen  # one slow frame is no slow machine
-    if whole and (dropped > max(2, frames // 10) or left_out > max(2, images // 10)):
-        warnings.append(
-            f"{dropped} of the last {frames} frames and {left_out} of {images} images dropped, "
-            "this machine is slower than the cameras; use a GPU, a smaller model or a lower "
-            "camera rate"
+    totals = list(statistics.totals)
+    if len(totals) == statistics.totals.maxlen:  # one slow frame is no slow machine
+        frames, dropped, images, left_out = (
+            last - first for first, last in zip(totals[0], totals[-1], strict=True)
         )
+        if dropped > max(2, frames // 10) or left_out > max(2, images // 10):
+            warnings.append(
+                f"{dropped} of the last {frames} frames and {left_out} of {images} images dropped, "
+                "this machine is slower than the cameras; use a GPU, a smaller model or a lower "
+                "camera rate"
+            )
     if statistics.incomplete.recent:
         warnings.append(
             f"detected without {statistics.incomplete.reason}: nothing is seen there; check the "

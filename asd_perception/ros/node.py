@@ -366,6 +366,7 @@ class DetectorNode(LifecycleNode):
             state = "active" if pipeline.active else "not active"
             message.status = [status("state", DiagnosticStatus.OK, state, values)]
             if pipeline.active:
+                pipeline.note_totals()
                 statuses = pipeline_statuses(pipeline)
                 self._log_new_errors(statuses)
                 message.status += statuses

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from asd_perception.runtime.detector import Detector
 
 TRANSFORM_WAIT = 0.05  # s that a frame waits for transforms of /tf as new as itself
-ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry as new as itself
+ODOMETRY_WAIT = 0.02  # s that a frame waits for odometry that is older than AT_ONCE_NS
 PREPARATION_WAIT = 0.5  # s that frames wait for an image that is slow to decode
 FRESH = 0.1  # s that a waiting frame is worth more than one that is still to be encoded
 CLOSE_WAIT = 10.0  # s that the images and the frame at work have to end
@@ -128,12 +128,14 @@ class Pipeline:
     @property
     def dropped(self) -> int:
         """Frames left out because a newer one was ready."""
-        return self._worker.dropped if self._worker else 0
+        worker = self._worker
+        return worker.dropped if worker is not None else 0
 
     @property
     def busy_for(self) -> float:
         """Seconds since the oldest work at hand began: a frame's, or an image's; 0 without any."""
-        since = [self._worker.works_since] if self._worker else []
+        worker = self._worker
+        since = [worker.works_since] if worker is not None else []
         since += [image.at for image in self._unready()]
         begun = [at for at in since if at is not None]
         return time.monotonic() - min(begun) if begun else 0.0
@@ -144,7 +146,16 @@ class Pipeline:
 
     def overrun(self, camera: str) -> int:
         """Images left out because they came faster than frames can be detected."""
-        return self._arrivals.dropped[camera] if self._arrivals else 0
+        arrivals = self._arrivals
+        return arrivals.dropped[camera] if arrivals is not None else 0
+
+    def note_totals(self) -> None:
+        """Note how much has come and was left out by now. Called once per second."""
+        cameras = self.statistics.cameras
+        received = sum(camera.received for camera in cameras.values())
+        left_out = sum(map(self.overrun, cameras))
+        totals = self.statistics.frames, self.dropped, received, left_out
+        self.statistics.totals.append(totals)
 
     def start(self) -> None:
         """Begin to take images, with fresh statistics. Calibration and odometry are kept."""
@@ -166,8 +177,9 @@ class Pipeline:
 
     def stop(self) -> bool:
         """Take no more images, and wait for the frame at work; False if it did not end."""
-        arrivals, worker, drawer = self._arrivals, self._worker, self._drawer
-        self._arrivals = self._worker = self._drawer = None
+        with self._frames:  # no frame is on its way to the worker
+            arrivals, worker, drawer = self._arrivals, self._worker, self._drawer
+            self._arrivals = self._worker = self._drawer = None
         return close_all([arrivals, worker, drawer], CLOSE_WAIT)
 
     # -- in the executor's thread ----------------------------------------------------------------
@@ -182,8 +194,9 @@ class Pipeline:
         doubt = self.calibration.doubt(camera)
         if doubt is not None and doubt != doubt_before:
             self._warn(f"calibration {camera}", f"{camera}: {doubt}")
-        if self._arrivals is not None:
-            self._arrivals.on_calibration(camera)
+        arrivals = self._arrivals
+        if arrivals is not None:
+            arrivals.on_calibration(camera)
         with self._frames:
             self._serve()
 
@@ -218,8 +231,9 @@ class Pipeline:
 
     def on_image(self, camera: str, msg: ImageMessage) -> None:
         """Look at a message, and hand it on to be prepared."""
-        if self._arrivals is not None:
-            self._arrivals.on_image(camera, msg)
+        arrivals = self._arrivals
+        if arrivals is not None:
+            arrivals.on_image(camera, msg)
 
     def poll(self) -> None:
         """Send off the frames that have waited long enough for missing cameras."""
@@ -237,11 +251,13 @@ class Pipeline:
 
     def _busy(self) -> bool:
         """Whether a fresh frame waits for the detector, which another sweep would only replace."""
-        since = self._worker.waits_since if self._worker is not None else None
+        worker = self._worker
+        since = worker.waits_since if worker is not None else None
         return since is not None and time.monotonic() - since < FRESH
 
     def _unready(self) -> list[Arrival]:
-        return self._arrivals.unready() if self._arrivals is not None else []
+        arrivals = self._arrivals
+        return arrivals.unready() if arrivals is not None else []
 
     def _add(self, arrival: Arrival, prepared: PreparedImage) -> None:
         """Look for the frame of an image that is ready."""
@@ -357,8 +373,9 @@ class Pipeline:
             for camera, item, stamp in zip(frame.cameras, frame.items, frame.stamps, strict=True)
             if item.pixels is not None and camera in poses
         ]
-        if images and self._drawer is not None:
-            self._drawer.put((images, detections))
+        drawer = self._drawer
+        if images and drawer is not None:
+            drawer.put((images, detections))
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, UserError):

@@ -92,7 +92,8 @@ class Statistics:
         self.incomplete = Faults()  # frames that lack cameras, which are the reason
         self.uncalibrated = Faults()  # frames in which a camera, or all, had no calibration
         self.detected = 0
-        self.totals: deque[tuple[int, ...]] = deque(maxlen=int(RECENT))  # one per second
+        # Frames, those dropped, images, those left out; noted once per second.
+        self.totals: deque[tuple[int, int, int, int]] = deque(maxlen=int(RECENT))
         self.failed = Faults()  # frames on which the detector failed
         self.without_motion = Faults()  # frames that found no odometry, though there is some
         self.undrawn = Faults()  # images in which boxes could not be drawn
