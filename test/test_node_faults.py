@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
+from nav_msgs.msg import Odometry
+from rclpy.qos import qos_profile_sensor_data
 from robot import (
     INTRINSICS,
     MOUNTINGS,
@@ -116,6 +118,21 @@ def test_a_frame_with_missing_cameras_is_detected_with_those_that_are_there(
     _, online = robot.detect(sweep(*lost))
     assert_same(online, expected(rig_without(*lost)))
     robot.diagnosis("frames", f"detected without {', '.join(lost)}")
+
+
+def test_publishers_that_the_node_cannot_hear_are_named_with_the_remedy(node, robot):
+    """Their quality of service does not fit."""
+    publishers = [
+        robot.node.create_publisher(TFMessage, "/tf_static", 10),
+        robot.node.create_publisher(Odometry, "odometry", qos_profile_sensor_data),
+    ]
+    robot.diagnosis("state", "robot publishes /tf_static volatile")
+    robot.diagnosis("state", "publish it latched")
+    robot.diagnosis("state", "robot publishes /odometry best effort")
+    robot.diagnosis("state", "set qos_overrides./odometry.subscription.reliability")
+    for publisher in publishers:
+        robot.node.destroy_publisher(publisher)
+    robot.until(lambda: not robot.says("state", "publishes"), "the end of the warning")
 
 
 def test_a_dead_camera_costs_no_frame_and_comes_back(node, robot, sweep, expected):

@@ -52,6 +52,7 @@ from asd_perception.ros.subscriptions import (
     image_type,
     subscribe_to_latched,
     subscribe_to_rig,
+    unheard,
 )
 from asd_perception.runtime.detections import Detections
 
@@ -364,7 +365,11 @@ class DetectorNode(LifecycleNode):
         else:
             values = {**self._running, "score_threshold": self._threshold()}
             state = "active" if pipeline.active else "not active"
-            message.status = [status("state", DiagnosticStatus.OK, state, values)]
+            lost = unheard(self, [(topic.topic_name, topic.qos_profile) for topic in self._topics])
+            for line in lost:
+                self._warn(line, line)
+            level = DiagnosticStatus.WARN if lost else DiagnosticStatus.OK
+            message.status = [status("state", level, "; ".join([state, *lost]), values)]
             if pipeline.active:
                 pipeline.note_totals()
                 statuses = pipeline_statuses(pipeline)

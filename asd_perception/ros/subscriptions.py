@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -102,6 +102,32 @@ def subscribe_to_latched(
                 CameraInfo, source.info_topic, callback, _latched_qos(1)
             )
     return subscriptions
+
+
+def unheard(node: Node, topics: Iterable[tuple[str, QoSProfile]]) -> list[str]:
+    """Publishers of topics that a subscription of a QoS does not hear, each with its remedy."""
+    found = []
+    for topic, qos in topics:
+        for publisher in node.get_publishers_info_by_topic(topic):
+            offered = publisher.qos_profile
+            says = f"{publisher.node_name} publishes {topic}"
+            if (
+                qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+                and offered.durability == DurabilityPolicy.VOLATILE
+            ):
+                found.append(
+                    f"{says} volatile, so the detector does not hear it; publish it latched "
+                    "(transient local)"
+                )
+            if (
+                qos.reliability == ReliabilityPolicy.RELIABLE
+                and offered.reliability == ReliabilityPolicy.BEST_EFFORT
+            ):
+                found.append(
+                    f"{says} best effort, so the detector does not hear it; publish it reliable, "
+                    f"or set qos_overrides.{topic}.subscription.reliability to best_effort"
+                )
+    return sorted(set(found))
 
 
 def _sensor_qos() -> QoSProfile:
