@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The package's commands as a user calls them, mostly as processes of their own."""
 
+import gc
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
 import pytest
 
 FAST_DDS_PROFILE = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -42,6 +45,32 @@ def asd_train_here(
         asd_train.main()
     said = capfd.readouterr()
     return stop.value.code, said.out, said.err
+
+
+def detector_here(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[object, str]:
+    """`detector arguments` in this process, where it ends by itself: its status, and what it said.
+
+    Such a call is a start of ROS and not of a process, which takes seconds.
+    """
+    from asd_perception.commands import detector
+
+    monkeypatch.setattr(sys, "argv", ["detector", *map(str, arguments)])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # or the command would set it
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    threads = cv2.getNumThreads()
+    capfd.readouterr()
+    try:
+        status: object = detector.main()
+    except SystemExit as end:
+        status = end.code
+    finally:
+        cv2.setNumThreads(threads)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        gc.collect()  # what is left of the node
+    return status, "".join(capfd.readouterr())
 
 
 @contextmanager

@@ -47,6 +47,20 @@ def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def asd_train(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`asd-train arguments`, with what it printed; here, since a process first imports torch."""
+    from commands import asd_train_here
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        status, out, err = asd_train_here(monkeypatch, capfd, *arguments)
+        return subprocess.CompletedProcess(arguments, status, out, err)
+
+    return call
+
+
 # -- the node, for the tests that run it as a process (test/robot.py) ------------------------------
 
 
@@ -108,6 +122,21 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., su
     for process in processes:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def run_detector(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[object, list[str]]]:
+    """A node with parameters that it cannot start with, here: its exit status and its lines."""
+    from commands import detector_here
+
+    def call(**parameters: object) -> tuple[object, list[str]]:
+        given = [word for item in parameters.items() for word in ("-p", "{}:={}".format(*item))]
+        status, said = detector_here(monkeypatch, capfd, "--ros-args", *given)
+        return status, said.splitlines()
+
+    return call
 
 
 @pytest.fixture(scope="module")

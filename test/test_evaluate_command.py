@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from commands import asd_train
 from html_page import Page
 from submissions import noisy_truth, validation_samples
 from test_network import SMALL
@@ -32,7 +31,7 @@ def samples(nusc):
 
 
 def test_the_command_writes_report_and_metrics_of_a_submission(
-    nusc, samples, synthetic_root, tmp_path
+    asd_train, nusc, samples, synthetic_root, tmp_path
 ):
     write_submission(noisy_truth(nusc, samples), tmp_path / "found.json")
     done = asd_train(
@@ -48,7 +47,9 @@ def test_the_command_writes_report_and_metrics_of_a_submission(
     assert Page((tmp_path / "new" / "r.html").read_text()).open == []
 
 
-def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root, tmp_path):
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    asd_train, synthetic_root, tmp_path
+):
     (tmp_path / "file").touch()
     done = asd_train(
         "evaluate", tmp_path / "no-model", synthetic_root, "--report", tmp_path / "file" / "r.html"
@@ -57,7 +58,9 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(synthetic_root
     assert done.stderr.count("\n") == 1 and "file is a file" in done.stderr
 
 
-def test_several_datasets_are_scored_together_and_each_but_once(synthetic_root, tmp_path):
+def test_several_datasets_are_scored_together_and_each_but_once(
+    asd_train, synthetic_root, tmp_path
+):
     model_directory.save(tmp_path / "model", Student(SMALL), {})
     twice = synthetic_root, synthetic_root
     done = asd_train("evaluate", tmp_path / "model", *twice, "--report", tmp_path / "r.html")
@@ -71,7 +74,7 @@ def test_several_datasets_are_scored_together_and_each_but_once(synthetic_root, 
     assert done.returncode == 2 and "give the one dataset that it is of" in done.stderr
 
 
-def test_a_run_in_place_of_its_model_is_told_what_to_give(synthetic_root, tmp_path):
+def test_a_run_in_place_of_its_model_is_told_what_to_give(asd_train, synthetic_root, tmp_path):
     run = tmp_path / "run"
     model_directory.save(run / "model", Student(SMALL), {})
     (run / "config.yaml").write_text("steps: 2\n")
@@ -82,7 +85,9 @@ def test_a_run_in_place_of_its_model_is_told_what_to_give(synthetic_root, tmp_pa
     )
 
 
-def test_what_is_written_names_no_folder_of_the_machine_that_trained(synthetic_root, tmp_path):
+def test_what_is_written_names_no_folder_of_the_machine_that_trained(
+    asd_train, synthetic_root, tmp_path
+):
     teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
     model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
     config = tmp_path / "t" / "config.yaml"  # as an earlier version wrote it
@@ -100,7 +105,9 @@ def test_what_is_written_names_no_folder_of_the_machine_that_trained(synthetic_r
         assert "/home/al" not in (tmp_path / file).read_text()
 
 
-def test_the_command_scores_a_teacher_with_its_own_sweeps(samples, synthetic_root, tmp_path):
+def test_the_command_scores_a_teacher_with_its_own_sweeps(
+    asd_train, samples, synthetic_root, tmp_path
+):
     teacher = Teacher(TeacherConfig(modality="lidar", sweeps=1, network=SMALL))
     model_directory.save_network(tmp_path / "t", "teacher", teacher, teacher.config, {})
     done = asd_train(

@@ -13,7 +13,6 @@ import onnxruntime
 import pytest
 import torch
 import yaml
-from commands import asd_train
 from small import SMALL
 
 from asd_perception.configuration import from_dict, to_dict
@@ -93,7 +92,7 @@ def export(*arguments):
     export_command.run(parser.parse_args(list(map(str, arguments))))
 
 
-def test_a_checkpoint_becomes_a_model_directory(run, tmp_path):
+def test_a_checkpoint_becomes_a_model_directory(asd_train, run, tmp_path):
     done = asd_train("export", run, tmp_path / "model")
     assert done.returncode == 0, done.stderr
     student = model_directory.load(tmp_path / "model")
@@ -326,7 +325,7 @@ def test_a_student_that_finds_nothing_is_not_written(frames, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_shipped_model_exports_from_the_command_line(tmp_path):
+def test_the_shipped_model_exports_from_the_command_line(asd_train, tmp_path):
     done = asd_train("export", TINY, tmp_path / "tiny.onnx")
     assert done.returncode == 0, done.stderr
     assert "parity holds" in done.stdout

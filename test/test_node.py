@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
+from commands import detector_here
 from lifecycle_msgs.msg import Transition
 from rclpy.qos import qos_profile_sensor_data
 from robot import (
@@ -322,15 +323,13 @@ def test_where_ros_reads_the_fast_message_otherwise_the_node_publishes_the_plain
         ({"model": "/nope"}, "cannot configure: /nope has no config.yaml"),
     ],
 )
-def test_a_node_that_cannot_start_says_why_in_one_line(start, parameters, reason):
-    process = start(**parameters)
-    assert wait_for_exit(process) == 2
-    lines = process.log.read_text().splitlines()
-    assert len(lines) == 1, lines
+def test_a_node_that_cannot_start_says_why_in_one_line(run_detector, parameters, reason):
+    status, lines = run_detector(**parameters)
+    assert (status, len(lines)) == (2, 1), lines
     assert reason in lines[0]
 
 
-def test_a_missing_tensor_is_named_in_the_one_line(start, small_model, tmp_path):
+def test_a_missing_tensor_is_named_in_the_one_line(run_detector, small_model, tmp_path):
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "broken"
@@ -340,21 +339,20 @@ def test_a_missing_tensor_is_named_in_the_one_line(start, small_model, tmp_path)
     name = sorted(weights)[0]
     del weights[name]
     save_file(weights, broken / "model.safetensors")
-    process = start(model=broken)
-    assert wait_for_exit(process) == 2
-    lines = process.log.read_text().splitlines()
-    assert len(lines) == 1, lines
+    status, lines = run_detector(model=broken)
+    assert (status, len(lines)) == (2, 1), lines
     assert name in lines[0]
 
 
-def test_a_model_that_is_too_large_for_the_memory_is_called_that(start, small_model, tmp_path):
+def test_a_model_that_is_too_large_for_the_memory_is_called_that(
+    run_detector, small_model, tmp_path
+):
     config = (small_model / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(
         config.replace("head_channels: 32", "head_channels: 1000000000000")
     )
-    process = start(model=tmp_path, device="cpu")
-    assert wait_for_exit(process) == 2
-    (line,) = process.log.read_text().splitlines()
+    status, (line,) = run_detector(model=tmp_path, device="cpu")
+    assert status == 2
     assert "out of memory on cpu; use a smaller model" in line
 
 
@@ -368,15 +366,10 @@ def test_a_model_that_is_too_large_for_the_memory_is_called_that(start, small_mo
     ],
     ids=["file", "value", "level", "namespace"],
 )
-def test_a_wrong_argument_is_one_line(arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "asd_perception.commands.detector", "--ros-args", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr and "detector: error: " in done.stderr
+def test_a_wrong_argument_is_one_line(monkeypatch, capfd, arguments):
+    status, said = detector_here(monkeypatch, capfd, "--ros-args", *arguments)
+    assert status == 2
+    assert "Traceback" not in said and "detector: error: " in said
 
 
 def test_help_teaches_topics_and_parameters():

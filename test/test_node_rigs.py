@@ -407,11 +407,9 @@ def turned(child, stamp, degrees):
         ),
     ],
 )
-def test_a_rig_that_cannot_be_is_one_line(start, parameters, reason):
-    process = start(**parameters)
-    assert wait_for_exit(process) == 2
-    lines = process.log.read_text().splitlines()
-    assert len(lines) == 1, lines
+def test_a_rig_that_cannot_be_is_one_line(run_detector, parameters, reason):
+    status, lines = run_detector(**parameters)
+    assert (status, len(lines)) == (2, 1), lines
     assert reason in lines[0]
 
 
@@ -428,7 +426,8 @@ def test_parameters_that_nothing_takes_are_warned_of(start, robot):
         },
     )
     assert wait_for_exit(process) == 2
-    warnings = [line for line in process.log.read_text().splitlines() if "no effect" in line]
+    *warnings, last = process.log.read_text().splitlines()
+    assert "cannot configure: /nowhere has no config.yaml" in last
     assert len(warnings) == 3, warnings
     for text in (
         "unknown parameter score_treshold has no effect; did you mean score_threshold?",

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from commands import asd_train
 from rigs import EIGHT, FIVE, THREE, with_cameras
 from rosbags.rosbag2 import Reader
 from small import SMALL
@@ -122,7 +121,7 @@ def test_students_and_teachers_learn_from_any_rig_and_detect_as_on_the_robot(
 
 
 @pytest.mark.slow
-def test_a_run_of_five_cameras_says_what_lacks_and_is_evaluated(five, tmp_path):
+def test_a_run_of_five_cameras_says_what_lacks_and_is_evaluated(asd_train, five, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(to_dict(RUN)))
     run = tmp_path / "run"

@@ -9,7 +9,6 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from commands import asd_train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from submissions import validation_samples
@@ -154,7 +153,7 @@ def test_a_calibration_that_does_not_fit_is_named(small_model, tmp_path, change,
         Detector.from_pretrained(folder)
 
 
-def test_the_command_writes_what_a_detector_reads(synthetic_root, tmp_path):
+def test_the_command_writes_what_a_detector_reads(asd_train, synthetic_root, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(TINY, model)
     found_before = tmp_path / "found.json"

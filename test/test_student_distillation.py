@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from commands import asd_train
 from small import SMALL
 
 from asd_perception.bev_grid import BevGrid
@@ -229,7 +228,7 @@ def small_run(folder: Path, steps: int = 2) -> Path:
     return file
 
 
-def test_the_command_distils_into_a_plain_student(synthetic_root, teacher, tmp_path):
+def test_the_command_distils_into_a_plain_student(asd_train, synthetic_root, teacher, tmp_path):
     config = small_run(tmp_path, steps=10)  # the first that are logged
     run = tmp_path / "run"
     done = asd_train(
