@@ -15,12 +15,15 @@ def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monke
     for variable in FAST_DDS_PROFILE:
         monkeypatch.setenv(variable, str(profile))
     file = tmp_path / "figures.json"
-    options = ("--transport", transport, "--rate", 2, "--seconds", 6, "--json", file)
+    options = ("--transport", transport, "--rate", 2, "--seconds", 6, "--odometry", 20)
+    options += ("--json", file)
     done = asd_bench("node", "--model", small_model, *options)
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_text())["figures"]
     assert figures["runs"]["device"].startswith("cpu")
     assert figures["sweeps"] == 6  # of 12, half are the warm-up
+    assert figures["odometry_hz"] == 20
+    assert figures["odometry"]["frames without ego motion"] == "0"
     assert 1 <= figures["detected"] <= 6
     assert 0 < figures["received_ms"]["p50"] <= figures["received_ms"]["p99"]
     assert "ms" in figures["node"]["total (last image's arrival to published detections)"]

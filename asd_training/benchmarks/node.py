@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How late the node's detections are, and how many frames it loses, over real DDS.
 
-Six cameras of 1600x900, triggered one after the other as nuScenes' are, are played to the detector
-in a process of its own. The stages are the node's own account in /diagnostics; "received" is from
-handing the last image to DDS to hearing the frame's detections: two hops of DDS more.
+Six cameras of 1600x900, triggered one after the other as nuScenes' are, and the odometry of a
+driving robot are played to the detector in a process of its own. The stages are the node's own
+account in /diagnostics; "received" is from handing the last image to DDS to hearing the frame's
+detections: two hops of DDS more.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import cv2
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -32,11 +34,18 @@ from tqdm import tqdm
 from vision_msgs.msg import Detection3DArray
 
 from asd_perception.errors import UserError
+from asd_perception.geometry import Array, transform_from
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_training.bags.convert import image_topic
 from asd_training.bags.live.replay import local_ros_environment, running, wait_for_line
 from asd_training.bags.message_types import serialize
-from asd_training.bags.scene_messages import camera_info, compressed_image, header, transforms
+from asd_training.bags.scene_messages import (
+    camera_info,
+    compressed_image,
+    header,
+    odometry,
+    transforms,
+)
 from asd_training.data.example import HEIGHT, JPEG_QUALITY, WIDTH, example_images, example_rig
 
 TRIGGERS = {
@@ -52,6 +61,9 @@ TRIGGERS = {
 WARM_UP = 3.0  # s that do not count: discovery, first allocations
 DISCOVERY = 30.0  # s in which the detector must have found the cameras
 LAST_FRAME = 2.0  # s for the last frame's detections
+
+SPEED = np.array([10.0, 0.0, 0.0])  # m/s, of the robot, which drives in a circle
+TURN = np.array([0.0, 0.0, 0.3])  # rad/s
 
 
 class Cameras:
@@ -88,6 +100,7 @@ class Cameras:
         }
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.transforms = node.create_publisher(TFMessage, "/tf_static", latched)
+        self.odometry = node.create_publisher(Odometry, "/odometry", 10)
         poses = zip(self.rig.names, self.rig.ego_from_camera, strict=True)
         self.transforms.publish(serialize(transforms(0, "base_link", dict(poses))))
         self.sent: dict[int, float] = {}  # when a sweep's last image was sent, by its stamp
@@ -98,21 +111,41 @@ class Cameras:
 
     def await_detector(self) -> None:
         """Wait until the detector listens to all of it. Raises UserError if it does not."""
-        publishers = [*self.images.values(), *self.infos.values(), self.transforms]
+        publishers = [
+            *(*self.images.values(), *self.infos.values()),
+            *(self.transforms, self.odometry),
+        ]
         deadline = time.monotonic() + DISCOVERY
         while not all(publisher.get_subscription_count() for publisher in publishers):
             if time.monotonic() > deadline:
                 raise UserError(f"the detector does not listen after {DISCOVERY:g} s")
             time.sleep(0.05)
 
-    def play(self, rate: float, seconds: float) -> float:
-        """Play the cameras; returns by how many seconds the last sweep was late.
+    def play(self, rate: float, seconds: float, odometry_rate: int) -> float:
+        """Play cameras and odometry; returns by how many seconds the last sweep was late.
 
-        Images carry the time when they were due, as if a trigger had taken them then.
+        Messages carry the time when they were due, as if a trigger had taken them then.
         """
+        begin, begin_us = time.monotonic(), time.time_ns() // 1000
+        driving = threading.Thread(
+            target=self._drive, args=(begin, begin_us, odometry_rate, seconds), daemon=True
+        )
+        driving.start()
+        late = self._play_images(begin, begin_us, rate, seconds)
+        driving.join()
+        return late
+
+    def _drive(self, begin: float, begin_us: int, rate: int, seconds: float) -> None:
+        """Publish `rate` messages of odometry per second."""
+        for step in range(round(rate * seconds)):
+            at = step / rate
+            time.sleep(max(0.0, begin + at - time.monotonic()))
+            message = odometry(begin_us + round(1e6 * at), pose_at(at), SPEED, TURN)
+            self.odometry.publish(serialize(message))
+
+    def _play_images(self, begin: float, begin_us: int, rate: float, seconds: float) -> float:
         order = sorted(TRIGGERS, key=TRIGGERS.__getitem__)
-        begin, late = time.monotonic(), 0.0
-        begin_us = time.time_ns() // 1000
+        late = 0.0
         for sweep in tqdm(range(round(rate * seconds)), desc="playing", unit="sweep"):
             for camera in order:
                 due = begin + sweep / rate + TRIGGERS[camera]
@@ -134,6 +167,13 @@ class Cameras:
         self.statuses = {status.name: status for status in message.status}
 
 
+def pose_at(seconds: float) -> Array:
+    """map_from_base (4, 4) of the robot after some time."""
+    yaw, radius = TURN[2] * seconds, SPEED[0] / TURN[2]
+    position = [radius * np.sin(yaw), radius * (1 - np.cos(yaw)), 0.0]
+    return transform_from([np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)], position)
+
+
 def raw_image(camera: str, image: NDArray[np.uint8]) -> RawImage:
     """An image (height, width, 3) as rgb8, of rosbags' classes."""
     return RawImage(
@@ -148,11 +188,12 @@ def raw_image(camera: str, image: NDArray[np.uint8]) -> RawImage:
 
 
 def benchmark(
-    model: Path, device: str, transport: str, rate: float, seconds: float
+    model: Path, device: str, transport: str, rate: float, seconds: float, odometry_rate: int
 ) -> dict[str, Any]:
     """Start the node, play to it, and return what was measured: counts and ms.
 
-    transport: "raw" or "compressed"; rate: sweeps per second. Raises UserError if the node fails.
+    transport: "raw" or "compressed"; rate: sweeps per second; odometry_rate: messages per second, 0
+    for none. Raises UserError if the node fails.
     """
     if not (0 < rate <= 100 and WARM_UP + 1 <= seconds <= 3600):
         raise UserError(
@@ -184,7 +225,7 @@ def benchmark(
                 cameras.await_detector()
                 gc.collect()
                 gc.freeze()  # or a full collection holds the cameras for 0.2 s
-                late = cameras.play(rate, seconds)
+                late = cameras.play(rate, seconds, odometry_rate)
                 time.sleep(LAST_FRAME)
             finally:
                 executor.shutdown()
@@ -193,7 +234,7 @@ def benchmark(
                 context.shutdown()
         if detector.returncode:
             raise UserError(f"the detector failed:\n{log.read_text(errors='replace')}")
-    return figures_of(cameras, rate, late)
+    return {"odometry_hz": odometry_rate, **figures_of(cameras, rate, late)}
 
 
 def figures_of(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
@@ -204,9 +245,9 @@ def figures_of(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
     ]
     if not received:
         raise UserError("the detector answered no frame; see its messages in /diagnostics")
-    runs, frames, latency = (
+    runs, frames, motion, latency = (
         {item.key: item.value for item in cameras.statuses[f"detector: {name}"].values}
-        for name in ("state", "frames", "latency")
+        for name in ("state", "frames", "odometry", "latency")
     )
     return {
         "runs": runs,
@@ -220,6 +261,7 @@ def figures_of(cameras: Cameras, rate: float, late: float) -> dict[str, Any]:
         },
         "node": latency,
         "frames": frames,
+        "odometry": motion,
     }
 
 
@@ -230,7 +272,7 @@ def table(figures: dict[str, Any]) -> str:
         f"{figures['detected']} of {figures['sweeps']} sweeps detected, "
         f"{figures['detected_per_second']:g} per second",
         f"last image sent to detections received: p50 {received['p50']:g} ms, "
-        f"p99 {received['p99']:g} ms",
+        f"p99 {received['p99']:g} ms; odometry at {figures['odometry_hz']} Hz",
         "the node's own account:",
         *(f"  {stage}: {value}" for stage, value in figures["node"].items()),
         *(f"  {name}: {value}" for name, value in figures["frames"].items()),

@@ -35,6 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="how long to play (default: %(default)s)"
     )
+    parser.add_argument(
+        "--odometry",
+        type=int,
+        choices=[0, 20, 50, 100],
+        default=50,
+        help="messages per second of a driving robot's odometry; 0: none (default: %(default)s)",
+    )
     add_json_argument(parser)
 
 
@@ -47,5 +54,7 @@ def run(args: argparse.Namespace) -> None:
     from asd_training.benchmarks.node import benchmark, table  # needs ROS, which the help does not
 
     device = find_device(args.device)
-    figures = benchmark(args.model, args.device, args.transport, args.rate, args.seconds)
+    figures = benchmark(
+        args.model, args.device, args.transport, args.rate, args.seconds, args.odometry
+    )
     finish(args, "node", device, {"model": args.model.name, **figures}, table)
