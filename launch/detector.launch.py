@@ -133,7 +133,7 @@ def _check_files(params_file: str, model: str) -> None:
     """Refuse at once what the node would refuse after its long start, or silently start without."""
     if not Path(params_file).is_file():
         raise RuntimeError(f"params_file: there is no file {params_file}")
-    if model and not Path(model, "config.yaml").is_file():
+    if model and not Path(model, "config.yaml").expanduser().is_file():
         raise RuntimeError(f"model: {model} has no config.yaml; is it a model directory?")
 
 

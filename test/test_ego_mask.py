@@ -51,6 +51,12 @@ def test_a_mask_fits_images_of_another_size(tmp_path):
     assert camera_model_from_msg(camera_info("CAM_BACK")).calibration != model.calibration
 
 
+def test_a_file_at_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mask.yaml").write_text("a: {size: [10, 10], polygons: [[[0, 9], [9, 9], [9, 5]]]}")
+    assert read_ego_mask("~/mask.yaml", ["a"]).keys() == {"a"}
+
+
 def test_no_file_is_no_mask():
     assert read_ego_mask("", ["CAM_BACK"]) == {}
 

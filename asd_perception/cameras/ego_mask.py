@@ -62,7 +62,7 @@ def read_ego_mask(path: str, cameras: Collection[str]) -> dict[str, EgoMask]:
     """
     if not path:
         return {}
-    values = read_yaml(Path(path))
+    values = read_yaml(Path(path).expanduser())
     if not isinstance(values, dict):
         raise UserError(f"ego_mask: {path} has no cameras with size and polygons")
     masks = {}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def warm_up(model: str) -> None:
     """
     check_requirements()
     with node_of_parameters() as node:
-        model = model or node.get_parameter("model").value or str(TINY)
+        model = os.path.expanduser(model or node.get_parameter("model").value) or str(TINY)
         device = node.get_parameter("device").value
         cameras = len(node.get_parameter("cameras").value)
     begin = time.monotonic()

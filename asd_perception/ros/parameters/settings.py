@@ -4,6 +4,7 @@ those that take effect on the next frame."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,8 @@ class Settings:
         topics = {camera: source.topics for camera, source in cameras.items()}
         check_together(topics, value("sync.min_cameras"))
         return cls(
-            model=value("model"),
+            # No shell does it for what follows a parameter's name.
+            model=os.path.expanduser(value("model")),
             device=value("device"),
             image_transport=value("image_transport"),
             cameras=cameras,
