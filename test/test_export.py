@@ -131,6 +131,7 @@ def test_a_finished_run_gives_its_scored_model(model, run):
         assert torch.equal(found.student.head.boxes.weight, model.student.head.boxes.weight)
 
 
+@pytest.mark.slow
 def test_onnx_has_as_many_cameras_as_the_training_or_as_are_asked_for(model, tmp_path):
     names = ["left", "front", "right"]
     model_directory.save(tmp_path / "model", model.student, {}, names)
@@ -143,6 +144,10 @@ def test_onnx_has_as_many_cameras_as_the_training_or_as_are_asked_for(model, tmp
         assert shapes["ego_from_camera"] == [1, cameras, 4, 4]
         described = yaml.safe_load(session.get_modelmeta().custom_metadata_map["config.yaml"])
         assert described["cameras"] == names
+
+
+def test_a_rig_of_nine_cameras_is_refused(model, tmp_path):
+    model_directory.save(tmp_path / "model", model.student, {})
     with pytest.raises(UserError, match="a rig has 1 to 8 cameras, not 9"):
         export(tmp_path / "model", tmp_path / "nine.onnx", "--cameras", "9")
     assert not (tmp_path / "nine.onnx").exists()
@@ -300,6 +305,7 @@ def test_every_fusion_becomes_a_model_directory(fusion, frames, tmp_path):
     assert Detector.from_pretrained(tmp_path / "model").config == net.config
 
 
+@pytest.mark.slow
 def test_a_model_directory_whose_graphs_answer_otherwise_is_not_written(model, frames, tmp_path):
     with pytest.raises(UserError, match="is not written: ONNX Runtime differs from PyTorch by"):
         write_model(model.student, {}, tmp_path / "model", frames, tolerance=0.0)

@@ -239,9 +239,12 @@ def test_a_learning_rate_that_makes_nan_is_one_line(
         ("student", "accumulate=2", "loader_workers=2"),
         # 16 channels: below, with several threads, oneDNN's bfloat16 gradient of a strided 1x1
         # convolution (jit_bf16_1x1) writes past its memory on some processors.
-        (
-            *("student", "precision=bf16-mixed", "balance_classes=true"),
-            "student.encoder_channels=[16, 16, 16]",
+        pytest.param(
+            (
+                *("student", "precision=bf16-mixed", "balance_classes=true"),
+                "student.encoder_channels=[16, 16, 16]",
+            ),
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             ("teacher", "teacher.modality=lidar", "teacher.sweeps=1", "accumulate=2"),
@@ -387,6 +390,7 @@ def test_a_validation_that_cannot_be_done_stops_the_run_before_its_first_step(
     assert not (run / "last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_loader_process_is_one_line(synthetic_root, index, tmp_path, small):
     run = tmp_path / "run"
     command = [
