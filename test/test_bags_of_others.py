@@ -257,6 +257,14 @@ def test_a_topic_of_a_type_that_is_not_installed_disturbs_no_other(tmp_path, mon
     assert [topic for topic, _, _ in read(tmp_path / "bag")] == ["/good"] * 20
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_recording_of_no_time_is_refused(tmp_path, seconds):
+    for options in ({"duration": seconds}, {"until_idle": seconds}):
+        with pytest.raises(UserError, match="must be some seconds above 0"):
+            record(tmp_path / "bag", ["/topic"], **options)
+    assert not (tmp_path / "bag").exists()
+
+
 def test_a_recording_with_the_rclpy_of_humble(tmp_path, monkeypatch):
     """It calls back without a time of receipt."""
     import rclpy
@@ -270,7 +278,9 @@ def test_a_recording_with_the_rclpy_of_humble(tmp_path, monkeypatch):
     publisher = node.create_publisher(String, "/topic", 10)
     counts, ready, stop = {}, threading.Event(), threading.Event()
     recorder = threading.Thread(
-        target=lambda: counts.update(record(tmp_path / "bag", ["/topic"], stop=stop, ready=ready))
+        target=lambda: counts.update(
+            record(tmp_path / "bag", ["/topic"] * 2, stop=stop, ready=ready)
+        )
     )
     begin = time.time_ns()
     recorder.start()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -49,7 +50,10 @@ def record(
     """
     stop = stop or threading.Event()
     ready = ready or threading.Event()
-    topics = [topic if topic.startswith("/") else f"/{topic}" for topic in topics]
+    for option, seconds in (("duration", duration), ("until-idle", until_idle)):
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise UserError(f"--{option} must be some seconds above 0, not {seconds:g}")
+    topics = [topic if topic.startswith("/") else f"/{topic}" for topic in dict.fromkeys(topics)]
     for topic in topics:
         try:
             validate_full_topic_name(topic)

@@ -90,10 +90,16 @@ def run(args: argparse.Namespace) -> None:
         document = model_directory.read_document(args.model)
         if args.calibrate and "student" not in document:
             raise UserError(f"--calibrate is for a student; {args.model} holds none")
+        if args.calibrate:
+            check_output_file(args.model / "config.yaml")
         provenance = without_folders(document.get("provenance") or {})
+    data = [
+        _Data.of(root, split, args.version) for root, split in zip(args.data, splits, strict=True)
+    ]
+    _check_distinct(data)
     parts = []
-    for root, split in zip(args.data, splits, strict=True):
-        part = _Part.of(root, split, args)
+    for root, one in zip(args.data, data, strict=True):
+        part = _Part.of(one, args)
         parts.append(part)
         if len(args.data) > 1:
             found = part.evaluation
@@ -126,6 +132,42 @@ def run(args: argparse.Namespace) -> None:
 
 
 @dataclass(frozen=True)
+class _Data:
+    """What is scored of one dataset: its tables, and the scenes and samples of a split of it."""
+
+    root: Path
+    split: str
+    nusc: NuScenes
+    scenes: list[str]
+    samples: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, root: Path, split: str, version: str | None) -> _Data:
+        """Raises UserError where the split holds no keyframe."""
+        from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes
+
+        nusc = open_dataset(root, version)
+        scenes = split_scenes(nusc, split)
+        samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
+        if not samples:
+            raise UserError(f"{root}: the split {split} holds no keyframe")
+        return cls(root, split, nusc, scenes, samples)
+
+
+def _check_distinct(data: list[_Data]) -> None:
+    """Raise UserError, before any detection, if two datasets hold the same sample."""
+    seen: dict[str, Path] = {}
+    for one in data:
+        for sample in one.samples:
+            if sample["token"] in seen:
+                raise UserError(
+                    f"{seen[sample['token']]} and {one.root} hold the same sample "
+                    f"{sample['token']}; give each once"
+                )
+        seen |= {sample["token"]: one.root for sample in one.samples}
+
+
+@dataclass(frozen=True)
 class _Part:
     """One dataset: its tables, how many scenes its split has, and the evaluation on them."""
 
@@ -134,30 +176,19 @@ class _Part:
     evaluation: Evaluation
 
     @classmethod
-    def of(cls, root: Path, split: str, args: argparse.Namespace) -> _Part:
-        """Detect in a dataset's split with the model, or take the submission, and evaluate it."""
-        from asd_training.data.nuscenes import open_dataset, scene_samples, split_scenes
+    def of(cls, data: _Data, args: argparse.Namespace) -> _Part:
+        """Detect in a dataset's samples with the model, or take the submission, and evaluate."""
         from asd_training.evaluation.scoring import evaluate, evaluate_submission
 
-        nusc = open_dataset(root, args.version)
-        scenes = split_scenes(nusc, split)
-        samples = [sample for scene in scenes for sample in scene_samples(nusc, scene)]
-        if not samples:
-            raise UserError(f"{root}: the split {split} holds no keyframe")
+        nusc, scenes = data.nusc, len(data.scenes)
         if args.model.is_file():
-            tokens = [sample["token"] for sample in samples]
-            return cls(nusc, len(scenes), evaluate_submission(nusc, args.model, tokens))
-        submission, modalities = _detect(args, root, split, nusc, samples)
-        return cls(nusc, len(scenes), evaluate(nusc, submission, args.output, modalities))
+            tokens = [sample["token"] for sample in data.samples]
+            return cls(nusc, scenes, evaluate_submission(nusc, args.model, tokens))
+        submission, modalities = _detect(args, data)
+        return cls(nusc, scenes, evaluate(nusc, submission, args.output, modalities))
 
 
-def _detect(
-    args: argparse.Namespace,
-    root: Path,
-    split: str,
-    nusc: NuScenes,
-    samples: list[dict[str, Any]],
-) -> tuple[Submission, list[str]]:
+def _detect(args: argparse.Namespace, data: _Data) -> tuple[Submission, list[str]]:
     """What a teacher or a student finds in a dataset's keyframes, and what it sees them with."""
     import numpy as np
 
@@ -169,10 +200,11 @@ def _detect(
     from asd_training.evaluation.detection import detect_keyframes, detect_samples
     from asd_training.models.teacher import load_teacher
 
+    nusc, samples = data.nusc, data.samples
     if "teacher" in model_directory.read_document(args.model):
         teacher = load_teacher(args.model)
-        index = KeyframeIndex.open(root, nusc.version)
-        keyframes = index.split(split)
+        index = KeyframeIndex.open(data.root, nusc.version)
+        keyframes = index.split(data.split)
         tell_lacking_cameras(index.cameras, index.has_camera[keyframes])
         found = detect_keyframes(teacher, index, keyframes, find_device(args.device))
         return found, teacher.config.modality.split("_")
@@ -183,7 +215,9 @@ def _detect(
     if args.calibrate:
         detector.score_calibration = None  # an earlier one, which is replaced
     submission = detect_samples(detector, nusc, samples)
-    return _calibrate(args, split, nusc, submission) if args.calibrate else submission, ["camera"]
+    if args.calibrate:
+        submission = _calibrate(args, data.split, nusc, submission)
+    return submission, ["camera"]
 
 
 def _calibrate(args: argparse.Namespace, split: str, nusc: NuScenes, raw: Submission) -> Submission:
