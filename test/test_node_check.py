@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import detector_here
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import MOUNTINGS, PATIENCE, TRIGGERS, camera_info, fill_pose, jpeg, scene
@@ -23,7 +24,7 @@ from asd_perception.ros.check.report import report
 from asd_perception.ros.check.topics import CameraTopics
 
 ROOT = Path(__file__).resolve().parents[1]
-PERIOD = 0.1  # s
+PERIOD = 0.2  # s
 ON_THE_ROBOT = """
 import sys
 
@@ -38,17 +39,33 @@ sys.exit(main())
 """
 
 
+BUSY = ("images are lost", "lack its images", "its images come", "_NODE_NAME_UNKNOWN_")
+"""What the check says of a machine that is too busy to hear all in time."""
+
+
 @pytest.fixture
 def check(robot):
     """Run the check while the robot sends sweeps, without the cameras that are `lost`.
 
-    latched: cameras whose camera_info is not sent along.
+    latched: cameras whose camera_info is not sent along. It is run again where it says that the
+    machine was too busy.
     """
 
     def check(*arguments, lost=(), latched=()):
+        sent = [camera for camera in CAMERAS if camera not in lost]
+        too_busy = (*BUSY, *(f"no image on /{camera}/" for camera in sent))
+        for _ in range(3):
+            code, output, errors = check_once(arguments, sent, latched)
+            said = " ".join(output.split())
+            if not any(text in said for text in too_busy):
+                break
+        return code, output, errors
+
+    def check_once(arguments, sent, latched):
         messages = [jpeg(image) for image in scene(7)]
         command = [sys.executable, "-c", ON_THE_ROBOT, "--check", "2", "--ros-args"]
-        command += ["-p", "image_transport:=compressed", *arguments]
+        # On a busy machine the images of one sweep come far apart.
+        command += ["-p", "image_transport:=compressed", "-p", "sync.max_wait:=1.0", *arguments]
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -59,9 +76,9 @@ def check(robot):
             first = begin + int(sweep * PERIOD * 1e9)
             time.sleep(max(0.0, (first + max(TRIGGERS) - time.time_ns()) * 1e-9))
             for index, camera in enumerate(CAMERAS):
-                if camera not in (*lost, *latched):
+                if camera in sent and camera not in latched:
                     robot.infos[camera].publish(camera_info(camera))
-                if camera not in lost:
+                if camera in sent:
                     robot.send_one(index, messages[index], first + TRIGGERS[index])
         process.kill()
         output, errors = process.communicate()
@@ -162,13 +179,7 @@ def test_a_signal_ends_it_with_one_line(number, code, word):
     assert process.returncode == code
 
 
-def test_wrong_arguments_are_one_line():
+def test_wrong_arguments_are_one_line(monkeypatch, capfd):
     for arguments in (["--check", "0"], ["--check", "soon"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "asd_perception.commands.detector", *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 2 and "--check" in done.stderr and "Traceback" not in done.stderr
+        status, said = detector_here(monkeypatch, capfd, *arguments)
+        assert status == 2 and "--check" in said and "Traceback" not in said
