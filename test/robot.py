@@ -29,9 +29,9 @@ from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.image_decoding import decode_camera_image
 from asd_perception.cameras.rig import CameraRig
 from asd_perception.geometry import quaternion_of, transform_from
-from asd_perception.ros.messages.detections import detections_from_msg
 from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
-from asd_perception.ros.messages.objects import objects_from_cloud
+from asd_perception.ros.messages.published.detections import detections_from_msg
+from asd_perception.ros.messages.published.objects import objects_from_cloud
 from asd_perception.ros.parameters.settings import CameraInput
 
 MS = 1_000_000

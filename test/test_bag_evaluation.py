@@ -11,9 +11,9 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
 from asd_perception.errors import UserError
-from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
-from asd_perception.ros.messages.objects import objects_to_cloud
+from asd_perception.ros.messages.published.detections import detections_to_msg
+from asd_perception.ros.messages.published.objects import objects_to_cloud
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import create_bag
 from asd_training.bags.evaluate import Coverage, evaluate_bag, submission_of_bag

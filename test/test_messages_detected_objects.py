@@ -15,9 +15,9 @@ from test_validation_errors import errors
 
 from asd_perception.constants import CLASSES
 from asd_perception.geometry import box_transform
-from asd_perception.ros.messages import detected_objects
-from asd_perception.ros.messages.detected_objects import detected_objects_to_msg
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns, time_from_ns
+from asd_perception.ros.messages.published import detected_objects
+from asd_perception.ros.messages.published.detected_objects import detected_objects_to_msg
 from asd_perception.ros.node import DetectorNode
 
 autoware = pytest.importorskip(
@@ -32,7 +32,7 @@ def over_the_wire(message):
 def test_an_object_is_told_in_autowares_conventions():
     detections = make_detections(40)
     detections.velocities[3] = np.nan
-    covariances = errors().covariances(detections)
+    covariances = errors().covariances(detections.boxes, detections.labels)
     message = over_the_wire(detected_objects_to_msg(detections, HEADER, covariances))
     assert message.header == HEADER and len(message.objects) == 40
     for i, (found, box) in enumerate(zip(message.objects, detections.boxes, strict=True)):

@@ -14,14 +14,14 @@ from vision_msgs.msg import Detection3DArray
 from asd_perception.constants import ATTRIBUTES, CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import box_corners, box_transform
-from asd_perception.ros.messages import cdr_check
-from asd_perception.ros.messages.cdr import detections_to_cdr
-from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
 from asd_perception.ros.messages.clouds import simulated_points_to_cloud
-from asd_perception.ros.messages.detections import detections_from_msg, detections_to_msg
 from asd_perception.ros.messages.geometry import matrix_from_pose, time_from_ns
-from asd_perception.ros.messages.markers import LIFETIME, markers_from_detections
-from asd_perception.ros.messages.objects import objects_from_cloud, objects_to_cloud
+from asd_perception.ros.messages.published import cdr_check
+from asd_perception.ros.messages.published.cdr import detections_to_cdr
+from asd_perception.ros.messages.published.cdr_check import cdr_matches_rclpy
+from asd_perception.ros.messages.published.detections import detections_from_msg, detections_to_msg
+from asd_perception.ros.messages.published.markers import LIFETIME, markers_from_detections
+from asd_perception.ros.messages.published.objects import objects_from_cloud, objects_to_cloud
 from asd_perception.runtime.detections import Detections
 
 HEADER = Header(stamp=time_from_ns(1_532_402_927_647_423_000), frame_id="base_link")

@@ -41,16 +41,16 @@ from asd_perception.cameras.rig import CameraRig, compensate
 from asd_perception.configuration import to_dict
 from asd_perception.geometry import transform_from
 from asd_perception.ros import node as node_module
-from asd_perception.ros.messages import cdr_check
-from asd_perception.ros.messages.cdr import detections_to_cdr
-from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
+from asd_perception.ros.messages.published import cdr_check
+from asd_perception.ros.messages.published.cdr import detections_to_cdr
+from asd_perception.ros.messages.published.detections import detections_to_msg
 from asd_perception.ros.node import DetectorNode
 from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS
-from asd_perception.runtime import validation_errors
 from asd_perception.runtime.detections import Detections
 from asd_perception.runtime.detector import Detector
 from asd_perception.runtime.selection import Selection
+from asd_perception.runtime.validation import validation_errors
 
 
 def test_a_models_own_threshold_and_errors_are_used(start, robot, small_model, tmp_path):
@@ -74,7 +74,7 @@ def test_a_models_own_threshold_and_errors_are_used(start, robot, small_model, t
         answer, online = robot.detect([jpeg(image) for image in images])
         assert_same(online, detector.detect(shown, RIG, least))
         covariances = [found.results[0].pose.covariance for found in answer.detections]
-        expected = errors().covariances(online).reshape(-1, 36)
+        expected = errors().covariances(online.boxes, online.labels).reshape(-1, 36)
         np.testing.assert_allclose(covariances, expected, atol=1e-6)
     process.send_signal(signal.SIGTERM)
     assert wait_for_exit(process) == 0

@@ -126,10 +126,10 @@ def test_publishers_that_the_node_cannot_hear_are_named_with_the_remedy(node, ro
         robot.node.create_publisher(TFMessage, "/tf_static", 10),
         robot.node.create_publisher(Odometry, "odometry", qos_profile_sensor_data),
     ]
-    robot.diagnosis("state", "robot publishes /tf_static volatile")
-    robot.diagnosis("state", "publish it latched")
-    robot.diagnosis("state", "robot publishes /odometry best effort")
-    robot.diagnosis("state", "set qos_overrides./odometry.subscription.reliability")
+    robot.diagnosis("state", "/robot publishes /tf_static volatile")
+    robot.diagnosis("state", "publish transient local")
+    robot.diagnosis("state", "/robot publishes /odometry best effort")
+    robot.diagnosis("state", "set qos_overrides./odometry.subscription.reliability to best_effort")
     for publisher in publishers:
         robot.node.destroy_publisher(publisher)
     robot.until(lambda: not robot.says("state", "publishes"), "the end of the warning")

@@ -64,6 +64,7 @@ class Node:
             "sync_max_wait": 1.0,  # a busy machine takes long to prepare six images
             "sync_min_cameras": 1,
             "use_odometry": True,
+            "odometry_name": "/odometry",
             "use_sim_time": False,
         }
         self.pipeline = Pipeline(
@@ -422,6 +423,35 @@ def test_images_that_cannot_be_used_are_named_before_clocks(node):
     level, message = node.said("frames")
     assert level == DiagnosticStatus.ERROR
     assert "the messages of 6 of 6 cameras are bad" in message
+    node.pipeline.statistics.cameras["CAM_BACK"].last_arrival -= 2 * QUIET  # silent by now
+    assert "the messages of 5 of 5 cameras are bad" in node.said("frames")[1]
+
+
+@pytest.mark.parametrize(
+    ("transport", "size", "remedy"),
+    [
+        ("raw", 4_320_000, "4.3 MB each, do not fit Fast DDS's default shared memory; start"),
+        ("raw", 300_000, "the link or this machine is overloaded"),
+        ("compressed", 900_000, "the link or this machine is overloaded"),
+    ],
+)
+def test_images_lost_on_the_way_are_told_with_the_remedy(node, transport, size, remedy):
+    node = node(image_transport=transport)
+    node.calibrate()
+    node.detect(0)
+    node.pipeline.statistics.cameras["CAM_BACK"].size = size
+    node.pipeline.on_lost_images("CAM_BACK", 12)
+    level, message = node.said("CAM_BACK")
+    assert level == DiagnosticStatus.WARN
+    assert message.startswith("12 images were lost on the way in the last 10 s")
+    assert remedy in message
+    node.pipeline.statistics.cameras["CAM_BACK"].losses.clear()
+    assert node.said("CAM_BACK")[0] == DiagnosticStatus.OK
+
+
+def test_without_odometry_its_topic_is_named(node):
+    node = node(odometry_name="/base/odom")
+    assert "no odometry on /base/odom" in node.said("odometry")[1]
 
 
 @pytest.mark.parametrize("part", ["image_encoder", "bev_encoder"])

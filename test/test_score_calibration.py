@@ -19,9 +19,9 @@ from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
-from asd_perception.runtime import validation_errors
 from asd_perception.runtime.detector import Detector
-from asd_perception.runtime.score_calibration import (
+from asd_perception.runtime.validation import validation_errors
+from asd_perception.runtime.validation.score_calibration import (
     KEY,
     ScoreCalibration,
     read_score_calibration,

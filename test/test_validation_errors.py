@@ -12,8 +12,8 @@ from asd_perception.configuration import to_dict
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import transform_from
-from asd_perception.runtime.score_calibration import ScoreCalibration
-from asd_perception.runtime.validation_errors import (
+from asd_perception.runtime.validation.score_calibration import ScoreCalibration
+from asd_perception.runtime.validation.validation_errors import (
     AXES,
     KEY,
     ValidationErrors,
@@ -43,7 +43,7 @@ def errors(along=1.0, across=0.5, up=0.2, yaw=0.1):
 
 def test_a_covariance_lies_along_the_way_to_its_object():
     detections = make_detections(20)
-    covariances = errors().covariances(detections)
+    covariances = errors().covariances(detections.boxes, detections.labels)
     assert covariances.shape == (20, 6, 6)
     for box, covariance in zip(detections.boxes, covariances, strict=True):
         heading = np.arctan2(box[1], box[0])
@@ -61,7 +61,7 @@ def test_each_class_has_its_own():
     detections = make_detections(50)
     detections.boxes[:, :2] = [10, 0]
     bus = detections.labels == CLASSES.index("bus")
-    found = values.covariances(detections)[:, 0, 0]
+    found = values.covariances(detections.boxes, detections.labels)[:, 0, 0]
     assert bus.any() and not bus.all()
     assert (found[bus] == 4.0).all() and (found[~bus] == 1.0).all()
 

@@ -12,6 +12,7 @@ from asd_perception.commands.ros import node_of_parameters
 from asd_perception.models import TINY
 from asd_perception.network import model_directory
 from asd_perception.ros.check.live import LiveRig
+from asd_perception.ros.check.mismatches import QosMismatches
 from asd_perception.ros.check.recording import RigRecording
 from asd_perception.ros.check.report import report
 from asd_perception.ros.parameters.declaration import unknown_parameters
@@ -38,7 +39,8 @@ def check_live_rig(seconds: float) -> None:
             topics, settings.base_frame, settings.sync_tolerance_ns, settings.sync_max_wait
         )
         rig = LiveRig(node, recording)
-        subscriptions = list(subscribe_to_rig(node, settings, rig))
+        mismatches = QosMismatches(node, warn=lambda kind, text: None)
+        subscriptions = list(subscribe_to_rig(node, settings, rig, mismatches))
         print(f"listening to {len(subscriptions)} topics for {seconds:g} s", file=sys.stderr)
         latched: dict[str, Any] = {}
 
@@ -49,6 +51,8 @@ def check_live_rig(seconds: float) -> None:
         rig.listen(seconds, listen_to_latched, stopped=lambda: bool(received))
         if received:
             _end_after(received[0])
+        for line in (*mismatches.look(), *rig.lost_images(seconds, settings.image_transport)):
+            print(f"detector: {line}", file=sys.stderr)
         found = report(recording, config.trained_cameras, config.image_size, live=True)
         print(found.text)
     if found.count(Level.ERROR):

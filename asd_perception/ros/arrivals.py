@@ -134,7 +134,7 @@ class Arrivals:
         """Look at a message, and hand it on to be prepared."""
         statistics = self._statistics.cameras[camera]
         stamp = stamp_ns(msg.header.stamp)
-        statistics.arrived(stamp)
+        statistics.arrived(stamp, len(msg.data))
         try:
             check_image(msg)
         except UserError as error:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from asd_perception.cameras.rig_check import Finding
-from asd_perception.ros.check.faults import OLD, long_tolerance
-from asd_perception.ros.statistics import STAGES, Statistics
+from asd_perception.ros.check.faults import OLD, long_tolerance, lost_images
+from asd_perception.ros.statistics import RECENT, STAGES, CameraStatistics, Statistics
 
 if TYPE_CHECKING:
     from asd_perception.ros.pipeline import Pipeline
@@ -33,7 +33,7 @@ def pipeline_statuses(pipeline: Pipeline) -> list[DiagnosticStatus]:
             _camera_status(pipeline, camera, findings.get(camera, []))
             for camera in statistics.cameras
         ),
-        _motion_status(statistics, pipeline.settings.use_odometry, len(pipeline.odometry)),
+        _motion_status(pipeline),
         _latency_status(statistics),
     ]
 
@@ -63,6 +63,8 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         f"{statistics.ahead.reason}; synchronise the clocks (PTP, NTP), or set use_sim_time "
         "for a replayed bag"
     )
+    transport = pipeline.settings.image_transport
+    lost = lost_images(statistics.lost_lately, RECENT, transport, statistics.size)
     level, message = DiagnosticStatus.OK, f"{statistics.rate:.1f} Hz"
     stamp = statistics.last_stamp if silent < _quiet(pipeline) else None
     if (fault := pipeline.calibration.fault(camera, stamp)) is not None and _begins(pipeline):
@@ -75,6 +77,8 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
             f"no image on {topic} for {silent:.0f} s; check the camera, the topic's name "
             "and the parameter image_transport"
         )
+    elif lost:
+        level, message = DiagnosticStatus.WARN, lost
     elif statistics.bad.recent:
         level = DiagnosticStatus.WARN
         message = f"bad message: {statistics.bad.reason}; check the camera's driver and its link"
@@ -95,6 +99,8 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         level, message = DiagnosticStatus.WARN, doubt
     elif statistics.doubt.recent:
         level, message = DiagnosticStatus.WARN, statistics.doubt.reason
+    if level == DiagnosticStatus.ERROR and lost:
+        message += f"; {lost}"
     if level == DiagnosticStatus.ERROR and statistics.bad.recent:
         message += f"; last bad message: {statistics.bad.reason}"
     if level == DiagnosticStatus.ERROR and statistics.ahead.recent:
@@ -109,6 +115,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         "rate": f"{statistics.rate:.2f} Hz",
         "age": "never" if age is None else f"{age:.2f} s",
         "images": statistics.received,
+        "images lost on the way": statistics.lost_count,
         "frames without it": statistics.missed,
         "images dropped (late or twice)": synchronizer.stale[camera],
         "images dropped (their frame lacked others)": synchronizer.unmatched[camera],
@@ -125,10 +132,11 @@ def _frame_status(pipeline: Pipeline) -> DiagnosticStatus:
     """The state of synchronization and detection, and what became of the frames."""
     statistics, synchronizer = pipeline.statistics, pipeline.synchronizer
     now = time.monotonic()
-    alive = sum(
-        camera.last_arrival is not None and now - camera.last_arrival < _quiet(pipeline)
+    alive = [
+        camera
         for camera in statistics.cameras.values()
-    )
+        if camera.last_arrival is not None and now - camera.last_arrival < _quiet(pipeline)
+    ]
     level, message = DiagnosticStatus.OK, f"{statistics.detected} frames detected"
     error, warnings = _no_detections(pipeline, alive), _worse_detections(pipeline)
     if error is not None:
@@ -137,7 +145,7 @@ def _frame_status(pipeline: Pipeline) -> DiagnosticStatus:
         level, message = DiagnosticStatus.WARN, "; ".join(warnings)
     period = synchronizer.period
     values = {
-        "live cameras": f"{alive} of {len(statistics.cameras)}",
+        "live cameras": f"{len(alive)} of {len(statistics.cameras)}",
         "frames": statistics.frames,
         "frames with missing cameras": statistics.incomplete.count,
         "last missing cameras": statistics.incomplete.reason,
@@ -151,14 +159,16 @@ def _frame_status(pipeline: Pipeline) -> DiagnosticStatus:
     return status("frames", level, message, values)
 
 
-def _no_detections(pipeline: Pipeline, alive: int) -> str | None:
-    """Why nothing is detected, or not all of it, with the remedy; the cause before its effects."""
+def _no_detections(pipeline: Pipeline, senders: list[CameraStatistics]) -> str | None:
+    """Why nothing is detected, or not all of it, with the remedy; the cause before its effects.
+
+    senders: the cameras that send images.
+    """
     statistics, settings = pipeline.statistics, pipeline.settings
     silence = time.monotonic() - statistics.last_frame
     quiet = _quiet(pipeline)
-    unusable = sum(
-        camera.bad.recent or camera.undecodable.recent for camera in statistics.cameras.values()
-    )
+    alive = len(senders)
+    unusable = sum(camera.bad.recent or camera.undecodable.recent for camera in senders)
     uncalibrated = sum(model is None for model in pipeline.calibration.models.values())
     if pipeline.busy_for > HANG_TIMEOUT:
         return (
@@ -228,20 +238,25 @@ def _worse_detections(pipeline: Pipeline) -> list[str]:
     return warnings
 
 
-def _motion_status(statistics: Statistics, use_odometry: bool, received: int) -> DiagnosticStatus:
-    """Ego motion between the camera stamps; received: odometry messages that can be used."""
+def _motion_status(pipeline: Pipeline) -> DiagnosticStatus:
+    """Ego motion between the camera stamps."""
+    statistics, settings = pipeline.statistics, pipeline.settings
     level, message = DiagnosticStatus.OK, "ego motion is compensated"
-    if not use_odometry:
+    if not settings.use_odometry:
         message = "off (use_odometry is false)"
     elif statistics.bad_odometry.recent:
         level = DiagnosticStatus.WARN
         message = f"bad message: {statistics.bad_odometry.reason}"
-    elif received == 0:
-        message = "no odometry; the robot is taken to stand still between camera stamps"
+    elif len(pipeline.odometry) == 0:
+        message = (
+            f"no odometry on {settings.odometry_name}; the robot is taken to stand still between "
+            "camera stamps"
+        )
     elif statistics.without_motion.recent:
         level = DiagnosticStatus.WARN
         message = statistics.without_motion.reason
     values = {
+        "topic": settings.odometry_name,
         "frames without ego motion": statistics.without_motion.count,
         "bad messages": statistics.bad_odometry.count,
     }

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,18 +31,23 @@ from visualization_msgs.msg import MarkerArray
 from asd_perception.errors import UserError
 from asd_perception.models import TINY, config_file
 from asd_perception.requirements import check_requirements
+from asd_perception.ros.check.mismatches import QosMismatches
 from asd_perception.ros.diagnostics import pipeline_statuses, status
-from asd_perception.ros.messages.cdr import detections_to_cdr
-from asd_perception.ros.messages.cdr_check import cdr_matches_rclpy
 from asd_perception.ros.messages.clouds import simulated_points_to_cloud
-from asd_perception.ros.messages.detected_objects import (
+from asd_perception.ros.messages.geometry import time_from_ns
+from asd_perception.ros.messages.published.cdr import detections_to_cdr
+from asd_perception.ros.messages.published.cdr_check import cdr_matches_rclpy
+from asd_perception.ros.messages.published.detected_objects import (
     detected_objects_to_msg,
     detected_objects_type,
 )
-from asd_perception.ros.messages.detections import detections_to_msg
-from asd_perception.ros.messages.geometry import time_from_ns
-from asd_perception.ros.messages.markers import LIFETIME, markers_from_detections, no_markers
-from asd_perception.ros.messages.objects import objects_to_cloud
+from asd_perception.ros.messages.published.detections import detections_to_msg
+from asd_perception.ros.messages.published.markers import (
+    LIFETIME,
+    markers_from_detections,
+    no_markers,
+)
+from asd_perception.ros.messages.published.objects import objects_to_cloud
 from asd_perception.ros.overlay import Overlays
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
 from asd_perception.ros.parameters.settings import Settings, read_budgets, read_selection
@@ -50,14 +56,14 @@ from asd_perception.ros.statistics import STAGES
 from asd_perception.ros.subscriptions import (
     OVERRIDABLE,
     image_type,
+    subscribe_overridable,
     subscribe_to_latched,
     subscribe_to_rig,
-    unheard,
 )
 from asd_perception.runtime.detections import Detections
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from asd_perception.runtime.validation_errors import ValidationErrors
+    from asd_perception.runtime.validation.validation_errors import ValidationErrors
 
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
 ACKNOWLEDGED = 0.2  # s that the last message of a topic has to arrive before the topic ends
@@ -81,6 +87,7 @@ class DetectorNode(LifecycleNode):
         self._latched: dict[str, Any] = {}  # those to latched camera_info, by camera
         self._tf: Any = None  # the one to /tf, while a camera's mounting may move
         self._outputs: list[Any] = []  # lifecycle publishers
+        self._mismatches = QosMismatches(self, self._warn)
         self._shown_at: float | None = None  # when markers came that are still to be seen
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The steady clock: an operator wants diagnostics while simulated time stands still, too.
@@ -172,15 +179,18 @@ class DetectorNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if not self._stop():  # on to on_error: unconfigured, with the reason in the diagnostics
             return TransitionCallbackReturn.ERROR
+        self.get_logger().info("deactivated: no images are taken")
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
+        self.get_logger().info("cleaned up: model and topics are given up")
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.shut_down = True
         self._release()
+        self.get_logger().info("shut down")
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -215,6 +225,7 @@ class DetectorNode(LifecycleNode):
         self._latched.clear()
         self._tf = None
         self._outputs.clear()
+        self._mismatches.clear()
         gc.unfreeze()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
@@ -229,8 +240,11 @@ class DetectorNode(LifecycleNode):
         lasting = QoSProfile(depth=50)  # outlasts Fast DDS's 3 s heartbeat at 12 Hz
 
         def publisher(message_type: type, topic: str, qos: QoSProfile = lasting) -> Any:
+            own = copy(qos)  # rclpy writes the parameters' values into it
             result: Any = self.create_lifecycle_publisher(
-                message_type, topic, qos, qos_overriding_options=OVERRIDABLE
+                *(message_type, topic, own),
+                event_callbacks=self._mismatches.of_publisher(topic, own),
+                qos_overriding_options=OVERRIDABLE,
             )
             self._outputs.append(result)
             return result
@@ -251,17 +265,13 @@ class DetectorNode(LifecycleNode):
             )
 
     def _create_subscriptions(self, settings: Settings, pipeline: Pipeline) -> None:
-        for subscription in subscribe_to_rig(self, settings, pipeline, self._guarded):
-            self._topics.append(subscription)
+        self._topics += subscribe_to_rig(self, settings, pipeline, self._mismatches, self._guarded)
         if settings.use_odometry:
             on_odometry = partial(self._guarded, pipeline.on_odometry)
             self._topics.append(
-                self.create_subscription(
-                    Odometry,
-                    "odometry",
-                    on_odometry,
+                subscribe_overridable(
+                    *(self, self._mismatches, Odometry, "odometry", on_odometry),
                     QoSProfile(depth=100),
-                    qos_overriding_options=OVERRIDABLE,
                 )
             )
 
@@ -320,7 +330,9 @@ class DetectorNode(LifecycleNode):
         reference_ns: int,
     ) -> None:
         header = Header(stamp=time_from_ns(reference_ns), frame_id=base_frame)
-        covariances = None if errors is None else errors.covariances(detections)
+        covariances = None
+        if errors is not None:
+            covariances = errors.covariances(detections.boxes, detections.labels)
         write = detections_to_cdr if self._serializes else detections_to_msg
         self._detections.publish(write(detections, header, covariances))
         autoware = self._detected_objects
@@ -365,11 +377,9 @@ class DetectorNode(LifecycleNode):
         else:
             values = {**self._running, "score_threshold": self._threshold()}
             state = "active" if pipeline.active else "not active"
-            lost = unheard(self, [(topic.topic_name, topic.qos_profile) for topic in self._topics])
-            for line in lost:
-                self._warn(line, line)
-            level = DiagnosticStatus.WARN if lost else DiagnosticStatus.OK
-            message.status = [status("state", level, "; ".join([state, *lost]), values)]
+            mismatches = self._mismatches.look()
+            level = DiagnosticStatus.WARN if mismatches else DiagnosticStatus.OK
+            message.status = [status("state", level, "; ".join([state, *mismatches]), values)]
             if pipeline.active:
                 pipeline.note_totals()
                 statuses = pipeline_statuses(pipeline)

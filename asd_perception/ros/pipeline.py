@@ -227,7 +227,11 @@ class Pipeline:
             self.odometry.add(stamp_ns(msg.header.stamp), pose)
         except UserError as error:
             self.statistics.bad_odometry.add(str(error))
-            self._warn("odometry", f"odometry: {error}")
+            self._warn("odometry", f"{self.settings.odometry_name}: {error}")
+
+    def on_lost_images(self, camera: str, count: int) -> None:
+        """Note images that were sent, and lost on the way."""
+        self.statistics.cameras[camera].lost(count)
 
     def on_image(self, camera: str, msg: ImageMessage) -> None:
         """Look at a message, and hand it on to be prepared."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from asd_perception.ros.check.faults import LOSS
 from asd_perception.ros.parameters.settings import LatencyBudget
 
 RECENT = 10.0  # s for which a fault is reported after it happened
@@ -64,9 +65,25 @@ class CameraStatistics:
     last_arrival: float | None = None
     last_stamp: int = 0  # in ns
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=50))
+    lost_count: int = 0
+    losses: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=200))
+    size: int = 0  # bytes of its last image
 
-    def arrived(self, stamp_ns: int) -> None:
+    def lost(self, count: int) -> None:
+        """Images that were lost on the way, as the middleware counts them."""
+        self.lost_count += count
+        self.losses.append((time.monotonic(), count))
+
+    @property
+    def lost_lately(self) -> int:
+        """How many images were lost in the last RECENT s; 0 if it is less than LOSS of them."""
+        since = time.monotonic() - RECENT
+        lost = sum(count for at, count in list(self.losses) if at > since)
+        return lost if lost > LOSS * (lost + self.rate * RECENT) else 0
+
+    def arrived(self, stamp_ns: int, size: int) -> None:
         self.received += 1
+        self.size = size
         self.last_stamp = stamp_ns
         self.last_arrival = time.monotonic()
         self.arrivals.append(self.last_arrival)

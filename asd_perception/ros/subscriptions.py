@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
+from copy import copy
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -16,6 +17,7 @@ from tf2_msgs.msg import TFMessage
 
 from asd_perception.cameras.video_decoding import check_video
 from asd_perception.errors import UserError
+from asd_perception.ros.check.mismatches import QosMismatches
 from asd_perception.ros.parameters.settings import Settings
 
 Guard: TypeAlias = Callable[..., None]  # runs a callback, which comes first, with its arguments
@@ -29,6 +31,7 @@ class RigListener(Protocol):
     def on_static_transforms(self, msg: TFMessage, /) -> None: ...
     def on_camera_info(self, camera: str, msg: CameraInfo, /) -> None: ...
     def on_image(self, camera: str, msg: Any, /) -> None: ...
+    def on_lost_images(self, camera: str, count: int, /) -> None: ...
 
 
 def _unguarded(callback: Callable[..., None], *arguments: Any) -> None:
@@ -54,6 +57,7 @@ def subscribe_to_rig(
     node: Node,
     settings: Settings,
     listener: RigListener,
+    mismatches: QosMismatches,
     guarded: Guard = _unguarded,
 ) -> Iterator[Subscription]:
     """Subscribe to one topic after the other; each callback runs as guarded(callback, message).
@@ -66,9 +70,10 @@ def subscribe_to_rig(
         topic: str,
         callback: Callable[[Any], None],
         qos: QoSProfile,
+        lost: Callable[[int], None] | None = None,
     ) -> Subscription:
-        return node.create_subscription(
-            message_type, topic, partial(guarded, callback), qos, qos_overriding_options=OVERRIDABLE
+        return subscribe_overridable(
+            node, mismatches, message_type, topic, partial(guarded, callback), qos, lost
         )
 
     images = image_type(settings.image_transport)
@@ -78,7 +83,27 @@ def subscribe_to_rig(
     for camera, source in settings.cameras.items():
         on_camera_info = partial(listener.on_camera_info, camera)
         yield subscribe(CameraInfo, source.info_topic, on_camera_info, _sensor_qos())
-        yield subscribe(images, source.image_topic, partial(listener.on_image, camera), image_qos)
+        on_image = partial(listener.on_image, camera)
+        on_lost = partial(listener.on_lost_images, camera)
+        yield subscribe(images, source.image_topic, on_image, image_qos, on_lost)
+
+
+def subscribe_overridable(
+    node: Node,
+    mismatches: QosMismatches,
+    message_type: type,
+    topic: str,
+    callback: Callable[[Any], None],
+    qos: QoSProfile,
+    lost: Callable[[int], None] | None = None,
+) -> Subscription:
+    """A subscription whose quality of service parameters may override, and is watched."""
+    own = copy(qos)  # rclpy writes the parameters' values into it
+    return node.create_subscription(
+        *(message_type, topic, callback, own),
+        event_callbacks=mismatches.of_subscription(topic, own, lost),
+        qos_overriding_options=OVERRIDABLE,
+    )
 
 
 def subscribe_to_latched(
@@ -102,32 +127,6 @@ def subscribe_to_latched(
                 CameraInfo, source.info_topic, callback, _latched_qos(1)
             )
     return subscriptions
-
-
-def unheard(node: Node, topics: Iterable[tuple[str, QoSProfile]]) -> list[str]:
-    """Publishers of topics that a subscription of a QoS does not hear, each with its remedy."""
-    found = []
-    for topic, qos in topics:
-        for publisher in node.get_publishers_info_by_topic(topic):
-            offered = publisher.qos_profile
-            says = f"{publisher.node_name} publishes {topic}"
-            if (
-                qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
-                and offered.durability == DurabilityPolicy.VOLATILE
-            ):
-                found.append(
-                    f"{says} volatile, so the detector does not hear it; publish it latched "
-                    "(transient local)"
-                )
-            if (
-                qos.reliability == ReliabilityPolicy.RELIABLE
-                and offered.reliability == ReliabilityPolicy.BEST_EFFORT
-            ):
-                found.append(
-                    f"{says} best effort, so the detector does not hear it; publish it reliable, "
-                    f"or set qos_overrides.{topic}.subscription.reliability to best_effort"
-                )
-    return sorted(set(found))
 
 
 def _sensor_qos() -> QoSProfile:

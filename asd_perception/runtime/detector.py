@@ -31,12 +31,15 @@ from asd_perception.runtime.backend import Backend, Features
 from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.cuda import CudaBackend
 from asd_perception.runtime.detections import Detections
-from asd_perception.runtime.score_calibration import (
+from asd_perception.runtime.validation.score_calibration import (
     SCORE_THRESHOLD,
     ScoreCalibration,
     read_score_calibration,
 )
-from asd_perception.runtime.validation_errors import ValidationErrors, read_validation_errors
+from asd_perception.runtime.validation.validation_errors import (
+    ValidationErrors,
+    read_validation_errors,
+)
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from asd_perception.cameras.image_decoding import encoded_size
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
-from asd_perception.ros.messages.cdr import detections_to_cdr
-from asd_perception.ros.messages.objects import objects_to_points
+from asd_perception.ros.messages.published.cdr import detections_to_cdr
+from asd_perception.ros.messages.published.objects import objects_to_points
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import BagWriter, create_bag, qos
 from asd_training.bags.message_types import serialize

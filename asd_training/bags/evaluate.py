@@ -15,8 +15,8 @@ import numpy as np
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory
-from asd_perception.ros.messages.detections import detections_from_msg
-from asd_perception.ros.messages.objects import objects_from_cloud
+from asd_perception.ros.messages.published.detections import detections_from_msg
+from asd_perception.ros.messages.published.objects import objects_from_cloud
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.scene import EgoTrack, sensor_records

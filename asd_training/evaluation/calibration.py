@@ -21,9 +21,13 @@ from asd_perception.errors import UserError
 from asd_perception.files import atomic_file
 from asd_perception.geometry import Array
 from asd_perception.network import model_directory
-from asd_perception.runtime import validation_errors
-from asd_perception.runtime.score_calibration import KEY, SCORE_THRESHOLD, ScoreCalibration
-from asd_perception.runtime.validation_errors import ValidationErrors
+from asd_perception.runtime.validation import validation_errors
+from asd_perception.runtime.validation.score_calibration import (
+    KEY,
+    SCORE_THRESHOLD,
+    ScoreCalibration,
+)
+from asd_perception.runtime.validation.validation_errors import ValidationErrors
 from asd_training.evaluation.error_analysis import Bools, Boxes, Ints, best_threshold, match
 from asd_training.evaluation.scoring import Evaluation, Submission
 

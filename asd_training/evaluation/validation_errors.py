@@ -14,8 +14,8 @@ from nuscenes.eval.common.utils import yaw_diff
 
 from asd_perception.constants import CLASSES
 from asd_perception.geometry import Array
-from asd_perception.runtime.score_calibration import ScoreCalibration
-from asd_perception.runtime.validation_errors import AXES, ValidationErrors
+from asd_perception.runtime.validation.score_calibration import ScoreCalibration
+from asd_perception.runtime.validation.validation_errors import AXES, ValidationErrors
 from asd_training.evaluation.error_analysis import Boxes, Ints, match
 from asd_training.evaluation.scoring import Evaluation
 

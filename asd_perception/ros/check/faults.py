@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+SHARED_MEMORY = 512 * 1024  # bytes that Fast DDS has for messages unless it is told otherwise
+LOSS = 0.05  # share of a camera's images lost on the way beyond which that is a fault
 OLD = 1.0  # s of age at which detections are of no use to a robot that moves
 
 
@@ -33,3 +35,20 @@ def long_tolerance(tolerance_ns: int, period: float | None) -> str | None:
         "lower it below the period less the largest gap between cameras that fire one after the "
         "other"
     )
+
+
+def lost_images(lost: int, seconds: float, transport: str, size: int) -> str:
+    """Images of one camera lost on the way in the last seconds, with the remedy; empty for none.
+
+    size: of its last image in bytes; 0: none has come.
+    """
+    if lost == 0:
+        return ""
+    text = f"{lost} images were lost on the way in the last {seconds:.0f} s"
+    if transport == "raw" and (size == 0 or size > SHARED_MEMORY):
+        large = f"{size / 1e6:.1f} MB each, " if size else "large ones "
+        return (
+            f"{text}: {large}do not fit Fast DDS's default shared memory; start the camera's "
+            "driver with config/fastdds.xml of this package, or use image_transport compressed"
+        )
+    return f"{text}; the link or this machine is overloaded: lower the camera's rate or size"

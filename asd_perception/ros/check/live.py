@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
+from asd_perception.ros.check.faults import LOSS, lost_images
 from asd_perception.ros.check.recording import RigRecording
 from asd_perception.ros.messages.images import TRANSPORT_OF
 
@@ -33,6 +35,9 @@ class LiveRig:
         self._recording = recording
         self._heard: set[str] = set()  # cameras that have sent an image
         self._records = False
+        self._lost: Counter[str] = Counter()  # images of each camera while it records
+        self._received: Counter[str] = Counter()
+        self._sizes: dict[str, int] = {}  # bytes of its last image
         node.create_subscription(TFMessage, "/tf", self._on_transforms, QoSProfile(depth=100))
 
     def on_static_transforms(self, msg: TFMessage, /) -> None:
@@ -43,8 +48,22 @@ class LiveRig:
 
     def on_image(self, camera: str, msg: Any, /) -> None:
         self._heard.add(camera)
+        self._sizes[camera] = len(msg.data)
         if self._records:
+            self._received[camera] += 1
             self._recording.add_image(camera, msg, self._node.get_clock().now().nanoseconds)
+
+    def on_lost_images(self, camera: str, count: int, /) -> None:
+        if self._records:
+            self._lost[camera] += count
+
+    def lost_images(self, seconds: float, transport: str) -> list[str]:
+        """A line for each camera of whose images too many were lost on the way."""
+        return [
+            f"{camera}: {lost_images(lost, seconds, transport, self._sizes.get(camera, 0))}"
+            for camera, lost in self._lost.items()
+            if lost > LOSS * (lost + self._received[camera])
+        ]
 
     def _on_transforms(self, msg: TFMessage) -> None:
         self._recording.add_transforms(msg, static=False)

@@ -72,6 +72,7 @@ class Settings:
     sync_max_wait: float
     sync_min_cameras: int
     use_odometry: bool
+    odometry_name: str  # its topic's full name, after remapping
     use_sim_time: bool
 
     @classmethod
@@ -98,6 +99,7 @@ class Settings:
             sync_max_wait=value("sync.max_wait"),
             sync_min_cameras=value("sync.min_cameras"),
             use_odometry=value("use_odometry"),
+            odometry_name=node.resolve_topic_name("odometry"),
             use_sim_time=value("use_sim_time"),
         )
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from asd_perception.constants import ATTRIBUTES, CLASSES
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse, points_in_box, transform_from, transform_points
-from asd_perception.ros.messages.detections import detections_from_msg
-from asd_perception.ros.messages.objects import objects_from_cloud
+from asd_perception.ros.messages.published.detections import detections_from_msg
+from asd_perception.ros.messages.published.objects import objects_from_cloud
 from asd_training.bags.importing.files import SceneFiles
 from asd_training.bags.importing.recording import Recording
 from asd_training.data.lidar_file import read_lidar

@@ -21,7 +21,7 @@ import numpy as np
 
 from asd_perception.constants import CLASSES
 from asd_perception.geometry import Array
-from asd_perception.ros.messages.detections import object_ids
+from asd_perception.ros.messages.published.detections import object_ids
 from asd_perception.runtime.detections import Detections
 
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"

@@ -9,9 +9,9 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 
 from asd_perception.constants import CLASSES
-from asd_perception.ros.messages.cdr import detections_to_cdr
-from asd_perception.ros.messages.detections import detections_to_msg
 from asd_perception.ros.messages.geometry import time_from_ns
+from asd_perception.ros.messages.published.cdr import detections_to_cdr
+from asd_perception.ros.messages.published.detections import detections_to_msg
 from asd_perception.runtime.detections import Detections
 
 # Two objects whose class names differ in length, so that what follows is aligned differently.

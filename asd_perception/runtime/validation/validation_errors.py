@@ -19,7 +19,6 @@ from asd_perception.configuration import configuration, fault
 from asd_perception.constants import CLASSES
 from asd_perception.geometry import Array
 from asd_perception.network import model_directory
-from asd_perception.runtime.detections import Detections
 
 KEY = "validation_errors"
 AXES = ("along", "across", "up", "yaw")
@@ -49,16 +48,18 @@ class ValidationErrors:
             if values.keys() != set(CLASSES):
                 raise fault(key, f"names {', '.join(values) or 'nothing'}; it needs each class")
 
-    def covariances(self, detections: Detections) -> Array:
+    def covariances(self, boxes: NDArray[np.float32], labels: NDArray[np.int64]) -> Array:
         """(M, 6, 6): of x, y, z in m, and roll, pitch, yaw in rad, along the axes of base_link.
+
+        boxes (M, 7) and labels (M,) as of `Detections`.
 
         Boxes are found level: of roll and pitch nothing is known, and they are 0.
         """
-        along, across, up, yaw = (self._table[detections.labels] ** 2).T
-        x, y = detections.boxes[:, :2].astype(np.float64).T
+        along, across, up, yaw = (self._table[labels] ** 2).T
+        x, y = boxes[:, :2].astype(np.float64).T
         distance = np.maximum(np.hypot(x, y), 1e-9)
         cosine, sine = x / distance, y / distance
-        result = np.zeros((len(detections), 6, 6))
+        result = np.zeros((len(boxes), 6, 6))
         result[:, 0, 0] = along * cosine**2 + across * sine**2
         result[:, 1, 1] = along * sine**2 + across * cosine**2
         result[:, 0, 1] = result[:, 1, 0] = (along - across) * cosine * sine

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publishers and subscriptions elsewhere to which no message goes, for their quality of service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # ROS 2 Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+
+class QosMismatches:
+    """Knows of which of a node's topics the middleware has said that some other end does not fit.
+
+    warn(kind, text) is called once for each.
+    """
+
+    def __init__(self, node: Node, warn: Callable[[str, str], None]) -> None:
+        self._node = node
+        self._warn = warn
+        self._told: set[str] = set()
+        self._suspects: dict[tuple[str, bool], QoSProfile] = {}  # by topic, whether published
+
+    def of_subscription(
+        self, topic: str, qos: QoSProfile, lost: Callable[[int], None] | None = None
+    ) -> SubscriptionEventCallbacks:
+        """The event callbacks of a subscription; lost(n) is told of messages lost on the way."""
+        name = self._node.resolve_topic_name(topic)
+        before = 0
+
+        def on_lost(event: Any) -> None:
+            nonlocal before
+            new, before = event.total_count - before, event.total_count
+            if lost is not None and new > 0:
+                lost(new)
+
+        return SubscriptionEventCallbacks(
+            incompatible_qos=lambda _: self._suspects.update({(name, False): qos}),
+            message_lost=None if lost is None else on_lost,
+        )
+
+    def of_publisher(self, topic: str, qos: QoSProfile) -> PublisherEventCallbacks:
+        """The event callbacks of a publisher."""
+        name = self._node.resolve_topic_name(topic)
+        return PublisherEventCallbacks(
+            incompatible_qos=lambda _: self._suspects.update({(name, True): qos})
+        )
+
+    def clear(self) -> None:
+        """Forget all, with the node's topics."""
+        self._suspects.clear()
+        self._told.clear()
+
+    def look(self) -> list[str]:
+        """Those that are there now, each with the remedy."""
+        lines = []
+        for (topic, published), qos in list(self._suspects.items()):
+            if published:
+                others = self._node.get_subscriptions_info_by_topic(topic)
+            else:
+                others = self._node.get_publishers_info_by_topic(topic)
+            for other in others:
+                offered, asked = (qos, other.qos_profile) if published else (other.qos_profile, qos)
+                name = f"{other.node_namespace.rstrip('/')}/{other.node_name}"
+                if (line := _mismatch(topic, name, published, offered, asked)) is not None:
+                    lines.append(line)
+        for line in lines:
+            if line not in self._told:
+                self._told.add(line)
+                self._warn(f"qos {line}", line)
+        return lines
+
+
+def _mismatch(
+    topic: str, other: str, published: bool, offered: QoSProfile, asked: QoSProfile
+) -> str | None:
+    """Why nothing comes from what is offered to who asks, and the remedy; None if it does."""
+    side = "publisher" if published else "subscription"
+    own = f"set qos_overrides.{topic}.{side}.reliability to"
+    if (
+        offered.reliability == ReliabilityPolicy.BEST_EFFORT
+        and asked.reliability == ReliabilityPolicy.RELIABLE
+    ):
+        policies = "best effort", "reliable"
+        remedies = (
+            f"subscribe best effort, or {own} reliable",
+            f"publish reliable, or {own} best_effort",
+        )
+    elif (
+        offered.durability == DurabilityPolicy.VOLATILE
+        and asked.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    ):
+        policies = "volatile", "transient local"
+        remedies = "subscribe volatile", "publish transient local"
+    else:
+        return None
+    if published:
+        return (
+            f"{topic} is published {policies[0]}, and {other} asks for {policies[1]}: nothing "
+            f"reaches it; let it {remedies[0]}"
+        )
+    return (
+        f"{other} publishes {topic} {policies[0]}, and {policies[1]} is asked for: nothing of it "
+        f"arrives; let it {remedies[1]}"
+    )

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise: a topic on which nothing comes through for its quality of service is named, with the
+remedy, and a quality that is given for one topic is that of no other."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+import rclpy
+from nav_msgs.msg import Odometry
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
+from robot import PATIENCE
+from sensor_msgs.msg import Image
+from tf2_msgs.msg import TFMessage
+
+from asd_perception.commands.detector import Executor
+from asd_perception.ros.check.mismatches import QosMismatches
+from asd_perception.ros.overlay import Overlays
+from asd_perception.ros.subscriptions import subscribe_overridable
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Graph:
+    """The detector's node and another one, in one process."""
+
+    def __init__(self, *arguments):
+        self.context = rclpy.Context()
+        self.context.init(args=["--ros-args", *arguments])
+        self.executor = Executor(context=self.context)
+        self.node, self.other = (
+            rclpy.create_node(name, context=self.context, use_global_arguments=name == "detector")
+            for name in ("detector", "driver")
+        )
+        for node in (self.node, self.other):
+            self.executor.add_node(node)
+        self.warned = []
+        self.mismatches = QosMismatches(self.node, lambda kind, text: self.warned.append(text))
+
+    def until(self, condition):
+        deadline = time.monotonic() + PATIENCE
+        while not (value := condition()):
+            assert time.monotonic() < deadline
+            self.executor.spin_once(timeout_sec=0.05)
+        return value
+
+    def close(self):
+        self.node.destroy_node()
+        self.other.destroy_node()
+        self.context.shutdown()
+
+
+@pytest.fixture
+def graph():
+    graphs = []
+
+    def graph(*arguments):
+        graphs.append(Graph(*arguments))
+        return graphs[-1]
+
+    yield graph
+    for one in graphs:
+        one.close()
+
+
+def test_a_publisher_that_does_not_fit_is_named_after_remapping_as_long_as_it_is_there(graph):
+    graph = graph("-r", "odometry:=/base/odom")
+    subscribe_overridable(
+        *(graph.node, graph.mismatches, Odometry, "odometry", print), QoSProfile(depth=10)
+    )
+    assert graph.mismatches.look() == []
+    publisher = graph.other.create_publisher(Odometry, "/base/odom", qos_profile_sensor_data)
+    graph.other.create_publisher(Odometry, "/base/odom", 10)  # this one fits
+    (line,) = graph.until(graph.mismatches.look)
+    assert line == (
+        "/driver publishes /base/odom best effort, and reliable is asked for: nothing of it "
+        "arrives; let it publish reliable, or set "
+        "qos_overrides./base/odom.subscription.reliability to best_effort"
+    )
+    graph.mismatches.look()
+    assert graph.warned == [line]
+    graph.other.destroy_publisher(publisher)
+    graph.until(lambda: not graph.mismatches.look())
+
+
+def test_static_transforms_that_are_not_latched_are_named(graph):
+    graph = graph()
+    subscribe_overridable(graph.node, graph.mismatches, TFMessage, "/tf_static", print, LATCHED)
+    graph.other.create_publisher(TFMessage, "/tf_static", 10)
+    (line,) = graph.until(graph.mismatches.look)
+    assert "publishes /tf_static volatile, and transient local is asked for" in line
+    assert line.endswith("let it publish transient local")
+
+
+def test_who_asks_for_a_reliable_overlay_is_named(graph):
+    graph = graph()
+
+    def create(message_type, topic, qos):
+        events = graph.mismatches.of_publisher(topic, qos)
+        return graph.node.create_publisher(message_type, topic, qos, event_callbacks=events)
+
+    Overlays(["front"], create)
+    graph.other.create_subscription(Image, "/detector/front/overlay", print, 10)
+    (line,) = graph.until(graph.mismatches.look)
+    assert line.startswith("/detector/front/overlay is published best effort, and /driver asks")
+    assert "set qos_overrides./detector/front/overlay.publisher.reliability to reliable" in line
+
+
+def test_a_quality_given_for_one_topic_is_that_of_no_other(graph):
+    graph = graph("-p", "qos_overrides./a.subscription.reliability:=reliable")
+    shared = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    for topic in ("a", "b"):
+        subscribe_overridable(graph.node, graph.mismatches, Image, topic, print, shared)
+    given = {
+        topic: graph.node.get_parameter(f"qos_overrides./{topic}.subscription.reliability").value
+        for topic in ("a", "b")
+    }
+    assert given == {"a": "reliable", "b": "best_effort"}
+    assert shared.reliability == ReliabilityPolicy.BEST_EFFORT
+
+
+def test_lost_messages_are_counted_once(graph):
+    graph, counts = graph(), []
+    events = graph.mismatches.of_subscription("a", QoSProfile(depth=1), counts.append)
+    for total in (2, 2, 5):
+        events.message_lost(SimpleNamespace(total_count=total))
+    assert counts == [2, 3]
