@@ -16,8 +16,9 @@ except ImportError:  # ROS 2 Humble
 
 
 class QosMismatches:
-    """Knows of which of a node's topics the middleware has said that some other end does not fit.
+    """Knows a node's topics, and which other ends of them do not fit.
 
+    The middleware's own events come once, if at all; who looks at the graph misses none.
     warn(kind, text) is called once for each.
     """
 
@@ -25,13 +26,13 @@ class QosMismatches:
         self._node = node
         self._warn = warn
         self._told: set[str] = set()
-        self._suspects: dict[tuple[str, bool], QoSProfile] = {}  # by topic, whether published
+        self._topics: dict[tuple[str, bool], QoSProfile] = {}  # by name, and whether published
 
     def of_subscription(
         self, topic: str, qos: QoSProfile, lost: Callable[[int], None] | None = None
     ) -> SubscriptionEventCallbacks:
         """The event callbacks of a subscription; lost(n) is told of messages lost on the way."""
-        name = self._node.resolve_topic_name(topic)
+        self._topics[self._node.resolve_topic_name(topic), False] = qos
         before = 0
 
         def on_lost(event: Any) -> None:
@@ -41,26 +42,24 @@ class QosMismatches:
                 lost(new)
 
         return SubscriptionEventCallbacks(
-            incompatible_qos=lambda _: self._suspects.update({(name, False): qos}),
+            incompatible_qos=_told_elsewhere,
             message_lost=None if lost is None else on_lost,
         )
 
     def of_publisher(self, topic: str, qos: QoSProfile) -> PublisherEventCallbacks:
         """The event callbacks of a publisher."""
-        name = self._node.resolve_topic_name(topic)
-        return PublisherEventCallbacks(
-            incompatible_qos=lambda _: self._suspects.update({(name, True): qos})
-        )
+        self._topics[self._node.resolve_topic_name(topic), True] = qos
+        return PublisherEventCallbacks(incompatible_qos=_told_elsewhere)
 
     def clear(self) -> None:
         """Forget all, with the node's topics."""
-        self._suspects.clear()
+        self._topics.clear()
         self._told.clear()
 
     def look(self) -> list[str]:
         """Those that are there now, each with the remedy."""
         lines = []
-        for (topic, published), qos in list(self._suspects.items()):
+        for (topic, published), qos in list(self._topics.items()):
             if published:
                 others = self._node.get_subscriptions_info_by_topic(topic)
             else:
@@ -75,6 +74,10 @@ class QosMismatches:
                 self._told.add(line)
                 self._warn(f"qos {line}", line)
         return lines
+
+
+def _told_elsewhere(_: Any) -> None:
+    """In place of rclpy's own warning, which names neither the other end nor a remedy."""
 
 
 def _mismatch(
