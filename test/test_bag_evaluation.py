@@ -237,7 +237,6 @@ def truncate(bag):
         (truncate, "is damaged or truncated"),
         (lambda bag: next(bag.glob("*.mcap")).write_bytes(b""), "is damaged or truncated"),
         (lambda bag: next(bag.glob("*.mcap")).unlink(), "is incomplete: it lacks bag.mcap"),
-        (lambda bag: (bag / "metadata.yaml").write_text("a: ["), "is damaged or truncated"),
         (shutil.rmtree, "does not exist"),
     ],
 )

@@ -138,12 +138,12 @@ def test_publishers_that_the_node_cannot_hear_are_named_with_the_remedy(node, ro
 def test_a_dead_camera_costs_no_frame_and_comes_back(node, robot, sweep, expected):
     """Each sweep is answered, soon without waiting for it; then it is called silent."""
     robot.detect(sweep())
+    before = node.log.read_text().count("CAM_BACK: no image on")
     for _ in range(6):
         _, online = robot.detect(sweep("CAM_BACK"))
         assert_same(online, expected(rig_without("CAM_BACK")))
     robot.diagnosis("CAM_BACK", "no image on /CAM_BACK/image_raw/compressed")
-    lines = node.log.read_text().splitlines()
-    assert sum("CAM_BACK: no image on" in line for line in lines) == 1  # not each second
+    assert node.log.read_text().count("CAM_BACK: no image on") == before + 1  # not each second
 
 
 def test_a_camera_at_half_rate_is_in_every_second_frame(node, robot, sweep, expected):
@@ -172,19 +172,16 @@ def test_disorder_jitter_and_duplicates_make_the_same_frames(node, robot, sweep,
 
 def test_late_and_early_images_cost_their_own_frame_only(node, robot, sweep, expected):
     """The back camera's image comes when its frame has left; then one of the next sweep, early."""
+    before, late = robot.counts("CAM_BACK"), "images dropped (late or twice)"
     robot.detect(sweep())
     messages, stamps = sweep(), robot.next_stamps()
     robot.send([None if i == BACK else m for i, m in enumerate(messages)], stamps)
     _, online = robot.answer(robot.reference(sweep("CAM_BACK"), stamps))
     assert_same(online, expected(rig_without("CAM_BACK")))
-    before, late = robot.counts("CAM_BACK"), "images dropped (late or twice)"
     robot.send_one(BACK, messages[BACK], stamps[BACK])
     following = robot.next_stamps()
     robot.send_one(BACK, sweep()[BACK], following[BACK])
-    robot.until(
-        lambda: int(robot.counts("CAM_BACK")["images"]) == int(before["images"]) + 2,
-        "both images of CAM_BACK",
-    )
+    time.sleep(0.1)  # the others are not silent yet, or it would be a frame of its own
     robot.send(sweep("CAM_BACK"), following)
     _, online = robot.answer(max(following))
     assert_same(online, expected())

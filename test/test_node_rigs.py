@@ -372,7 +372,9 @@ def test_a_camera_on_a_pan_unit_is_where_it_was_at_its_stamp(configure, robot, d
     robot.sweep += 10
     rig.wake(infos=False)
     robot.diagnosis("front", "/tf has pan last")
-    assert_same(rig.detect(), rig.expected(detector, cameras=[CAMERAS[1]]))
+    sent = []
+    robot.until_answered(lambda: sent.append(rig.send(rig.next_stamp())) or sent[-1])
+    assert_same(robot.answer(sent[-1])[1], rig.expected(detector, cameras=[CAMERAS[1]]))
 
 
 def turned(child, stamp, degrees):
