@@ -15,7 +15,6 @@ from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.utilities import remove_ros_args
 
 from asd_perception.commands.ros import ros_running
-from asd_perception.commands.viewers import print_foxglove_layout, run_rviz
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
 from asd_perception.ros.node import DetectorNode
@@ -77,10 +76,11 @@ def _share_cores() -> None:
 def _run() -> None:
     """What the command line asks for."""
     arguments = _parse_arguments()
-    if arguments.rviz:
-        run_rviz()
-    elif arguments.foxglove:
-        print_foxglove_layout()
+    if arguments.rviz or arguments.foxglove:
+        from asd_perception.commands.viewers import print_foxglove_layout, run_rviz
+
+        show = run_rviz if arguments.rviz else print_foxglove_layout
+        show()
     elif arguments.check is not None:
         from asd_perception.commands.check import check_live_rig  # torch takes seconds to import
 

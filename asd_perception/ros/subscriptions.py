@@ -65,25 +65,16 @@ def subscribe_to_rig(
     Raises UserError where a message type is not installed.
     """
 
-    def subscribe(
-        message_type: type,
-        topic: str,
-        callback: Callable[[Any], None],
-        qos: QoSProfile,
-        lost: Callable[[int], None] | None = None,
-    ) -> Subscription:
-        return subscribe_overridable(
-            node, mismatches, message_type, topic, partial(guarded, callback), qos, lost
-        )
-
+    subscribe = partial(subscribe_overridable, node, mismatches)
     images = image_type(settings.image_transport)
     image_qos = _video_qos() if settings.image_transport == "ffmpeg" else _sensor_qos()
     # In this order an executor takes those that it finds at once: calibration before images.
-    yield subscribe(TFMessage, "/tf_static", listener.on_static_transforms, _latched_qos(100))
+    on_static = partial(guarded, listener.on_static_transforms)
+    yield subscribe(TFMessage, "/tf_static", on_static, _latched_qos(100))
     for camera, source in settings.cameras.items():
-        on_camera_info = partial(listener.on_camera_info, camera)
+        on_camera_info = partial(guarded, partial(listener.on_camera_info, camera))
         yield subscribe(CameraInfo, source.info_topic, on_camera_info, _sensor_qos())
-        on_image = partial(listener.on_image, camera)
+        on_image = partial(guarded, partial(listener.on_image, camera))
         on_lost = partial(listener.on_lost_images, camera)
         yield subscribe(images, source.image_topic, on_image, image_qos, on_lost)
 
