@@ -40,8 +40,9 @@ setup:
 demo: setup
 	.venv/bin/asd-demo
 
+# Files of tests side by side, one per core; more than four would ask for much memory.
 test: lint
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup
 	.venv/bin/pytest -m slow

@@ -11,10 +11,6 @@ from contextlib import contextmanager
 import cv2
 import pytest
 
-FAST_DDS_PROFILE = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-"""Which of them names Fast DDS's settings depends on the ROS distribution: Kilted, Jazzy."""
-
-
 def run_module(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """`python -m module arguments`, with what it printed."""
     return subprocess.run(

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 # Before any node is made: DDS traffic stays on this machine, and two test runs do not mix.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+# A raw sweep does not fit Fast DDS's default memory. A process reads its settings only once; the
+# variable that names them is the first one on Kilted, the other one on Jazzy.
+_FAST_DDS = dict.fromkeys(
+    ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+    str(Path(__file__).resolve().parents[1] / "config/fastdds.xml"),
+)
+os.environ.update(_FAST_DDS)
 
 # A busy machine makes no property wrong.
 settings.register_profile("any machine", deadline=None)
@@ -112,7 +119,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., su
             stderr=log,
             stdout=log,
             cwd=Path(__file__).resolve().parents[1],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},  # beside this process, a core to itself
+            env={
+                **{name: value for name, value in os.environ.items() if name not in _FAST_DDS},
+                "OMP_NUM_THREADS": "1",  # beside this process, a core to itself
+            },
         )
         process.log = Path(log.name)
         processes.append(process)
@@ -143,16 +153,11 @@ def run_detector(
 def robot() -> Iterator[Robot]:
     """What the node hears, and hears of it."""
     import rclpy
-    from commands import FAST_DDS_PROFILE
     from robot import Robot
 
     context = rclpy.Context()
     context.init()
-    with pytest.MonkeyPatch.context() as environment:
-        profile = Path(__file__).resolve().parents[1] / "config/fastdds.xml"
-        for variable in FAST_DDS_PROFILE:  # its raw sweeps do not fit Fast DDS's default
-            environment.setenv(variable, str(profile))
-        robot = Robot(context)
+    robot = Robot(context)
     yield robot
     robot.close()
     context.shutdown()

@@ -254,20 +254,18 @@ class Robot:
 
         self.until_answered(sweep)
 
-    def until_answered(self, sweep, pause=0.5):
-        """Send sweeps until the last one is answered on every topic; its reference stamp.
-
-        sweep() sends one and gives its reference stamp; the next comes after `pause` s, or more.
+    def until_answered(self, sweep):
+        """Send sweeps until the last one is answered on every topic; sweep(): its reference stamp.
 
         Each side sees the other at a time of its own, and what is sent before that is lost. A sweep
         has its time before the next comes, or the detector might leave that one out: at the end it
         is at rest.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline, pause = time.monotonic() + PATIENCE, 0.5
         while True:
             reference = sweep()
             if self.within(pause, lambda reference=reference: self._answers(reference)):
-                return reference
+                return
             assert time.monotonic() < deadline, f"no sweep is answered; {self.heard()}"
             pause *= 1.5  # a busy machine may take longer
 
@@ -288,26 +286,18 @@ class Robot:
         return [START + self.sweep * 500 * MS + trigger for trigger in TRIGGERS]
 
     def detect(self, messages, odometry=None):
-        """Send one sweep of images; the answer as (Detection3DArray, Detections).
-
-        Another one where the middleware loses a part of it: what it then repairs comes 3 s later,
-        too late for its frame.
-        """
-
-        def sweep():
-            stamps = self.next_stamps()
-            for stamp in stamps if odometry else ():
-                message = Odometry(child_frame_id="base_link")
-                message.header.stamp = time_from_ns(stamp)
-                pose = message.pose.pose
-                fill_pose(pose.position, pose.orientation, odometry(stamp))
-                self.odometry.publish(message)
-            if odometry:
-                self.await_delivery(self.odometry)
-            self.send(messages, stamps)
-            return self.reference(messages, stamps)
-
-        return self.answer(self.until_answered(sweep, pause=10.0))
+        """Send one sweep of images; the answer as (Detection3DArray, Detections)."""
+        stamps = self.next_stamps()
+        for stamp in stamps if odometry else ():
+            message = Odometry(child_frame_id="base_link")
+            message.header.stamp = time_from_ns(stamp)
+            pose = message.pose.pose
+            fill_pose(pose.position, pose.orientation, odometry(stamp))
+            self.odometry.publish(message)
+        if odometry:
+            self.await_delivery(self.odometry)
+        self.send(messages, stamps)
+        return self.answer(self.reference(messages, stamps))
 
     def reference(self, messages, stamps):
         return max(s for s, message in zip(stamps, messages, strict=True) if message is not None)

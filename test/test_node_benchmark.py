@@ -2,18 +2,14 @@
 """Promise: the node's benchmark plays real cameras to the real node and counts what comes back."""
 
 import json
-from pathlib import Path
 
 import pytest
-from commands import FAST_DDS_PROFILE, asd_bench
+from commands import asd_bench
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["compressed", "raw"])
-def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, monkeypatch, transport):
-    profile = Path(__file__).parents[1] / "config/fastdds.xml"
-    for variable in FAST_DDS_PROFILE:
-        monkeypatch.setenv(variable, str(profile))
+def test_what_the_node_detects_is_counted_and_timed(small_model, tmp_path, transport):
     file = tmp_path / "figures.json"
     options = ("--transport", transport, "--rate", 2, "--seconds", 6, "--odometry", 20)
     options += ("--json", file)
