@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import cv2
 import pytest
 
+
 def run_module(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """`python -m module arguments`, with what it printed."""
     return subprocess.run(

@@ -137,6 +137,7 @@ def test_publishers_that_the_node_cannot_hear_are_named_with_the_remedy(node, ro
 
 def test_a_dead_camera_costs_no_frame_and_comes_back(node, robot, sweep, expected):
     """Each sweep is answered, soon without waiting for it; then it is called silent."""
+
     def lines():
         return node.log.read_text().count("CAM_BACK: no image on")
 
