@@ -117,6 +117,36 @@ def test_a_fisheye_lens_shows_boxes_beside_the_camera():
         assert drawn.any() == seen
 
 
+PINHOLE = CameraCalibration(
+    np.array([[300.0, 0, 200], [0, 300, 112], [0, 0, 1]]), (400, 225), np.zeros(4)
+)
+
+
+def test_a_box_without_a_corner_in_the_image_is_drawn_where_its_edges_cross_it():
+    """A bus that passes right before the camera."""
+    pose = transform_from([0.5, -0.5, 0.5, -0.5], [0.0, 0.0, 1.5])
+    bus = np.array([[6.0, 0.0, 1.6, 2.0, 12.0, 3.2, 0.0]])
+    black = np.zeros((225, 400, 3), np.uint8)
+    drawn = draw_boxes(black, PINHOLE, pose, box_corners(bus), np.zeros(1, np.int64))
+    for height, distance in ((3.2, 7.0), (0.0, 7.0)):  # the far side's upper and lower edge
+        row = 112 + 300 * (1.5 - height) / distance
+        assert drawn[round(row) - 1 : round(row) + 2].max(axis=(0, 2)).min() > 100
+
+
+def test_the_edges_of_what_passes_close_by_have_their_true_slope():
+    """They go on to where the camera is, thousands of pixels outside of the image."""
+    pose = transform_from([0.5, -0.5, 0.5, -0.5], [0.0, 0.0, 1.5])
+    lens = CameraCalibration(
+        np.array([[1266.0, 0, 800], [0, 1266, 450], [0, 0, 1]]), (1600, 900), np.zeros(4)
+    )
+    lorry = np.array([[0.0, -3.0, 1.5, 20.0, 2.0, 3.0, 0.0]])
+    black = np.zeros((900, 1600, 3), np.uint8)
+    drawn = draw_boxes(black, lens, pose, box_corners(lorry), np.zeros(1, np.int64))
+    for x in np.linspace(4.5, 9.5, 20):  # the lower edge of its near side
+        u, v = round(800 + 1266 * 2.0 / x), round(450 + 1266 * 1.5 / x)
+        assert drawn[v - 1 : v + 2, u - 1 : u + 2].max() > 100
+
+
 def test_captions_name_class_and_score_and_bgr_memory_is_drawn_in_the_same_colours():
     rig = forward_rig()
     image = np.full((225, 400, 3), (10, 20, 30), np.uint8)

@@ -20,7 +20,6 @@ Image = NDArray[np.uint8]
 
 _NEAR = 0.2  # m in front of the camera; the part of an edge that is closer is not drawn
 _PIECES = 16  # of an edge, which a lens bends
-_FAR_OUTSIDE = 1e4  # pixels; OpenCV draws no lines to points much farther away
 _SHIFT = 4  # bits of a pixel's fraction
 _LETTERS = 0.42  # size of small letters, in OpenCV's measure
 
@@ -53,10 +52,11 @@ def draw_boxes(
         lens, transform_points(inverse(ego_from_camera), corners.reshape(-1, 8, 3))
     )
     height, width = image.shape[:2]
+    pixels, inside = _within(pixels, width, height)
+    shown &= inside
     thickness = max(1, round(width / 500))
-    inside = np.all((pixels > -0.5) & (pixels < (width - 0.5, height - 0.5)), axis=-1)
     letters = max(0.3, _LETTERS * width / 800)
-    for i in np.flatnonzero(np.any(inside.any(axis=-1) & shown, axis=-1))[::-1]:
+    for i in np.flatnonzero(shown.any(axis=-1))[::-1]:
         lines = pixels[i][shown[i]]  # (L, 2, 2)
         colour = CLASS_COLOURS[labels[i]]
         fixed = (lines * (1 << _SHIFT)).round().astype(np.int32)
@@ -85,11 +85,27 @@ def _wire_frames(lens: CameraCalibration, corners: Array) -> tuple[Array, NDArra
     at, seen = pixels_of(lens, points)
     seen &= (np.maximum(depth, last_depth) >= least)[..., None]
     seen &= np.linalg.norm(points, axis=-1) >= _NEAR
-    at = np.nan_to_num(at).clip(-_FAR_OUTSIDE, _FAR_OUTSIDE)
     lines = np.stack([at[..., :-1, :], at[..., 1:, :]], axis=-2)
     both_seen = seen[..., :-1] & seen[..., 1:]
     shape = len(corners), len(_EDGES) * (len(steps) - 1)
     return lines.reshape(*shape, 2, 2), both_seen.reshape(shape)
+
+
+def _within(lines: Array, width: int, height: int) -> tuple[Array, NDArray[np.bool_]]:
+    """What of lines (..., 2, 2), by their ends' pixels, lies in an image; and which (...) do.
+
+    The edges of what is near cross an image from end to end, and their own ends are farther outside
+    than OpenCV draws. By Liang and Barsky: https://doi.org/10.1145/357332.357333
+    """
+    start, way = lines[..., :1, :], np.diff(lines, axis=-2)  # (..., 1, 2)
+    with np.errstate(all="ignore"):  # of what the lens does not show, pixels mean nothing
+        way = np.where(np.abs(way) < 1e-9, 1e-9, way)
+        borders = np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]])
+        meets = np.sort((borders - start) / way, axis=-2)  # (..., 2, 2), in shares of the way
+        first = meets[..., 0, :].max(axis=-1).clip(min=0)
+        last = meets[..., 1, :].min(axis=-1).clip(max=1)
+        ends = start + np.stack([first, last], axis=-1)[..., None] * way
+    return ends, first <= last
 
 
 def draw_text(
