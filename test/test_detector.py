@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import time
 
 import numpy as np
 import onnx
@@ -208,6 +209,36 @@ def test_why_onnx_runtime_is_not_used_is_said(tmp_path, monkeypatch):
     assert "onnxruntime cannot be imported: libonnx.so is damaged" in convolutions()
     (tmp_path / "onnxruntime.py").write_text("import a_part_of_it")
     assert "a_part_of_it is not installed" in convolutions()
+
+
+def slow_down(part):
+    """Make a part of the network take its time, in place."""
+    forward = part.forward
+
+    def later(*tensors):
+        time.sleep(0.1)
+        return forward(*tensors)
+
+    part.forward = later
+
+
+def test_each_part_is_run_by_what_is_faster_here():
+    detector = Detector.from_pretrained()
+    backend, images, rig = detector.backend, make_images(), make_rig()
+    before = detector.detect(images, rig, 0.0)
+    for name in ("image_encoder", "head"):
+        slow_down(backend._graphs[name])
+    for name in ("fusion", "bev_encoder"):
+        slow_down(backend._plain[name])
+    detector.warm_up()
+    for name in ("image_encoder", "head"):
+        assert getattr(backend.student, name) is backend._plain[name]
+    for name in ("fusion", "bev_encoder"):
+        assert getattr(backend.student, name) is backend._graphs[name]
+    assert detector.describe()["convolutions"].endswith("faster here, for image_encoder, head")
+    after = detector.detect(images, rig, 0.0)
+    np.testing.assert_allclose(after.scores[:20], before.scores[:20], rtol=1e-3)
+    np.testing.assert_allclose(after.boxes[:20], before.boxes[:20], rtol=1e-2, atol=1e-2)
 
 
 class TooLarge(torch.nn.Module):

@@ -81,5 +81,8 @@ class Backend(Protocol[Features]):
     ) -> EncodingSteps | None:
         """The steps for a frame's images, as for `encode_frame`; None: `student` runs as it is."""
 
+    def tune(self) -> None:
+        """Choose, where there is a choice, what is measured to be faster on this machine."""
+
     def describe(self) -> dict[str, str]:
         """What really runs, in words: device, libraries, and what could not be used and why."""

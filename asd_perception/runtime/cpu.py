@@ -7,20 +7,24 @@ What depends on the calibration alone, rays and the plan of BEV pooling, is kept
 differs in any digit; the next frame then computes it again, and is only slower. The last few are
 kept, so that a camera that comes and goes costs nothing.
 
-ONNX Runtime runs the convolutions if the model directory has graphs for it (`onnx.py`).
+ONNX Runtime runs the convolutions if the model directory has graphs for it (`onnx.py`), each part
+unless PyTorch was measured to be faster on this machine (`tune`).
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from asd_perception.cameras.view import View
 from asd_perception.cores import available_cores
@@ -30,10 +34,13 @@ from asd_perception.network.view_transform import FrameGeometry, frame_geometry
 from asd_perception.provenance import machine
 from asd_perception.runtime.backend import FrameResult
 from asd_perception.runtime.folding import folded
-from asd_perception.runtime.onnx import load_parts, onnx_runtime, why_unavailable
+from asd_perception.runtime.onnx import OnnxPart, load_parts, onnx_runtime, why_unavailable
 
 KEPT_GEOMETRIES = 4
 """Of all cameras, and of those left where one or two come and go."""
+
+ROUNDS = 3
+"""How often each way to run a part is timed; the shortest time tells, whatever else runs beside."""
 
 
 class CpuBackend:
@@ -46,24 +53,72 @@ class CpuBackend:
         """
         self.student = folded(student)
         self._without_graphs = why_unavailable(model)
-        threads = min(torch.get_num_threads(), available_cores())
+        self._threads = min(torch.get_num_threads(), available_cores())
+        self._graphs: dict[str, OnnxPart] = {}
         if model is not None and self._without_graphs is None:
-            load_parts(self.student, model, threads)
-        # A graph encodes an image in one thread; PyTorch takes all of them for each.
-        self._parallel_images = 1 if self._without_graphs else threads
+            self._graphs = load_parts(self.student, model, self._threads)
+        self._plain = {name: getattr(self.student, name) for name in self._graphs}
+        self._use(self._graphs)
+
+    def _use(self, parts: Mapping[str, nn.Module]) -> None:
+        for name, part in parts.items():
+            setattr(self.student, name, part)
         # With the cameras that it is of; the newest first.
         self._known: deque[tuple[tuple[Tensor, ...], FrameGeometry]] = deque(maxlen=KEPT_GEOMETRIES)
 
     def describe(self) -> dict[str, str]:
         pytorch = f"PyTorch {torch.__version__}"
-        without = self._without_graphs
+        convolutions = f"{pytorch} ({self._without_graphs})"
+        if self._without_graphs is None:
+            convolutions = onnx_runtime()
+            faster = [n for n, part in self._plain.items() if getattr(self.student, n) is part]
+            if faster:
+                convolutions += f"; {pytorch}, faster here, for {', '.join(faster)}"
         return {
             "device": f"cpu ({machine()})",
             "threads": str(torch.get_num_threads()),
-            "convolutions": onnx_runtime() if without is None else f"{pytorch} ({without})",
+            "convolutions": convolutions,
             "geometry and pooling": pytorch,
             "precision": "float32",
         }
+
+    @torch.inference_mode()
+    def tune(self) -> None:
+        """Let PyTorch run each part that it runs faster than ONNX Runtime, as measured here, now.
+
+        The image encoder has images to encode beside each other, the other parts one frame's maps.
+        """
+        inputs = self._inputs_of_graphs()
+        images = [_black(self.student)] * (2 * self._threads)
+        for name, graph in self._graphs.items():
+            if name == "image_encoder":
+                run: Callable[[], object] = partial(self.encode_frame, images, [None] * len(images))
+            else:
+                run = partial(self._run, name, inputs[name])
+            shortest = {graph: math.inf, self._plain[name]: math.inf}
+            for part in [*shortest] * ROUNDS:
+                self._use({name: part})
+                began = time.perf_counter()
+                run()
+                shortest[part] = min(shortest[part], time.perf_counter() - began)
+            self._use({name: min(shortest, key=shortest.__getitem__)})
+
+    def _inputs_of_graphs(self) -> dict[str, tuple[Tensor, ...]]:
+        """What each graph is given in a frame of one black image."""
+        inputs: dict[str, tuple[Tensor, ...]] = {}
+
+        def note(part: nn.Module, given: tuple[Tensor, ...]) -> None:
+            inputs.update({name: given for name, graph in self._graphs.items() if graph is part})
+
+        hooks = [graph.register_forward_pre_hook(note) for graph in self._graphs.values()]
+        features = self.encode(_black(self.student))[None, None]
+        self.forward_bev(features, torch.eye(3)[None, None], torch.eye(4)[None, None])
+        for hook in hooks:
+            hook.remove()
+        return inputs
+
+    def _run(self, name: str, inputs: tuple[Tensor, ...]) -> None:
+        getattr(self.student, name)(*inputs)
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8], view: View | None = None) -> Tensor:
@@ -74,9 +129,10 @@ class CpuBackend:
     def encode_frame(
         self, images: Sequence[NDArray[np.uint8]], views: Sequence[View | None]
     ) -> list[Tensor]:
-        if self._parallel_images == 1:
+        # A graph encodes an image in one thread; PyTorch takes all of them for each.
+        if self._threads == 1 or not isinstance(self.student.image_encoder, OnnxPart):
             return list(map(self.encode, images, views))
-        with ThreadPoolExecutor(self._parallel_images) as threads:
+        with ThreadPoolExecutor(self._threads) as threads:
             return list(threads.map(self.encode, images, views))
 
     def encoding_steps(
@@ -128,3 +184,8 @@ class CpuBackend:
         geometry = frame_geometry(intrinsics, ego_from_camera, size, config, seen)
         self._known.appendleft(((intrinsics, ego_from_camera, seen), geometry))
         return geometry
+
+
+def _black(student: Student) -> NDArray[np.uint8]:
+    """A network-size image."""
+    return np.zeros((*student.config.image_size, 3), np.uint8)

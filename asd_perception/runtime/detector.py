@@ -134,8 +134,8 @@ class Detector:
         return SCORE_THRESHOLD if calibration is None else calibration.score_threshold
 
     def warm_up(self) -> None:
-        """Detect once in black images, encoded one by one as they come to a node, so that the first
-        real frame is no slower than the rest."""
+        """Choose what is faster on this machine, then detect once in black images, encoded one by
+        one as they come to a node, so that the first real frame is no slower than the rest."""
         height, width = self.config.image_size
         black = np.zeros((height, width, 3), np.uint8)
         matrix = np.array([[width, 0.0, width / 2], [0.0, width, height / 2], [0.0, 0.0, 1.0]])
@@ -143,6 +143,8 @@ class Detector:
             self.view(CameraCalibration(matrix, (width, height), distortion), None)
             for distortion in (np.zeros(8), np.full(8, 1e-3))
         )
+        with memory_checked(self.device):
+            self.backend.tune()
         self.encode(black, bent)  # the other way to the network's input, which some lens may need
         encoded = {str(i): self.encode(black, plain) for i in range(self.cameras)}
         self.detect_encoded(encoded, dict.fromkeys(encoded, np.eye(4)), 0.0)

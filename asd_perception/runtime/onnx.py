@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a student that ONNX Runtime runs on the CPU, where it is faster than PyTorch.
+"""Parts of a student that ONNX Runtime runs on the CPU, mostly faster than PyTorch.
 
 They are the convolutional ones: it fuses what follows a convolution into it, and keeps the layout
 of its memory from one to the next. BEV pooling stays ours (`ops/bev_pool.py`): ONNX has no operator
@@ -80,27 +80,28 @@ def onnx_runtime() -> str:
     return f"ONNX Runtime {onnxruntime.__version__}"
 
 
-def load_parts(student: Student, model: Path, threads: int) -> None:
-    """Replace a student's parts by the graphs of its model directory, in place.
+def load_parts(student: Student, model: Path, threads: int) -> dict[str, OnnxPart]:
+    """The graphs of a student's model directory, by the name of the part that each stands for.
 
     threads: that a part uses, except the image encoder, which takes one: images are encoded beside
     each other, as they come.
     Raises UserError for a graph that is missing, cannot be read, or was made of other weights.
     """
     weights = weights_checksum(model)
+    parts = {}
     for name in PARTS:
         if not hasattr(student, name):  # a camera-only student fuses nothing
             continue
         file = model / FOLDER / f"{name}.onnx"
         if not file.is_file():
             raise UserError(f"{file} is missing; export the model again, or delete {file.parent}")
-        part = OnnxPart(file, 1 if name == "image_encoder" else threads)
-        if part.origin != origin(name, weights):
+        parts[name] = OnnxPart(file, 1 if name == "image_encoder" else threads)
+        if parts[name].origin != origin(name, weights):
             raise UserError(
                 f"{file} was not made of this {WEIGHTS}; export the model again, or delete "
                 f"{file.parent}"
             )
-        setattr(student, name, part)
+    return parts
 
 
 def weights_checksum(model: Path) -> str:
