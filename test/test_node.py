@@ -5,14 +5,17 @@ import gc
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import rclpy
+import torch
 import yaml
 from commands import detector_here
 from lifecycle_msgs.msg import Transition
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import qos_profile_sensor_data
 from robot import (
     MOUNTINGS,
@@ -39,8 +42,10 @@ from visualization_msgs.msg import Marker
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.cameras.rig import CameraRig, compensate
 from asd_perception.configuration import to_dict
+from asd_perception.frames.worker import LatestWorker
 from asd_perception.geometry import transform_from
 from asd_perception.ros import node as node_module
+from asd_perception.ros import pipeline as pipeline_module
 from asd_perception.ros.messages.geometry import stamp_ns, time_from_ns
 from asd_perception.ros.messages.published import cdr_check
 from asd_perception.ros.messages.published.cdr import detections_to_cdr
@@ -275,6 +280,37 @@ def test_no_garbage_collection_goes_through_what_an_active_node_has_loaded(small
         assert detectors() == before
         node.destroy_node()
     finally:
+        rclpy.shutdown()
+
+
+def test_a_gpu_that_hangs_is_not_waited_for_when_its_model_is_given_up(
+    small_model, monkeypatch, capfd
+):
+    """Whatever asks a GPU to end its work, or frees its memory, waits for it: without an end."""
+    asked, device = [], threading.Event()
+    monkeypatch.setattr(pipeline_module, "CLOSE_WAIT", 0.2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: asked.append("synchronize"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: asked.append("empty_cache"))
+    rclpy.init(args=["--ros-args", "-p", f"model:={small_model}", "-p", "device:=cpu"])
+    try:
+        node = DetectorNode()
+        assert node.start()
+        node._pipeline._worker = LatestWorker(lambda _: device.wait(PATIENCE), "hangs")
+        node._pipeline._worker.put(None)
+        while node._pipeline._worker.works_since is None:
+            time.sleep(0.01)
+        assert node.trigger_deactivate() == TransitionCallbackReturn.ERROR
+        assert asked == []
+        assert capfd.readouterr().err.count("the detector hangs") == 1
+        device.set()
+        assert node.start()
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        assert asked == ["synchronize", "empty_cache"]
+        node.destroy_node()
+    finally:
+        device.set()
         rclpy.shutdown()
 
 

@@ -203,7 +203,7 @@ class DetectorNode(LifecycleNode):
             self.destroy_timer(self._poll_timer)
             self._poll_timer = None
         ended = self._pipeline is None or self._pipeline.stop()
-        if not ended:
+        if not ended and not self._fault:  # on_error comes here a second time
             self._fault = (
                 f"the detector hangs: its frame did not end within {CLOSE_WAIT:.0f} s; look after "
                 "the device, and start the node again"
@@ -228,9 +228,9 @@ class DetectorNode(LifecycleNode):
         self._mismatches.clear()
         gc.unfreeze()
         torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_initialized():
-            if ended:  # images that nobody wants any more may still be on their way
-                torch.cuda.synchronize()
+        # A GPU that hangs would be waited for without an end, also to free its memory.
+        if ended and torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()  # images that nobody wants any more may still be on their way
             gc.collect()  # also what a configure that failed half-way has left
             torch.cuda.empty_cache()
 

@@ -25,7 +25,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.cameras.video_decoding import KeyFrameNeededError
 from asd_perception.errors import OutOfMemoryError, UserError
 from asd_perception.frames.synchronizer import FrameSynchronizer, SyncedFrame
-from asd_perception.frames.threads import close_all
+from asd_perception.frames.threads import Closable, close_all
 from asd_perception.frames.worker import LatestWorker
 from asd_perception.geometry import Array
 from asd_perception.ros.arrivals import (
@@ -108,6 +108,7 @@ class Pipeline:
         self._worker: LatestWorker[_Job] | None = None
         self._drawer: LatestWorker[tuple[list[OverlayImage], Detections]] | None = None
         self._frames = threading.Lock()  # guards the synchronizer and the frame to be served
+        self._left_behind: list[Closable | None] = []  # what did not end when it was stopped
         self._reset()
 
     def _reset(self) -> None:
@@ -176,11 +177,13 @@ class Pipeline:
         )
 
     def stop(self) -> bool:
-        """Take no more images, and wait for the frame at work; False if it did not end."""
+        """Take no more images, and wait for the frame at work; False while one does not end."""
         with self._frames:  # no frame is on its way to the worker
-            arrivals, worker, drawer = self._arrivals, self._worker, self._drawer
+            parts: list[Closable | None] = [self._arrivals, self._worker, self._drawer]
             self._arrivals = self._worker = self._drawer = None
-        return close_all([arrivals, worker, drawer], CLOSE_WAIT)
+        if not close_all(parts, CLOSE_WAIT):
+            self._left_behind = parts
+        return close_all(self._left_behind, 0.0)
 
     # -- in the executor's thread ----------------------------------------------------------------
 
