@@ -6,15 +6,18 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
 import pytest
 from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
 from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
 from nuscenes import NuScenes
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from video import encode, moving_street
 
@@ -25,6 +28,7 @@ from asd_perception.errors import UserError
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_training.bags.bag_files import create_bag, open_bag, read_messages
 from asd_training.bags.convert import convert_scene
+from asd_training.bags.importing import dataset
 from asd_training.bags.importing.dataset import VERSION, import_bags
 from asd_training.bags.importing.sensors import image_file, lidar_points
 from asd_training.data.index import KeyframeIndex
@@ -152,8 +156,6 @@ def test_what_cannot_be_used_is_counted(bags, tmp_path, capsys):
                 writer.add_topic(item.topic, item.msgtype)
         for item, at, data in read_messages(bag):
             if item.topic == "/annotations":
-                from rclpy.serialization import deserialize_message
-
                 message = deserialize_message(bytes(data), Detection3DArray)
                 message.detections[0].results[0].hypothesis.class_id = "tram"
                 message.detections[1].bbox.size.x = 0.0
@@ -173,6 +175,52 @@ def test_what_cannot_be_used_is_counted(bags, tmp_path, capsys):
         name for name in camera_frame(nusc, nusc.sample[0]).rig.names if name != "CAM_BACK"
     )
     assert {pose["translation"][0] for pose in nusc.ego_pose} == {0.0}
+
+
+def test_names_and_frames_may_be_those_of_another_robot(bags, imported, tmp_path, capsys):
+    """Frames with a slash, as tf had them, a topic `objects` of another type beside the boxes, a
+    transform that is none: the rest is imported as ever, and what is left out is told."""
+    names = {"/annotations": "/robot/boxes"}
+    with open_bag(bags[0]) as bag, create_bag(tmp_path / bags[0].name) as writer:
+        kept = [
+            item for item in bag.connections if item.topic not in ("/tf", "/annotation_objects")
+        ]
+        for item in kept:
+            writer.add_topic(names.get(item.topic, item.topic), item.msgtype)
+        writer.add_topic("/robot/objects", "std_msgs/msg/String")
+        for item, at, data in read_messages(bag, kept):
+            if item.topic == "/odometry":
+                message = deserialize_message(bytes(data), Odometry)
+                message.child_frame_id = "/base_link"
+                data = serialize_message(message)
+            elif item.topic == "/tf_static":
+                message = deserialize_message(bytes(data), TFMessage)
+                lamp = TransformStamped(child_frame_id="lamp")
+                lamp.header.frame_id = "base_link"
+                lamp.transform.rotation.w = 7.0
+                message.transforms.append(lamp)
+                data = serialize_message(message)
+            elif item.topic == "/annotations":
+                writer.write("/robot/objects", at, serialize_message(String(data="a car")))
+            writer.write(names.get(item.topic, item.topic), at, data)
+    capsys.readouterr()
+    import_bags([tmp_path / bags[0].name], tmp_path / "data")
+    told = capsys.readouterr().err
+    assert "base_link to lamp: the rotation [7.0, 0.0, 0.0, 0.0]" in told
+    assert "stand still" not in told and "/odometry" not in told
+    nusc = open_dataset(tmp_path / "data")
+    of_scene = {s["token"] for s in all_scene_samples(imported, bags[0].name)}
+    before = [row for row in imported.sample_annotation if row["sample_token"] in of_scene]
+    assert {row["token"] for row in nusc.sample_annotation} == {row["token"] for row in before}
+    poses = {row["token"]: row["translation"] for row in imported.ego_pose}
+    for row in nusc.ego_pose:
+        np.testing.assert_allclose(row["translation"], poses[row["token"]], atol=1e-6)
+
+
+def test_a_bag_that_cannot_be_used_is_told_before_the_images_of_others(bags, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "import_scene", Mock(side_effect=AssertionError("work")))
+    with pytest.raises(UserError, match="/nowhere does not exist"):
+        import_bags([*bags, Path("/nowhere")], tmp_path / "data")
 
 
 # -- images and clouds -----------------------------------------------------------------------------

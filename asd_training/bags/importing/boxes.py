@@ -45,7 +45,7 @@ def annotation_rows(
     of its own. Boxes that cannot be used are counted.
     """
     tracks: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    points = _points_of(root, tables)
+    clouds = _Clouds(root, tables)
     for stamp, sample in keyframes:
         message = files.boxes.get(stamp)
         if message is None:
@@ -55,13 +55,14 @@ def annotation_rows(
         try:
             base_from_frame = recording.base_from(message.header.frame_id, stamp)
             usable = [_usable(item, recording.left_out) for item in message.detections]
-            attributes = _attributes(files.objects.get(stamp), len(usable))
+            attributes = _attributes(recording, files.objects.get(stamp), len(usable))
             kept = np.flatnonzero(np.array(usable, bool))
             message.detections = [message.detections[i] for i in kept]
             found = detections_from_msg(message)
         except UserError as error:
             recording.left_out[f"messages on {recording.boxes}: {error}"] += 1
             continue
+        points = clouds.points(sample)
         global_from_frame = recording.ego_pose(stamp) @ base_from_frame
         boxes = submission_boxes(found, sample, global_from_frame)
         for place, (i, box) in enumerate(zip(kept, boxes, strict=True)):
@@ -79,7 +80,7 @@ def annotation_rows(
                     "translation": box["translation"],
                     "size": box["size"],
                     "rotation": box["rotation"],
-                    "num_lidar_pts": _count(points.get(sample), box),
+                    "num_lidar_pts": _count(points, box),
                     "num_radar_pts": 0,
                 }
             )
@@ -120,33 +121,47 @@ def _usable(detection: Any, left_out: Any) -> bool:
     return True
 
 
-def _attributes(cloud: Any, count: int) -> list[str]:
+def _attributes(recording: Recording, cloud: Any, count: int) -> list[str]:
     """The attribute of each of a message's boxes, of the cloud beside it; "" where unknown."""
-    if cloud is not None:
-        try:
-            objects = objects_from_cloud(cloud)
-        except UserError:
-            return [""] * count
-        if len(objects) == count:
-            return [ATTRIBUTES[a] if a >= 0 else "" for a in objects.attributes]
-    return [""] * count
+    if cloud is None:
+        return [""] * count
+    try:
+        objects = objects_from_cloud(cloud)
+        if len(objects) != count:
+            raise UserError(f"{len(objects)} objects of {count} boxes")
+    except UserError as error:
+        recording.left_out[f"messages on {recording.objects}: {error}"] += 1
+        return [""] * count
+    return [ATTRIBUTES[a] if a >= 0 else "" for a in objects.attributes]
 
 
-def _points_of(root: Path, tables: dict[str, list[Row]]) -> dict[str, NDArray[np.float64]]:
-    """By sample token the points (P, 3) of its LiDAR in the global frame."""
-    poses = {row["token"]: row for row in tables["ego_pose"]}
-    mountings = {row["token"]: row for row in tables["calibrated_sensor"]}
-    result = {}
-    for row in tables["sample_data"]:
-        if not row["is_key_frame"] or not row["filename"].endswith(".pcd.bin"):
-            continue
-        points = read_lidar(root / Path(row["filename"]))[:, :3].astype(np.float64)
-        for record in (mountings[row["calibrated_sensor_token"]], poses[row["ego_pose_token"]]):
+class _Clouds:
+    """The LiDAR points of keyframes, read one by one: all of them are more than memory holds."""
+
+    def __init__(self, root: Path, tables: dict[str, list[Row]]) -> None:
+        self._root = root
+        self._poses = {row["token"]: row for row in tables["ego_pose"]}
+        self._mountings = {row["token"]: row for row in tables["calibrated_sensor"]}
+        self._rows = {
+            row["sample_token"]: row
+            for row in tables["sample_data"]
+            if row["is_key_frame"] and row["filename"].endswith(".pcd.bin")
+        }
+
+    def points(self, sample: str) -> NDArray[np.float64] | None:
+        """Those of a sample, (P, 3) in the global frame; None: it has no LiDAR."""
+        row = self._rows.get(sample)
+        if row is None:
+            return None
+        points = read_lidar(self._root / row["filename"])[:, :3].astype(np.float64)
+        for record in (
+            self._mountings[row["calibrated_sensor_token"]],
+            self._poses[row["ego_pose_token"]],
+        ):
             points = transform_points(
                 transform_from(record["rotation"], record["translation"]), points
             )
-        result[row["sample_token"]] = points
-    return result
+        return points
 
 
 def _count(points: Array | None, box: dict[str, Any]) -> int:

@@ -60,8 +60,9 @@ def import_bags(
     }
     sensors: dict[str, str] = {}
     with atomic_directory(output) as root:
-        for bag, name in zip(bags, names, strict=True):
-            recording = look_at(bag, choice, parameters or {})
+        # All first: one that cannot be used is told before the images of others are written.
+        recordings = [look_at(bag, choice, parameters or {}) for bag in bags]
+        for recording, name in zip(recordings, names, strict=True):
             rows = import_scene(recording, name, root, period, keyframes_only)
             for table, more in rows.tables.items():
                 tables[table] += more

@@ -22,8 +22,12 @@ from asd_perception.ros.messages.camera_info import CameraModel, camera_model_fr
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_perception.ros.messages.images import VIDEO
 from asd_training.bags.bag_files import open_bag, read_messages
-from asd_training.bags.discovery import CAMERA_INFO
-from asd_training.bags.importing.recording import TRANSFORMS, Recording
+from asd_training.bags.importing.recording import (
+    TRANSFORMS,
+    Recording,
+    connections_of,
+    is_static,
+)
 from asd_training.bags.importing.sensors import image_file, lidar_points, rectified_jpeg
 from asd_training.bags.message_types import deserialize
 from asd_training.tables.rows import Row, token
@@ -53,8 +57,8 @@ class Record:
 class SceneFiles:
     """Writes a bag's files under `root`, and holds what the tables say of them.
 
-    records: in the bag's order. calibrated_sensors: rows. boxes, objects: the messages by stamp in
-    ns.
+    records: in the bag's order. calibrated_sensors: rows. boxes, objects: the messages of keyframes
+    by stamp in ns.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class SceneFiles:
         self.objects: dict[int, Any] = {}
         self._recording, self._name, self._root = recording, name, root
         self._keyframes_only = keyframes_only
+        self._keyframes = frozenset(keyframes)
         self._channels = {camera: channel_name(camera) for camera in recording.cameras}
         if len({LIDAR, *self._channels.values()}) <= len(self._channels):
             names = ", ".join(self._channels)
@@ -94,13 +99,8 @@ class SceneFiles:
         images = {camera.image: name for name, camera in recording.cameras.items()}
         infos = {camera.camera_info: name for name, camera in recording.cameras.items()}
         self._follow()
-        wanted = {*images, *infos, recording.lidar, recording.boxes, recording.objects}
         with open_bag(recording.path, tell=False) as bag:
-            connections = [
-                item
-                for item in bag.connections
-                if item.topic in wanted or item.msgtype == TRANSFORMS
-            ]
+            connections = connections_of(bag, recording)
             total = sum(item.msgcount for item in connections)
             with tqdm(desc=f"importing {self._name}", total=total, unit="message") as progress:
                 for item, _, data in read_messages(bag, connections):
@@ -108,8 +108,8 @@ class SceneFiles:
                     try:
                         message = deserialize(data, item.msgtype)
                         if item.msgtype == TRANSFORMS:
-                            self._transforms(message, item.topic.endswith("tf_static"))
-                        elif item.topic in infos and item.msgtype == CAMERA_INFO:
+                            self._transforms(message, item.topic)
+                        elif item.topic in infos:
                             name = infos[item.topic]
                             rectified = recording.cameras[name].rectified
                             self._models[name] = camera_model_from_msg(message, rectified)
@@ -120,6 +120,8 @@ class SceneFiles:
                         elif item.topic == recording.lidar:
                             with self._counted(item.topic):
                                 self._cloud(message)
+                        elif stamp_ns(message.header.stamp) not in self._keyframes:
+                            pass  # of boxes, of which a long bag has more than fit in memory
                         elif item.topic == recording.boxes:
                             self.boxes[stamp_ns(message.header.stamp)] = message
                         elif item.topic == recording.objects:
@@ -135,11 +137,15 @@ class SceneFiles:
         except UserError as error:
             self._recording.left_out[f"messages on {topic}: {error}"] += 1
 
-    def _transforms(self, message: Any, static: bool) -> None:
-        tree = self._recording.static
-        if static:
-            tree.add_all(message)
-        elif any([tree.add_moving(transform) for transform in message.transforms]):
+    def _transforms(self, message: Any, topic: str) -> None:
+        tree, is_new = self._recording.static, False
+        if is_static(topic):
+            tree.add_all(message)  # what is wrong in it was counted at the first look
+            return
+        for transform in message.transforms:
+            with self._counted(topic):
+                is_new |= tree.add_moving(transform)
+        if is_new:
             self._follow()
 
     def _follow(self) -> None:

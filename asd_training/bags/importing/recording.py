@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rosbags.interfaces import Connection
 from rosbags.serde import SerdeError
 
 from asd_perception.cameras.video_decoding import check_video
@@ -23,7 +24,7 @@ from asd_perception.ros.messages.geometry import (
     matrix_from_transform,
     stamp_ns,
 )
-from asd_perception.ros.messages.images import VIDEO
+from asd_perception.ros.messages.images import TRANSPORT_OF, VIDEO
 from asd_perception.ros.transforms import TransformBuffer
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.discovery import CAMERA_INFO, Parameters, camera_topics
@@ -144,30 +145,28 @@ def _read(bag: Bag, recording: Recording, odometry: str) -> None:
     images = {camera.image: name for name, camera in recording.cameras.items()}
     poses: dict[int, Any] = {}
     moved: dict[int, Any] = {}  # of /tf
-    wanted = {*infos, *images, recording.lidar, recording.boxes, odometry}
-    connections = [
-        item for item in bag.connections if item.topic in wanted or item.msgtype == TRANSFORMS
-    ]
+    connections = connections_of(bag, recording, odometry)
     base = recording.choice.base_frame
     for item, _, data in read_messages(bag, connections):
         try:
             message = deserialize(data, item.msgtype)
             if item.msgtype == TRANSFORMS:
-                if item.topic.endswith("tf_static"):
-                    recording.static.add_all(message)
+                if is_static(item.topic):
+                    for fault in recording.static.add_all(message):
+                        recording.left_out[f"transforms: {fault}"] += 1
                 else:
                     moved |= _poses_of(message, base)
                 continue
             stamp = stamp_ns(message.header.stamp)
-            if item.topic in infos and item.msgtype == CAMERA_INFO:
+            if item.topic in infos:
                 name = infos[item.topic]
                 model = camera_model_from_msg(message, recording.cameras[name].rectified)
                 recording.models.setdefault(name, model)
             elif item.topic in images:
                 recording.image_stamps.setdefault(images[item.topic], []).append(stamp)
-            elif item.topic == odometry and odometry:
+            elif item.topic == odometry:
                 poses[stamp] = matrix_from_pose(message.pose.pose) @ inverse(
-                    _mounting(recording, message.child_frame_id or base)
+                    _mounting(recording, message.child_frame_id.lstrip("/") or base)
                 )
             elif item.topic == recording.lidar:
                 recording.lidar_stamps.append(stamp)
@@ -180,6 +179,28 @@ def _read(bag: Bag, recording: Recording, odometry: str) -> None:
     recording.track = _track(poses or moved, recording)
 
 
+def connections_of(bag: Bag, recording: Recording, odometry: str = "") -> list[Connection]:
+    """Those that an import reads: each topic by its type, too, for it may have another beside it,
+    and the name of `objects` may be that of anything."""
+    wanted = {
+        *((recording.lidar, CLOUD), (recording.boxes, BOXES), (recording.objects, CLOUD)),
+        (odometry, ODOMETRY),
+    }
+    for camera in recording.cameras.values():
+        wanted.add((camera.camera_info, CAMERA_INFO))
+        wanted |= {(camera.image, kind) for kind in TRANSPORT_OF}
+    return [
+        item
+        for item in bag.connections
+        if (item.topic, item.msgtype) in wanted or item.msgtype == TRANSFORMS
+    ]
+
+
+def is_static(topic: str) -> bool:
+    """Whether the transforms of a topic hold from when they come on."""
+    return topic.endswith("tf_static")
+
+
 def _mounting(recording: Recording, frame: str) -> Any:
     """base_from_frame (4, 4); the identity for the base frame itself."""
     base = recording.choice.base_frame
@@ -190,7 +211,7 @@ def _poses_of(message: Any, base: str) -> dict[int, Any]:
     return {
         stamp_ns(t.header.stamp): matrix_from_transform(t.transform)
         for t in message.transforms
-        if t.child_frame_id == base and t.header.frame_id.lstrip("/") in _FIXED_FRAMES
+        if t.child_frame_id.lstrip("/") == base and t.header.frame_id.lstrip("/") in _FIXED_FRAMES
     }
 
 

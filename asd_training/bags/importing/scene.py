@@ -131,9 +131,8 @@ def _records(
     stamps = np.array([record.row["timestamp"] for record in ordered])
     _warn_of_distant_poses(recording, stamps)
     ends = list(samples.values())
-    nearest = np.abs(
-        np.array([end["timestamp"] for end in ends])[None, :] - stamps[:, None]
-    ).argmin(axis=1)
+    times = np.array([end["timestamp"] for end in ends])
+    nearest = np.searchsorted((times[1:] + times[:-1]) // 2, stamps)
     by_channel: dict[str, list[Row]] = {}
     poses: list[Row] = []
     for record, number in zip(ordered, nearest, strict=True):
