@@ -13,6 +13,7 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
 )
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.substitutions import ExecutableInPackage
@@ -56,4 +57,11 @@ def _play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     command = [ExecutableInPackage("asd-bag", "asd_perception"), "play", value("bag")]
     options = ["--clock", "--rate", value("rate"), "--wait-for", f"*{images}"]
     # Loading the model takes its time.
-    return [ExecuteProcess(cmd=[*command, *options, "--wait-timeout", "300"], output="screen")]
+    command += [*options, "--wait-timeout", "300"]
+    return [ExecuteProcess(cmd=command, output="screen", on_exit=_end_where_it_failed)]
+
+
+def _end_where_it_failed(event: ProcessExited, context: LaunchContext) -> None:
+    """Where there is no bag to be played, the detector does not wait for it."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError("the bag cannot be played: see its error above")

@@ -3,6 +3,8 @@
 
 import py_compile
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -28,7 +30,7 @@ def test_the_parameter_file_gives_the_defaults_of_every_parameter():
     assert given == defaults
 
 
-ACTIONS = ("LifecycleNode", "Node", "ExecuteProcess", "EmitEvent", "RegisterEventHandler")
+ACTIONS = ("LifecycleNode", "Node", "ExecuteProcess", "TimerAction", "RegisterEventHandler")
 
 
 def start_up(file, **arguments):
@@ -57,7 +59,7 @@ def test_the_detector_is_brought_up(autostart, rviz):
     declared, actions = start_up(LAUNCH_FILES[0], autostart=autostart, rviz=rviz)
     assert declared >= {"model", "device", "image_transport", "namespace", "rviz", "autostart"}
     assert declared >= {"name", "remappings"}
-    up = ["RegisterEventHandler", "LifecycleNode", "EmitEvent"]
+    up = ["RegisterEventHandler", "LifecycleNode", "TimerAction"]
     expected = up if autostart == "true" else ["LifecycleNode"]
     assert actions == expected + ["Node"] * (rviz == "true")
 
@@ -67,7 +69,9 @@ def test_the_detector_is_brought_up(autostart, rviz):
     [
         ({"model": "/nope"}, "/nope has no config.yaml"),
         ({"params_file": "/nope.yaml"}, "no file /nope.yaml"),
-        ({"log_level": "loud"}, "loud"),
+        ({"log_level": "loud"}, "log_level: 'loud' is not debug or info or warn"),
+        ({"rviz": "maybe"}, "rviz: 'maybe' is not true or false"),
+        ({"autostart": "yes"}, "autostart: 'yes' is not true or false"),
         ({"remappings": "odometry:=/odom image"}, "'image' is not FROM:=TO"),
         ({"remappings": "odometry:=/my odom"}, "'odom' is not FROM:=TO"),
         ({"remappings": "odometry:=/2/odom"}, "'odometry:=/2/odom' is not FROM:=TO"),
@@ -82,13 +86,58 @@ def test_a_wrong_argument_ends_the_launch_before_anything_starts(arguments, reas
         start_up(LAUNCH_FILES[0], **arguments)
 
 
+@pytest.fixture
+def detector_launch():
+    """The launch file as a module."""
+    pytest.importorskip("launch_ros", reason="launch_ros is not on PyPI; needs a ROS install")
+    from launch.launch_description_sources.python_launch_file_utilities import (
+        load_python_launch_file_as_module,
+    )
+
+    return load_python_launch_file_as_module(str(LAUNCH_FILES[0]))
+
+
+def test_a_misspelt_argument_is_named_with_the_nearest(detector_launch, monkeypatch):
+    """launch itself takes any."""
+    log = Mock()
+    monkeypatch.setattr(detector_launch, "get_logger", lambda name: log)
+    detector_launch._warn_of_misspelt(["modle", "model", "rate", "bag", "robot", "loglevel"])
+    assert [call.args[0] for call in log.warning.mock_calls] == [
+        "there is no launch argument modle; did you mean model?",
+        "there is no launch argument loglevel; did you mean log_level?",
+    ]
+
+
+def test_a_node_that_refuses_its_parameters_fails_the_launch(detector_launch):
+    for status in (0, 1, -2):
+        detector_launch._end_where_refused(SimpleNamespace(returncode=status), None)
+    with pytest.raises(RuntimeError, match="cannot start"):
+        detector_launch._end_where_refused(SimpleNamespace(returncode=2), None)
+
+
+def test_nothing_is_asked_of_a_node_that_may_still_refuse_its_parameters(detector_launch):
+    """What waits for its answer could not be ended."""
+    observer = Mock()
+    topics = observer.get_publisher_names_and_types_by_node
+    topics.side_effect = detector_launch.NodeNameNonExistentError
+    assert not detector_launch._is_up(observer, "/robot/detector")
+    topics.side_effect = None
+    topics.return_value = [("/rosout", ["rcl_interfaces/msg/Log"])]
+    assert not detector_launch._is_up(observer, "/robot/detector")
+    topics.return_value.append(("/health", ["diagnostic_msgs/msg/DiagnosticArray"]))
+    assert detector_launch._is_up(observer, "/robot/detector")
+    topics.assert_called_with("detector", "/robot")
+    assert detector_launch._is_up(observer, "/detector")
+    topics.assert_called_with("detector", "/")
+
+
 def test_a_bag_is_replayed_to_the_detector_with_rviz():
     declared, actions = start_up(LAUNCH_FILES[1], bag="/bags/scene")
     assert declared >= {"bag", "rate", "model", "device", "image_transport", "rviz"}
     assert actions == [
         "RegisterEventHandler",
         "LifecycleNode",
-        "EmitEvent",
+        "TimerAction",
         "Node",
         "ExecuteProcess",
     ]

@@ -11,6 +11,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from asd_perception.constants import CLASSES
+from asd_perception.errors import UserError
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
 from asd_perception.ros.parameters.settings import (
     LatencyBudget,
@@ -122,11 +123,16 @@ def test_a_misspelt_class_is_named_with_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"), [("[tank]", "no class 'tank'"), ("[]", "give at least one")]
+    ("value", "reason"),
+    [
+        ("[tank]", "no class 'tank'; known are .*"),
+        ("[]", "give at least one"),
+        ("7", "7 is not a list of names"),
+    ],
 )
-def test_a_wrong_value_at_start_is_an_error_of_ros(value, reason):
+def test_a_wrong_value_at_start_is_refused_in_our_words(value, reason):
     with (
-        pytest.raises(ParameterException, match=reason),
+        pytest.raises(UserError, match=f"^classes: .*{reason}$"),
         node_with(*given(classes=value)),
     ):
         pass

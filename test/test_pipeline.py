@@ -30,7 +30,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.cameras.calibration import NUSCENES_CAMERA_NAMES as CAMERAS
 from asd_perception.frames.synchronizer import SILENT
 from asd_perception.ros import diagnostics, pipeline, statistics
-from asd_perception.ros.diagnostics import pipeline_statuses
+from asd_perception.ros.diagnostics import error_in_log, pipeline_statuses
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.parameters.settings import LatencyBudget, Settings
 from asd_perception.ros.pipeline import Pipeline
@@ -187,6 +187,20 @@ def test_a_wrong_rig_hides_no_worse_fault(node, monkeypatch):
     level, message = node.said("CAM_BACK")
     assert level == DiagnosticStatus.ERROR
     assert message.startswith("no image on") and "camera_link" in message
+    (line,) = [line for line in pipeline_statuses(node.pipeline) if line.name == "CAM_BACK"]
+    assert "camera_link" not in error_in_log(line)  # which has it already
+    assert error_in_log(line).endswith("the parameter image_transport")
+
+
+def test_a_camera_that_never_came_is_no_matter_of_its_calibration(node, monkeypatch):
+    node = node()
+    monkeypatch.setattr(diagnostics, "_quiet", lambda pipeline: 0.0)
+    level, message = node.said("CAM_BACK")
+    assert level == DiagnosticStatus.ERROR
+    assert message.startswith("no image on /CAM_BACK/image_raw/compressed for 0 s")
+    assert message.endswith(
+        "no valid camera_info on /CAM_BACK/camera_info; start or mend its publisher"
+    )
 
 
 def test_a_detector_that_hangs_is_an_error_and_does_not_hang_the_node(node, monkeypatch):
@@ -313,6 +327,7 @@ def test_a_silent_clock_is_named_before_its_effects(node):
     node.calibrate()
     node.sweep(0)
     node.now = 0
+    assert "/clock" not in node.said("frames")[1]  # a player begins when this node is there
     node.until(node.quiet)
     level, message = node.said("frames")
     assert level == DiagnosticStatus.ERROR

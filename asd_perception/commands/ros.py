@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rclpy
-from rclpy.exceptions import NameValidationException, ParameterException
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from asd_perception.errors import UserError
 from asd_perception.ros.parameters.declaration import declare_parameters
+
+
+def in_one_line(error: Exception) -> str:
+    """What ROS says, without the places in its sources."""
+    return re.sub(r", at \S+:\d+", "", " ".join(str(error).split()))
 
 
 @contextmanager
@@ -24,7 +30,7 @@ def ros_running() -> Iterator[None]:
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(in_one_line(error)) from error
     try:
         yield
     finally:
@@ -41,6 +47,6 @@ def node_of_parameters() -> Iterator[Node]:
         try:
             node = rclpy.create_node("detector")
             declare_parameters(node)
-        except (NameValidationException, ParameterException) as error:
-            raise UserError(" ".join(str(error).split())) from error
+        except NameValidationException as error:
+            raise UserError(in_one_line(error)) from error
         yield node

@@ -20,6 +20,7 @@ HANG_TIMEOUT = 5.0  # s that a frame or an image may take before the detector is
 CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock than the node's
 PARTS = ("wait", "queue", "odometry", "detect", "publish")  # stages of which "total" is the sum
 ON_THE_WAY = "the images' way to the node"
+_RIG = "mounting and lens"  # a camera's value
 MISSED_RUN = 10  # frames in a row without a camera that sends images: it is not bad luck
 
 
@@ -69,14 +70,16 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
     stamp = statistics.last_stamp if silent < _quiet(pipeline) else None
     if (fault := pipeline.calibration.fault(camera, stamp)) is not None and _begins(pipeline):
         message = f"begins; so far {fault}"
-    elif fault is not None:
-        level, message = DiagnosticStatus.ERROR, fault
     elif silent > _quiet(pipeline):
         level = DiagnosticStatus.ERROR
         message = (
             f"no image on {topic} for {silent:.0f} s; check the camera, the topic's name "
             "and the parameter image_transport"
         )
+        if fault is not None:
+            message += f"; {fault}"
+    elif fault is not None:
+        level, message = DiagnosticStatus.ERROR, fault
     elif lost:
         level, message = DiagnosticStatus.WARN, lost
     elif statistics.bad.recent:
@@ -123,7 +126,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         "packets of video left out (before a key frame)": statistics.undecodable.count,
         "bad messages": statistics.bad.count,
         "last bad message": statistics.bad.reason,
-        "mounting and lens": rig or "as trained for",
+        _RIG: rig or "as trained for",
     }
     return status(camera, level, message, values)
 
@@ -177,10 +180,10 @@ def _no_detections(pipeline: Pipeline, senders: list[CameraStatistics]) -> str |
         )
     if statistics.failed.recent:
         return f"detection failed: {statistics.failed.reason}"
+    if _begins(pipeline):  # a player waits for this node before it begins
+        return None
     if settings.use_sim_time and pipeline.ros_time() == 0:
         return "use_sim_time is set, but /clock is silent; play the bag with --clock, or unset it"
-    if _begins(pipeline):
-        return None
     if alive < settings.sync_min_cameras:
         return (
             f"{alive} cameras send images, sync.min_cameras asks for {settings.sync_min_cameras}; "
@@ -316,6 +319,13 @@ def _longest(stage: str, latencies: Mapping[str, tuple[float, float]]) -> str:
     elif longest == ON_THE_WAY:
         remedy = "check the cameras' links and clocks (PTP, NTP)"
     return f"the longest part of it is {longest} (p99 {times[longest] * 1e3:.0f} ms); {remedy}"
+
+
+def error_in_log(line: DiagnosticStatus) -> str:
+    """The message of an ERROR without what is wrong with the rig: the log has that already."""
+    message: str = line.message
+    rig = next((item.value for item in line.values if item.key == _RIG), "")
+    return message.removesuffix(f"; {rig}")
 
 
 def status(

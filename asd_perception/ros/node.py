@@ -32,7 +32,7 @@ from asd_perception.errors import UserError
 from asd_perception.models import TINY, config_file
 from asd_perception.requirements import check_requirements
 from asd_perception.ros.check.mismatches import QosMismatches
-from asd_perception.ros.diagnostics import pipeline_statuses, status
+from asd_perception.ros.diagnostics import error_in_log, pipeline_statuses, status
 from asd_perception.ros.messages.clouds import simulated_points_to_cloud
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_perception.ros.messages.published.cdr import detections_to_cdr
@@ -51,6 +51,7 @@ from asd_perception.ros.messages.published.objects import objects_to_cloud
 from asd_perception.ros.overlay import Overlays
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
 from asd_perception.ros.parameters.settings import Settings, read_budgets, read_selection
+from asd_perception.ros.parameters.table import AT_NEXT_CONFIGURE
 from asd_perception.ros.pipeline import CLOSE_WAIT, Pipeline
 from asd_perception.ros.statistics import STAGES
 from asd_perception.ros.subscriptions import (
@@ -70,6 +71,10 @@ ACKNOWLEDGED = 0.2  # s that the last message of a topic has to arrive before th
 POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class ConfigureStopped(BaseException):
+    """Raised by a handler of signals amid configure, which takes seconds."""
 
 
 class DetectorNode(LifecycleNode):
@@ -94,7 +99,10 @@ class DetectorNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._every_second, clock=self._steady)
         self._poll_timer: Timer | None = None
+        self.configuring = False  # at work on it, for seconds
         self.shut_down = False  # for good: the end of the lifecycle
+        if hasattr(self, "add_post_set_parameters_callback"):  # not before Iron
+            self.add_post_set_parameters_callback(self._tell_what_waits)
 
     def start(self) -> bool:
         """Configure and activate; whether both succeeded."""
@@ -102,7 +110,26 @@ class DetectorNode(LifecycleNode):
 
     # -- lifecycle -------------------------------------------------------------------------------
 
+    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:  # noqa: N802
+        """rclpy's own ends the node where it is asked for a transition that its state lacks."""
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)  # type: ignore[misc]
+        except RuntimeError:  # which rcl has logged
+            response.success = False
+            return response
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self.configuring = True
+            return self._configure(state)
+        except ConfigureStopped:
+            self._fault = "told to end while it was configured"
+            self._release()
+            return FAILURE
+        finally:
+            self.configuring = False
+
+    def _configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._fault = ""
         self._warn_of_unknown_parameters(of_qos=False)
         try:
@@ -130,6 +157,15 @@ class DetectorNode(LifecycleNode):
     def _warn_of_unknown_parameters(self, of_qos: bool) -> None:
         for line in unknown_parameters(self, of_qos):
             self.get_logger().warning(line)
+
+    def _tell_what_waits(self, parameters: list[Any]) -> None:  # Parameter
+        """rclpy answers no more than that a parameter was set."""
+        waiting = [p.name for p in parameters if p.name in AT_NEXT_CONFIGURE]
+        if waiting and self._pipeline is not None:
+            self.get_logger().info(
+                f"{', '.join(waiting)} was set, to take effect at the next configure: deactivate, "
+                "cleanup, configure"
+            )
 
     def _load(self, settings: Settings) -> Pipeline:
         """The pipeline with its model. Raises UserError."""
@@ -394,9 +430,14 @@ class DetectorNode(LifecycleNode):
 
     def _log_new_errors(self, statuses: list[DiagnosticStatus]) -> None:
         """Not everybody can look at /diagnostics: an error goes into the log when it begins."""
-        errors = {s.name: s.message for s in statuses if s.level == DiagnosticStatus.ERROR}
-        for name in errors.keys() - self._in_error:
-            self.get_logger().error(f"{name}: {errors[name]}")
+        errors = {s.name: error_in_log(s) for s in statuses if s.level == DiagnosticStatus.ERROR}
+        new: dict[str, list[str]] = {}
+        for name, text in errors.items():
+            if name not in self._in_error:
+                new.setdefault(text.replace(f"/{name}/", "/CAMERA/"), []).append(name)
+        for text, names in new.items():  # what cameras have in common is told once
+            told = text if len(names) > 1 else errors[names[0]]
+            self.get_logger().error(f"{', '.join(names)}: {told}")
         self._in_error = set(errors)
 
     def _threshold(self) -> float:

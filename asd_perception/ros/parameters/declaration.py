@@ -15,6 +15,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from asd_perception.errors import UserError
 from asd_perception.ros.parameters.table import (
     CLASS_THRESHOLDS,
     PARAMETERS,
@@ -30,7 +31,7 @@ from asd_perception.ros.parameters.table import (
 def declare_parameters(node: Node) -> None:
     """Declare all parameters, and refuse wrong values from now on, at start too.
 
-    Raises rclpy.exceptions.ParameterException for a wrong value given at start.
+    Raises UserError for a wrong value given at start.
     """
     entries = {entry.name: entry for entry in (*PARAMETERS, *CLASS_THRESHOLDS)}
     declares_when_asked = False
@@ -42,8 +43,7 @@ def declare_parameters(node: Node) -> None:
                 entry = QOS_POLICIES.get(parameter.name.rpartition(".")[2])
             if entry is None:
                 continue
-            unset = parameter.type_ == Parameter.Type.NOT_SET  # so rclpy reads an empty list
-            reason = entry.refusal([] if unset else parameter.value)
+            reason = entry.refusal(_value(parameter))
             if reason is not None:
                 return SetParametersResult(successful=False, reason=f"{parameter.name}: {reason}")
         if declares_when_asked:
@@ -61,7 +61,7 @@ def declare_parameters(node: Node) -> None:
     def declare_new_cameras(parameters: list[Any]) -> None:
         try:
             declare_cameras(parameters)
-        except ParameterException as error:  # given at start, when there was no such camera
+        except UserError as error:  # given at start, when there was no such camera
             node.get_logger().warning(str(error))
 
     node.add_on_set_parameters_callback(refuse_wrong_values)
@@ -72,6 +72,11 @@ def declare_parameters(node: Node) -> None:
         node.add_post_set_parameters_callback(declare_new_cameras)
     else:  # before Iron
         declares_when_asked = True
+
+
+def _value(parameter: Any) -> Any:  # Parameter
+    """Its value; rclpy reads an empty list as none."""
+    return [] if parameter.type_ == Parameter.Type.NOT_SET else parameter.value
 
 
 def _declare(node: Node, entry: ParameterEntry) -> None:
@@ -88,7 +93,13 @@ def _declare(node: Node, entry: ParameterEntry) -> None:
             descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
         else:
             descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    node.declare_parameter(entry.name, entry.default, descriptor)
+    try:
+        node.declare_parameter(entry.name, entry.default, descriptor)
+    except ParameterException as error:
+        given = node._parameter_overrides.get(entry.name)
+        reason = entry.refusal(_value(given)) if given is not None else None
+        # rclpy's own words have the name three times
+        raise UserError(f"{entry.name}: {reason}" if reason else str(error)) from error
 
 
 def unknown_parameters(node: Node, of_qos: bool) -> list[str]:

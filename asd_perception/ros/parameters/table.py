@@ -271,6 +271,8 @@ PARAMETERS = (
     ),
 )
 
+AT_NEXT_CONFIGURE = frozenset(p.name for p in PARAMETERS if _NEXT_CONFIGURE in p.description)
+
 
 CAMERA_PARAMETERS = (
     ParameterEntry(
