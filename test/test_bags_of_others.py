@@ -352,6 +352,17 @@ def test_it_starts_later_and_begins_again(tmp_path):
     assert sent["/tf_static"] > 2
 
 
+@pytest.mark.parametrize("wait_for", [["/a"], []], ids=["a subscriber", "the next message"])
+def test_it_ends_when_it_is_told_whatever_it_waits_for(tmp_path, wait_for):
+    path = write(tmp_path / "bag", [("/a", 0, "now"), ("/a", 60_000_000_000, "in a minute")])
+    stop = threading.Event()
+    threading.Timer(4.0, stop.set).start()
+    begin = time.monotonic()
+    report = play(path, loop=True, wait_for=wait_for, stop=stop)
+    assert time.monotonic() - begin < 25
+    assert report.sent.get("/a", 0) == (0 if wait_for else 1)
+
+
 def test_static_transforms_are_latched_whatever_the_bag_says(tmp_path):
     """As every consumer of tf2 asks; a late one gets them all the same."""
     import rclpy

@@ -107,11 +107,9 @@ def play(
                 raise UserError(f"{reader.path} has no message to play")
             if lost := awaited - {item.topic for item in connections}:
                 raise UserError(f"{', '.join(sorted(lost))} is left out and cannot be waited for")
-            player = _Player(node, connections, publishers, rate, clock)
+            player = _Player(node, connections, publishers, rate, clock, stop or threading.Event())
             begin = reader.start_ns + round(start * 1e9)
-            return player.play(
-                reader, awaited, wait_timeout, begin, loop, stop or threading.Event()
-            )
+            return player.play(reader, awaited, wait_timeout, begin, loop)
         finally:
             node.destroy_node()
             rclpy.shutdown(context=context)
@@ -145,7 +143,9 @@ class _Player:
         publishers: dict[int, Publisher],
         rate: float,
         clock: bool,
+        stop: threading.Event,
     ) -> None:
+        self._stop = stop
         self._connections = connections
         self._publishers = publishers
         self._rate = rate
@@ -159,9 +159,8 @@ class _Player:
         timeout: float,
         begin: int,
         loop: bool,
-        stop: threading.Event,
     ) -> PlayReport:
-        """Publish all from the bag time `begin` on."""
+        """Publish all from the bag time `begin` on, until `stop`."""
         sent: Counter[str] = Counter()
         late: deque[float] = deque(maxlen=1_000_000)
         waited = False
@@ -170,7 +169,7 @@ class _Player:
             while True:
                 start: tuple[float, int] | None = None  # (monotonic s, bag time) of one moment
                 for connection, stamp, data in read_messages(reader, self._connections):
-                    if stop.is_set():
+                    if self._stop.is_set():
                         break
                     latched = is_latched(connection)
                     progress.update()
@@ -183,9 +182,11 @@ class _Player:
                         start = time.monotonic(), stamp
                     if start is not None:
                         late.append(self._sleep_until(stamp, *start))
+                        if self._stop.is_set():
+                            break
                     self._publishers[connection.id].publish(data)
                     sent[connection.topic] += 1
-                if not loop or stop.is_set() or start is None:  # nothing that takes time
+                if not loop or self._stop.is_set() or start is None:  # nothing that takes time
                     break
         self._deliver_the_last()
         return PlayReport(
@@ -206,17 +207,18 @@ class _Player:
                     f"no subscriber on {', '.join(sorted(missing))} after {timeout:g} s; is the "
                     "detector running and active, with the same ROS_DOMAIN_ID?"
                 )
-            time.sleep(0.02)
+            if self._stop.wait(0.02):
+                return
         # A match is seen here before it is on the other side, where messages would be ignored.
-        time.sleep(_DISCOVERY)
+        self._stop.wait(_DISCOVERY)
 
     def _sleep_until(self, stamp: int, start: float, start_stamp: int) -> float:
         """Sleep until a bag time is due, ticking /clock; returns how late it is by now, in s."""
         due = start + (stamp - start_stamp) * 1e-9 / self._rate
-        while (remaining := due - time.monotonic()) > 0:
+        while (remaining := due - time.monotonic()) > 0 and not self._stop.is_set():
             if remaining > _CLOCK_PERIOD:
                 self._tick(stamp - round(remaining * self._rate * 1e9))
-            time.sleep(min(remaining, _CLOCK_PERIOD))
+            self._stop.wait(min(remaining, _CLOCK_PERIOD))
         self._tick(stamp)
         return max(0.0, -remaining)
 
