@@ -105,6 +105,26 @@ def test_a_frame_that_gets_another_parent_is_named_and_the_newest_one_is_used():
     assert not graph.contradictions
 
 
+def test_a_transform_that_is_missing_for_another_reason_is_told_with_that_reason():
+    graph = TransformGraph()
+    graph.add(transform_stamped("base_link", "mast", np.eye(4)))
+    graph.unheard = ["/robot publishes /tf_static volatile; let it publish transient local"]
+    with pytest.raises(UserError) as unheard:
+        graph.lookup("base_link", "camera")
+    assert f"camera to base_link: {graph.unheard[0]}, or publish the one" in str(unheard.value)
+    with pytest.raises(UserError):
+        graph.add(transform_stamped("mast", "camera", np.full((4, 4), np.nan)))
+    with pytest.raises(UserError) as refused:
+        graph.lookup("base_link", "camera")
+    assert "no transform connects camera to base_link: /tf_static, mast to camera" in str(
+        refused.value
+    )
+    assert "not finite" in str(refused.value) and "publish" not in str(refused.value)
+    graph.add(transform_stamped("mast", "camera", np.eye(4)))
+    graph.lookup("base_link", "camera")
+    assert not graph.refused
+
+
 def test_the_graph_of_transforms_is_bounded():
     graph = TransformGraph()
     for number in range(MAX_FRAMES):
@@ -239,6 +259,8 @@ def test_times_that_tf_says_nothing_about_are_named():
     calibration = pan_tilt()
     front = calibration.models["front"]
     assert "no transform connects front to base_link" in calibration.fault("front")
+    send(calibration, "pan_base", "tilt", 0, np.eye(4))
+    assert "front to base_link: /tf, pan_base to tilt: no stamp" in calibration.fault("front")
     send(calibration, "pan_base", "tilt", START, np.eye(4))
     assert calibration.fault("front") is None
     assert "/tf has tilt last 5.0 s before the image" in calibration.fault(

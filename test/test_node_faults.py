@@ -128,8 +128,10 @@ def test_publishers_that_the_node_cannot_hear_are_named_with_the_remedy(node, ro
     ]
     robot.diagnosis("state", "/robot publishes /tf_static volatile")
     robot.diagnosis("state", "publish transient local")
-    robot.diagnosis("state", "/robot publishes /odometry best effort")
-    robot.diagnosis("state", "set qos_overrides./odometry.subscription.reliability to best_effort")
+    robot.diagnosis("odometry", "/robot publishes /odometry best effort")
+    robot.diagnosis(
+        "odometry", "set qos_overrides./odometry.subscription.reliability to best_effort"
+    )
     for publisher in publishers:
         robot.node.destroy_publisher(publisher)
     robot.until(lambda: not robot.says("state", "publishes"), "the end of the warning")

@@ -450,7 +450,8 @@ def test_images_that_cannot_be_used_are_named_before_clocks(node):
     [
         ("raw", 4_320_000, "4.3 MB each, do not fit Fast DDS's default shared memory; start"),
         ("raw", 300_000, "the link or this machine is overloaded"),
-        ("compressed", 900_000, "the link or this machine is overloaded"),
+        ("compressed", 10_000, "the link or this machine is overloaded"),
+        ("compressed", 900_000, "more than the shared memory that Fast DDS has for all that one"),
     ],
 )
 def test_images_lost_on_the_way_are_told_with_the_remedy(node, transport, size, remedy):
@@ -465,6 +466,29 @@ def test_images_lost_on_the_way_are_told_with_the_remedy(node, transport, size, 
     assert remedy in message
     node.pipeline.statistics.cameras["CAM_BACK"].losses.clear()
     assert node.said("CAM_BACK")[0] == DiagnosticStatus.OK
+
+
+def test_a_camera_whose_publishers_are_not_heard_says_so_in_its_own_line(node):
+    node = node(odometry_name="/base/odom")
+    node.calibrate(cameras=CAMERAS[1:])
+    node.pipeline.calibration.models["CAM_FRONT"] = None
+    node.pipeline.statistics.since -= 10 * QUIET
+    topics = {
+        CAMERAS[0]: "/tf_static",
+        "CAM_FRONT": "/CAM_FRONT/camera_info",
+        "CAM_BACK": "/CAM_BACK/image_raw/compressed",
+        "odometry": "/base/odom",
+    }
+    for heard in (True, False, True):
+        unheard = {topic: [f"/driver publishes {topic} in vain"] for topic in topics.values()}
+        node.pipeline.note_unheard({} if heard else unheard)
+        for status, topic in topics.items():
+            level, message = node.said(status)
+            assert (f": /driver publishes {topic} in vain" in message) != heard
+            if status in CAMERAS:
+                assert level == DiagnosticStatus.ERROR
+            elif not heard:
+                assert level == DiagnosticStatus.WARN
 
 
 def test_without_odometry_its_topic_is_named(node):

@@ -21,7 +21,7 @@ from tf2_msgs.msg import TFMessage
 from asd_perception.commands.detector import Executor
 from asd_perception.ros.check.mismatches import QosMismatches
 from asd_perception.ros.overlay import Overlays
-from asd_perception.ros.subscriptions import subscribe_overridable
+from asd_perception.ros.subscriptions import OVERRIDABLE, subscribe_overridable
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -73,10 +73,10 @@ def test_a_publisher_that_does_not_fit_is_named_after_remapping_as_long_as_it_is
     subscribe_overridable(
         *(graph.node, graph.mismatches, Odometry, "odometry", print), QoSProfile(depth=10)
     )
-    assert graph.mismatches.look() == []
+    assert graph.mismatches.look() == {}
     publisher = graph.other.create_publisher(Odometry, "/base/odom", qos_profile_sensor_data)
     graph.other.create_publisher(Odometry, "/base/odom", 10)  # this one fits
-    (line,) = graph.until(graph.mismatches.look)
+    ((line,),) = graph.until(graph.mismatches.look).values()
     assert line == (
         "/driver publishes /base/odom best effort, and reliable is asked for: nothing of it "
         "arrives; let it publish reliable, or set "
@@ -92,21 +92,38 @@ def test_static_transforms_that_are_not_latched_are_named(graph):
     graph = graph()
     subscribe_overridable(graph.node, graph.mismatches, TFMessage, "/tf_static", print, LATCHED)
     graph.other.create_publisher(TFMessage, "/tf_static", 10)
-    (line,) = graph.until(graph.mismatches.look)
+    ((line,),) = graph.until(graph.mismatches.look).values()
     assert "publishes /tf_static volatile, and transient local is asked for" in line
     assert line.endswith("let it publish transient local")
+
+
+def test_a_parameter_that_is_not_there_is_no_remedy_and_an_ended_subscription_no_fault(graph):
+    graph, qos = graph(), QoSProfile(depth=100)
+    events = graph.mismatches.of_subscription("/tf", qos)
+    subscription = graph.node.create_subscription(
+        TFMessage, "/tf", print, qos, event_callbacks=events
+    )
+    graph.other.create_publisher(TFMessage, "/tf", qos_profile_sensor_data)
+    ((line,),) = graph.until(graph.mismatches.look).values()
+    assert line.endswith("nothing of it arrives; let it publish reliable")
+    graph.node.destroy_subscription(subscription)
+    graph.mismatches.forget_subscription("/tf")
+    assert graph.mismatches.look() == {}
 
 
 def test_who_asks_for_a_reliable_overlay_is_named(graph):
     graph = graph()
 
     def create(message_type, topic, qos):
-        events = graph.mismatches.of_publisher(topic, qos)
-        return graph.node.create_publisher(message_type, topic, qos, event_callbacks=events)
+        return graph.node.create_publisher(
+            *(message_type, topic, qos),
+            event_callbacks=graph.mismatches.of_publisher(topic, qos),
+            qos_overriding_options=OVERRIDABLE,
+        )
 
     Overlays(["front"], create)
     graph.other.create_subscription(Image, "/detector/front/overlay", print, 10)
-    (line,) = graph.until(graph.mismatches.look)
+    ((line,),) = graph.until(graph.mismatches.look).values()
     assert line.startswith("/detector/front/overlay is published best effort, and /driver asks")
     assert "set qos_overrides./detector/front/overlay.publisher.reliability to reliable" in line
 

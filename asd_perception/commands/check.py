@@ -38,8 +38,8 @@ def check_live_rig(seconds: float) -> None:
         recording = RigRecording(
             topics, settings.base_frame, settings.sync_tolerance_ns, settings.sync_max_wait
         )
-        rig = LiveRig(node, recording)
         mismatches = QosMismatches(node, warn=lambda kind, text: None)
+        rig = LiveRig(node, recording, mismatches)
         subscriptions = list(subscribe_to_rig(node, settings, rig, mismatches))
         print(f"listening to {len(subscriptions)} topics for {seconds:g} s", file=sys.stderr)
         latched: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def check_live_rig(seconds: float) -> None:
         rig.listen(seconds, listen_to_latched, stopped=lambda: bool(received))
         if received:
             _end_after(received[0])
-        for line in (*mismatches.look(), *rig.lost_images(seconds, settings.image_transport)):
+        for line in rig.lost_images(seconds, settings.image_transport):
             print(f"detector: {line}", file=sys.stderr)
         found = report(recording, config.trained_cameras, config.image_size, live=True)
         print(found.text)

@@ -13,12 +13,13 @@ from asd_perception.cameras.rig_check import Finding, MountedCamera, check_rig
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array
 from asd_perception.network.config import StudentConfig
-from asd_perception.ros.check.faults import duplicate_frame
+from asd_perception.ros.check.faults import duplicate_frame, nothing_heard
 from asd_perception.ros.messages.camera_info import (
     CameraModel,
     camera_model_from_msg,
     rectified_twice,
 )
+from asd_perception.ros.messages.transforms import unheard_transforms
 from asd_perception.ros.parameters.settings import CameraInput
 from asd_perception.ros.transforms import TransformBuffer
 
@@ -35,6 +36,12 @@ class Calibration:
         self.models: dict[str, CameraModel | None] = dict.fromkeys(cameras)
         self.transforms = TransformBuffer()
         self._names_in_messages: tuple[bytes, ...] = ()
+        self._unheard: Mapping[str, list[str]] = {}
+
+    def note_unheard(self, lines: Mapping[str, list[str]]) -> None:
+        """Publishers of which nothing arrives, by topic: what is missing may be theirs."""
+        self._unheard = lines
+        self.transforms.unheard = unheard_transforms(lines)
 
     def take_camera_info(self, camera: str, message: CameraInfo) -> None:
         """Raises UserError for a bad message; the last good one stays in use."""
@@ -115,9 +122,11 @@ class Calibration:
         """
         model = self.models[camera]
         if model is None:
-            return (
-                f"no valid camera_info on {self.cameras[camera].info_name}; start or mend "
-                "its publisher"
+            topic = self.cameras[camera].info_name
+            return nothing_heard(
+                f"no valid camera_info on {topic}",
+                self._unheard.get(topic, []),
+                "start or mend its publisher",
             )
         duplicates = [
             name

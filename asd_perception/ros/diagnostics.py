@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from asd_perception.cameras.rig_check import Finding
-from asd_perception.ros.check.faults import OLD, long_tolerance, lost_images
+from asd_perception.ros.check.faults import OLD, long_tolerance, lost_images, nothing_heard
 from asd_perception.ros.statistics import RECENT, STAGES, CameraStatistics, Statistics
 
 if TYPE_CHECKING:
@@ -65,16 +65,18 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         "for a replayed bag"
     )
     transport = pipeline.settings.image_transport
-    lost = lost_images(statistics.lost_lately, RECENT, transport, statistics.size)
+    sizes = [other.size for other in pipeline.statistics.cameras.values()]
+    lost = lost_images(statistics.lost_lately, RECENT, transport, statistics.size, sizes)
     level, message = DiagnosticStatus.OK, f"{statistics.rate:.1f} Hz"
     stamp = statistics.last_stamp if silent < _quiet(pipeline) else None
     if (fault := pipeline.calibration.fault(camera, stamp)) is not None and _begins(pipeline):
         message = f"begins; so far {fault}"
     elif silent > _quiet(pipeline):
         level = DiagnosticStatus.ERROR
-        message = (
-            f"no image on {topic} for {silent:.0f} s; check the camera, the topic's name "
-            "and the parameter image_transport"
+        message = nothing_heard(
+            f"no image on {topic} for {silent:.0f} s",
+            pipeline.unheard.get(topic, []),
+            "check the camera, the topic's name and the parameter image_transport",
         )
         if fault is not None:
             message += f"; {fault}"
@@ -251,9 +253,12 @@ def _motion_status(pipeline: Pipeline) -> DiagnosticStatus:
         level = DiagnosticStatus.WARN
         message = f"bad message: {statistics.bad_odometry.reason}"
     elif len(pipeline.odometry) == 0:
-        message = (
-            f"no odometry on {settings.odometry_name}; the robot is taken to stand still between "
-            "camera stamps"
+        unheard = pipeline.unheard.get(settings.odometry_name, [])
+        level = DiagnosticStatus.WARN if unheard else level
+        message = nothing_heard(
+            f"no odometry on {settings.odometry_name}",
+            unheard,
+            "the robot is taken to stand still between camera stamps",
         )
     elif statistics.without_motion.recent:
         level = DiagnosticStatus.WARN

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -332,11 +333,15 @@ class DetectorNode(LifecycleNode):
         needed = pipeline.calibration.needs_tf
         if needed and self._tf is None:
             callback = partial(self._guarded, pipeline.on_moving_transforms)
+            qos = QoSProfile(depth=100)
             self._tf = self.create_subscription(
-                TFMessage, "/tf", callback, QoSProfile(depth=100), raw=True
+                *(TFMessage, "/tf", callback, qos),
+                event_callbacks=self._mismatches.of_subscription("/tf", qos),
+                raw=True,
             )
         elif not needed and self._tf is not None:
             self.destroy_subscription(self._tf)
+            self._mismatches.forget_subscription("/tf")
             self._tf = None
 
     def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
@@ -414,8 +419,10 @@ class DetectorNode(LifecycleNode):
             values = {**self._running, "score_threshold": self._threshold()}
             state = "active" if pipeline.active else "not active"
             mismatches = self._mismatches.look()
+            pipeline.note_unheard(mismatches)
             level = DiagnosticStatus.WARN if mismatches else DiagnosticStatus.OK
-            message.status = [status("state", level, "; ".join([state, *mismatches]), values)]
+            words = "; ".join([state, *chain.from_iterable(mismatches.values())])
+            message.status = [status("state", level, words, values)]
             if pipeline.active:
                 pipeline.note_totals()
                 statuses = pipeline_statuses(pipeline)

@@ -104,6 +104,7 @@ class Pipeline:
         self._warn = warn
         self._measured = measured
         self._ros_time = ros_time
+        self.unheard: Mapping[str, list[str]] = {}  # publishers, by topic, and why nothing arrives
         self._arrivals: Arrivals | None = None
         self._worker: LatestWorker[_Job] | None = None
         self._drawer: LatestWorker[tuple[list[OverlayImage], Detections]] | None = None
@@ -184,6 +185,11 @@ class Pipeline:
         if not close_all(parts, CLOSE_WAIT):
             self._left_behind = parts
         return close_all(self._left_behind, 0.0)
+
+    def note_unheard(self, lines: Mapping[str, list[str]]) -> None:
+        """Publishers of which nothing arrives, by topic, each with the remedy."""
+        self.unheard = lines
+        self.calibration.note_unheard(lines)
 
     # -- in the executor's thread ----------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from asd_perception.errors import UserError
 from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
 from asd_perception.geometry import Array, interpolate_pose
 from asd_perception.ros.messages.geometry import stamp_ns as ns_of
-from asd_perception.ros.messages.transforms import TransformGraph, link_from_msg
+from asd_perception.ros.messages.transforms import MOVING, TransformGraph
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
@@ -125,15 +125,10 @@ class TransformBuffer(TransformGraph):
         """
         if message.child_frame_id.lstrip("/") not in self.followed:
             return False
-        parent, child, parent_from_child = link_from_msg(message, "/tf")
-        stamp = ns_of(message.header.stamp)
-        if stamp == 0:
-            raise UserError(
-                f"/tf, {parent} to {child}: no stamp; fill in header.stamp, or publish a mounting "
-                "that does not move on /tf_static"
-            )
         with self._changed:
-            self._note_parent("/tf", child, parent)
+            parent, child, parent_from_child = self._link(message, MOVING)
+            stamp = ns_of(message.header.stamp)
+            self._note_parent(MOVING, child, parent)
             if is_new := self._parent(child) != parent:
                 self._moving[child] = _MovingLink(parent)
             self._moving[child].add(stamp, parent_from_child)

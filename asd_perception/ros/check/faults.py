@@ -3,9 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 SHARED_MEMORY = 512 * 1024  # bytes that Fast DDS has for messages unless it is told otherwise
 LOSS = 0.05  # share of a camera's images lost on the way beyond which that is a fault
 OLD = 1.0  # s of age at which detections are of no use to a robot that moves
+
+
+def nothing_heard(fault: str, unheard: Sequence[str], remedy: str) -> str:
+    """Nothing comes on a topic: with the usual remedy, or why its publishers are not heard.
+
+    unheard: a line for each of these.
+    """
+    return f"{fault}: {'; '.join(unheard)}" if unheard else f"{fault}; {remedy}"
 
 
 def duplicate_frame(frame_id: str, other: str) -> str:
@@ -37,10 +47,10 @@ def long_tolerance(tolerance_ns: int, period: float | None) -> str | None:
     )
 
 
-def lost_images(lost: int, seconds: float, transport: str, size: int) -> str:
+def lost_images(lost: int, seconds: float, transport: str, size: int, sizes: Sequence[int]) -> str:
     """Images of one camera lost on the way in the last seconds, with the remedy; empty for none.
 
-    size: of its last image in bytes; 0: none has come.
+    size: of its last image in bytes; sizes: of each camera's. 0: none has come.
     """
     if lost == 0:
         return ""
@@ -50,5 +60,13 @@ def lost_images(lost: int, seconds: float, transport: str, size: int) -> str:
         return (
             f"{text}: {large}do not fit Fast DDS's default shared memory; start the camera's "
             "driver with config/fastdds.xml of this package, or use image_transport compressed"
+        )
+    known = [size for size in sizes if size]
+    sweep = len(sizes) * sum(known) / max(1, len(known))
+    if sweep > SHARED_MEMORY:
+        return (
+            f"{text}: one of each camera is {sweep / 1e6:.1f} MB, more than the shared memory that "
+            "Fast DDS has for all that one process sends; start it with config/fastdds.xml of this "
+            "package, or lower the cameras' rate or size"
         )
     return f"{text}; the link or this machine is overloaded: lower the camera's rate or size"

@@ -11,15 +11,15 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.ros.check.faults import LOSS, lost_images
+from asd_perception.ros.check.mismatches import QosMismatches
 from asd_perception.ros.check.recording import RigRecording
 from asd_perception.ros.messages.images import TRANSPORT_OF
 
-STATIC = "/tf_static"
 DISCOVERY = 10.0  # s that the cameras have to be found ...
 NO_PUBLISHER = 2.0  # ... and of them until a topic that nobody publishes is not waited for
 
@@ -30,15 +30,18 @@ class LiveRig:
     The rig's subscriptions are made by the caller, as the detector's own are.
     """
 
-    def __init__(self, node: Node, recording: RigRecording) -> None:
+    def __init__(self, node: Node, recording: RigRecording, mismatches: QosMismatches) -> None:
         self._node = node
+        self._mismatches = mismatches
         self._recording = recording
         self._heard: set[str] = set()  # cameras that have sent an image
         self._records = False
         self._lost: Counter[str] = Counter()  # images of each camera while it records
         self._received: Counter[str] = Counter()
-        self._sizes: dict[str, int] = {}  # bytes of its last image
-        node.create_subscription(TFMessage, "/tf", self._on_transforms, QoSProfile(depth=100))
+        self._sizes = dict.fromkeys(recording.cameras, 0)  # bytes of its last image
+        qos = QoSProfile(depth=100)
+        events = mismatches.of_subscription("/tf", qos)
+        node.create_subscription(TFMessage, "/tf", self._on_transforms, qos, event_callbacks=events)
 
     def on_static_transforms(self, msg: TFMessage, /) -> None:
         self._recording.add_transforms(msg, static=True)
@@ -59,8 +62,9 @@ class LiveRig:
 
     def lost_images(self, seconds: float, transport: str) -> list[str]:
         """A line for each camera of whose images too many were lost on the way."""
+        sizes = list(self._sizes.values())
         return [
-            f"{camera}: {lost_images(lost, seconds, transport, self._sizes.get(camera, 0))}"
+            f"{camera}: {lost_images(lost, seconds, transport, self._sizes[camera], sizes)}"
             for camera, lost in self._lost.items()
             if lost > LOSS * (lost + self._received[camera])
         ]
@@ -93,12 +97,7 @@ class LiveRig:
                 executor.spin_once(timeout_sec=0.1)
         finally:
             executor.shutdown()
-        for publisher in self._node.get_publishers_info_by_topic(STATIC):
-            if publisher.qos_profile.durability == DurabilityPolicy.VOLATILE:
-                self._recording.bad_transforms[
-                    f"{publisher.node_name} publishes {STATIC} volatile, so the detector does not "
-                    "hear it; publish it latched (transient local)"
-                ] += 1
+        self._recording.note_unheard(self._mismatches.look())
         self._recording.left_out = self._other_topics()
         self._recording.finish()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from rclpy.node import Node
@@ -51,14 +52,18 @@ class QosMismatches:
         self._topics[self._node.resolve_topic_name(topic), True] = qos
         return PublisherEventCallbacks(incompatible_qos=_told_elsewhere)
 
+    def forget_subscription(self, topic: str) -> None:
+        """A subscription that is no more."""
+        self._topics.pop((self._node.resolve_topic_name(topic), False), None)
+
     def clear(self) -> None:
         """Forget all, with the node's topics."""
         self._topics.clear()
         self._told.clear()
 
-    def look(self) -> list[str]:
-        """Those that are there now, each with the remedy."""
-        lines = []
+    def look(self) -> dict[str, list[str]]:
+        """Those that are there now, each with the remedy, by topic."""
+        found: dict[str, list[str]] = {}
         for (topic, published), qos in list(self._topics.items()):
             if published:
                 others = self._node.get_subscriptions_info_by_topic(topic)
@@ -67,48 +72,48 @@ class QosMismatches:
             for other in others:
                 offered, asked = (qos, other.qos_profile) if published else (other.qos_profile, qos)
                 name = f"{other.node_namespace.rstrip('/')}/{other.node_name}"
-                if (line := _mismatch(topic, name, published, offered, asked)) is not None:
-                    lines.append(line)
-        for line in lines:
+                line = self._mismatch(topic, name, published, offered, asked)
+                if line is not None:
+                    found.setdefault(topic, []).append(line)
+        for line in chain.from_iterable(found.values()):
             if line not in self._told:
                 self._told.add(line)
                 self._warn(f"qos {line}", line)
-        return lines
+        return found
+
+    def _mismatch(
+        self, topic: str, other: str, published: bool, offered: QoSProfile, asked: QoSProfile
+    ) -> str | None:
+        """Why nothing comes from what is offered to who asks, with the remedy; None if it does."""
+        parameter = f"qos_overrides.{topic}.{'publisher' if published else 'subscription'}"
+        parameter += ".reliability"
+        if (
+            offered.reliability == ReliabilityPolicy.BEST_EFFORT
+            and asked.reliability == ReliabilityPolicy.RELIABLE
+        ):
+            policies = "best effort", "reliable"
+            remedies = ["subscribe best effort", "publish reliable"]
+            if self._node.has_parameter(parameter):
+                remedies[0] += f", or set {parameter} to reliable"
+                remedies[1] += f", or set {parameter} to best_effort"
+        elif (
+            offered.durability == DurabilityPolicy.VOLATILE
+            and asked.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        ):
+            policies = "volatile", "transient local"
+            remedies = ["subscribe volatile", "publish transient local"]
+        else:
+            return None
+        if published:
+            return (
+                f"{topic} is published {policies[0]}, and {other} asks for {policies[1]}: nothing "
+                f"reaches it; let it {remedies[0]}"
+            )
+        return (
+            f"{other} publishes {topic} {policies[0]}, and {policies[1]} is asked for: nothing of "
+            f"it arrives; let it {remedies[1]}"
+        )
 
 
 def _told_elsewhere(_: Any) -> None:
     """In place of rclpy's own warning, which names neither the other end nor a remedy."""
-
-
-def _mismatch(
-    topic: str, other: str, published: bool, offered: QoSProfile, asked: QoSProfile
-) -> str | None:
-    """Why nothing comes from what is offered to who asks, and the remedy; None if it does."""
-    side = "publisher" if published else "subscription"
-    own = f"set qos_overrides.{topic}.{side}.reliability to"
-    if (
-        offered.reliability == ReliabilityPolicy.BEST_EFFORT
-        and asked.reliability == ReliabilityPolicy.RELIABLE
-    ):
-        policies = "best effort", "reliable"
-        remedies = (
-            f"subscribe best effort, or {own} reliable",
-            f"publish reliable, or {own} best_effort",
-        )
-    elif (
-        offered.durability == DurabilityPolicy.VOLATILE
-        and asked.durability == DurabilityPolicy.TRANSIENT_LOCAL
-    ):
-        policies = "volatile", "transient local"
-        remedies = "subscribe volatile", "publish transient local"
-    else:
-        return None
-    if published:
-        return (
-            f"{topic} is published {policies[0]}, and {other} asks for {policies[1]}: nothing "
-            f"reaches it; let it {remedies[0]}"
-        )
-    return (
-        f"{other} publishes {topic} {policies[0]}, and {policies[1]} is asked for: nothing of it "
-        f"arrives; let it {remedies[1]}"
-    )

@@ -21,7 +21,7 @@ from asd_perception.ros.check.topics import CameraTopics
 from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_perception.ros.messages.images import check_image, image_warning
-from asd_perception.ros.messages.transforms import TransformGraph
+from asd_perception.ros.messages.transforms import TransformGraph, unheard_transforms
 
 if TYPE_CHECKING:
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
@@ -58,6 +58,7 @@ class RigRecording:
     frames: the cameras and stamps of each sweep. images: by camera, those of the last complete
     sweep. clouds: by topic, the newest at that time. Without one, the last of each.
     left_out: image topics that are no camera's, each with the reason, where these are known.
+    unheard: publishers of which nothing arrives, by topic, each with the remedy.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class RigRecording:
         max_wait: float,
     ) -> None:
         self.left_out: Mapping[str, str] = {}
+        self.unheard: Mapping[str, list[str]] = {}
         self.base_frame = base_frame
         self.tolerance_ns = tolerance_ns
         self.cameras = {name: CameraRecord(topics) for name, topics in cameras.items()}
@@ -138,6 +140,11 @@ class RigRecording:
     def refuse_transforms(self, reason: str) -> None:
         self.bad_transforms[reason] += 1
 
+    def note_unheard(self, lines: Mapping[str, list[str]]) -> None:
+        self.unheard = lines
+        for graph in (self._static, self._all):
+            graph.unheard = unheard_transforms(lines)
+
     def add_cloud(self, topic: str, msg: PointCloud2) -> None:
         if "label" not in {field.name for field in msg.fields}:  # objects, as in ~/objects
             self._newest_clouds[topic] = msg
@@ -160,11 +167,8 @@ class RigRecording:
         """
         try:
             return self._static.lookup(self.base_frame, frame_id)
-        except UserError as error:
-            try:
-                return self._all.lookup(self.base_frame, frame_id)
-            except UserError:
-                raise error from None
+        except UserError:
+            return self._all.lookup(self.base_frame, frame_id)
 
     def moves(self, frame_id: str) -> bool:
         """Whether /tf_static alone does not connect a frame to the base frame."""

@@ -10,7 +10,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from asd_perception.ros.check.faults import (
     contradicting_frames,
     duplicate_frame,
     long_tolerance,
+    nothing_heard,
 )
 from asd_perception.ros.check.recording import CameraRecord, RigRecording
 from asd_perception.ros.messages.camera_info import rectified_twice
@@ -104,7 +105,7 @@ def report(
     sections = []
     for name, record in recording.cameras.items():
         findings = [
-            *_image_findings(record),
+            *_image_findings(name, recording),
             *_stamp_findings(name, recording, live),
             *_info_findings(name, recording),
             *([faults[name]] if name in faults else []),
@@ -144,13 +145,17 @@ def _mounted(recording: RigRecording) -> tuple[dict[str, MountedCamera], dict[st
 # -- what is wrong with a camera -------------------------------------------------------------------
 
 
-def _image_findings(record: CameraRecord) -> Iterable[Finding]:
+def _image_findings(name: str, recording: RigRecording) -> Iterable[Finding]:
+    record = recording.cameras[name]
     count, refused = len(record.stamps), record.refused.total()
     if not count and not refused:
         yield Finding(
             Level.ERROR,
-            f"no image on {record.topics.image}; check the camera, the topic's name and the "
-            "parameter image_transport",
+            nothing_heard(
+                f"no image on {record.topics.image}",
+                recording.unheard.get(record.topics.image, []),
+                "check the camera, the topic's name and the parameter image_transport",
+            ),
         )
     if refused:
         (reason, _), *_ = record.refused.most_common(1)
@@ -238,7 +243,11 @@ def _info_findings(name: str, recording: RigRecording) -> Iterable[Finding]:
     if not record.camera_infos:
         yield Finding(
             Level.ERROR,
-            f"no camera_info on {topic}; let the driver publish the calibration beside its images",
+            nothing_heard(
+                f"no camera_info on {topic}",
+                recording.unheard.get(topic, []),
+                "let the driver publish the calibration beside its images",
+            ),
         )
     if record.refused_info is not None:
         level = Level.ERROR if model is None else Level.WARNING
@@ -382,6 +391,8 @@ def _rig_section(recording: RigRecording, of_network: Mapping[str, ShownCamera])
         )
     if (fault := long_tolerance(recording.tolerance_ns, period)) is not None:
         findings.append(Finding(Level.WARNING, fault))
+    lines = chain.from_iterable(recording.unheard.values())
+    findings += [Finding(Level.WARNING, line) for line in lines]
     for what, bad in (("transform", recording.bad_transforms), ("cloud", recording.bad_clouds)):
         for reason, count in bad.most_common(3):
             text = f"{_number(count, f'bad {what}')}: {reason}"

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import Array, inverse
-from asd_perception.ros.messages.geometry import matrix_from_transform
+from asd_perception.ros.messages.geometry import matrix_from_transform, stamp_ns
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
 
+MOVING = "/tf"
 MAX_FRAMES = 10_000  # in one graph: more come from a publisher that has gone wrong
 
 
@@ -21,15 +23,19 @@ class TransformGraph:
     """The graph of transforms as last heard of; a child's newest parent replaces an older one.
 
     contradictions: of each child whose last transform gave it another parent, what to do.
+    refused: of each child whose last transform was none, why.
+    unheard: publishers of transforms of which nothing arrives, each with the remedy.
     """
 
     def __init__(self) -> None:
         self._links: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
         self.contradictions: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        self.unheard: list[str] = []
 
     def add(self, message: TransformStamped, topic: str = "/tf_static") -> None:
         """Take in one transform of a topic. Raises UserError for one that is none."""
-        parent, child, parent_from_child = link_from_msg(message, topic)
+        parent, child, parent_from_child = self._link(message, topic)
         if child not in self._links and len(self._links) >= MAX_FRAMES:
             raise UserError(f"{topic} has more than {MAX_FRAMES} frames; {child} is ignored")
         self._note_parent(topic, child, parent)
@@ -43,9 +49,14 @@ class TransformGraph:
         up_target, up_source = self.ancestors(target), self.ancestors(source)
         meeting = next((frame for frame in up_source if frame in up_target), None)
         if meeting is None:
+            fault = f"no transform connects {source} to {target}"
+            ends = (up_source[-1], up_target[-1])
+            if refused := [self.refused[end] for end in ends if end in self.refused]:
+                raise UserError(f"{fault}: {'; '.join(refused)}")
+            others = f": {'; '.join(self.unheard)}, or" if self.unheard else ";"
             raise UserError(
-                f"no transform connects {source} to {target}; publish the one that is missing "
-                "(static_transform_publisher or robot_state_publisher)"
+                f"{fault}{others} publish the one that is missing (static_transform_publisher or "
+                "robot_state_publisher)"
             )
         return inverse(self._climb(up_target, meeting, stamp_ns)) @ self._climb(
             up_source, meeting, stamp_ns
@@ -67,6 +78,17 @@ class TransformGraph:
             ancestor_from_frame = self._parent_from(frame, stamp_ns) @ ancestor_from_frame
         return ancestor_from_frame
 
+    def _link(self, message: TransformStamped, topic: str) -> tuple[str, str, Array]:
+        """As link_from_msg; what it refuses is kept for who misses it."""
+        child = message.child_frame_id.lstrip("/")
+        self.refused.pop(child, None)
+        try:
+            return link_from_msg(message, topic)
+        except UserError as error:
+            if len(self.refused) < MAX_FRAMES:
+                self.refused[child] = str(error)
+            raise
+
     def _note_parent(self, topic: str, child: str, parent: str) -> None:
         before = self._parent(child)
         self.contradictions.pop(child, None)
@@ -84,12 +106,22 @@ class TransformGraph:
         return self._links[child][1]
 
 
+def unheard_transforms(lines: Mapping[str, list[str]]) -> list[str]:
+    """Of lines by topic, those of transforms."""
+    return [*lines.get("/tf_static", []), *lines.get("/tf", [])]
+
+
 def link_from_msg(message: TransformStamped, topic: str) -> tuple[str, str, Array]:
     """Parent, child and parent_from_child (4, 4). Raises UserError for a transform that is none."""
     parent = message.header.frame_id.lstrip("/")
     child = message.child_frame_id.lstrip("/")
     if not parent or not child or parent == child:
         raise UserError(f"{topic} has a transform from {child!r} to {parent!r}")
+    if topic == MOVING and stamp_ns(message.header.stamp) == 0:
+        raise UserError(
+            f"{topic}, {parent} to {child}: no stamp; fill in header.stamp, or publish a mounting "
+            "that does not move on /tf_static"
+        )
     try:
         return parent, child, matrix_from_transform(message.transform)
     except UserError as error:
