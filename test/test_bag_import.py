@@ -159,6 +159,7 @@ def test_what_cannot_be_used_is_counted(bags, tmp_path, capsys):
                 message = deserialize_message(bytes(data), Detection3DArray)
                 message.detections[0].results[0].hypothesis.class_id = "tram"
                 message.detections[1].bbox.size.x = 0.0
+                message.detections[2].results[0].hypothesis.score = 0.3
                 data = serialize_message(message)
             if item.topic not in ("/odometry", "/tf", "/CAM_BACK/camera_info"):
                 writer.write(item.topic, at, data)
@@ -169,6 +170,7 @@ def test_what_cannot_be_used_is_counted(bags, tmp_path, capsys):
     assert "left out: 2 boxes of the class 'tram', which is none of the ten" in told
     assert "left out: 2 boxes without a size or place" in told
     assert "messages on /CAM_BACK/image_raw/compressed: no valid camera_info" in told
+    assert "2 boxes on /annotations have a score below 1" in told
     nusc = open_dataset(tmp_path / "data")
     assert counts["sample"] == 2
     assert camera_frame(nusc, nusc.sample[0]).rig.names == tuple(

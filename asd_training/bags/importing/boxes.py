@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def annotation_rows(
     """
     tracks: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     clouds = _Clouds(root, tables)
+    guessed = 0
     for stamp, sample in keyframes:
         message = files.boxes.get(stamp)
         if message is None:
@@ -62,6 +64,7 @@ def annotation_rows(
         except UserError as error:
             recording.left_out[f"messages on {recording.boxes}: {error}"] += 1
             continue
+        guessed += int((found.scores < 1).sum())
         points = clouds.points(sample)
         global_from_frame = recording.ego_pose(stamp) @ base_from_frame
         boxes = submission_boxes(found, sample, global_from_frame)
@@ -84,6 +87,12 @@ def annotation_rows(
                     "num_radar_pts": 0,
                 }
             )
+    if guessed:
+        print(
+            f"{recording.path}: {guessed} boxes on {recording.boxes} have a score below 1, as what "
+            "a detector found has: they are taken for the truth; choose another topic by --boxes",
+            file=sys.stderr,
+        )
     instances, annotations = [], []
     for key, rows in tracks.items():
         instance = token("instance", name, *key)

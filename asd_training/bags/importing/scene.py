@@ -62,8 +62,8 @@ def import_scene(
 
 
 def keyframe_stamps(recording: Recording, period: float) -> list[int]:
-    """The stamps in ns of a bag's keyframes: those of its boxes, or else of its LiDAR, or of its
-    first camera; no two nearer than the period in s, but for a tenth of it."""
+    """The stamps in ns of a bag's keyframes: those of its boxes, or else of its LiDAR, or of the
+    camera with most images; no two nearer than the period in s, but for a tenth of it."""
     candidates = recording.box_stamps or recording.lidar_stamps
     if not candidates:
         candidates = max(recording.image_stamps.values(), key=len, default=[])
