@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: what an operator does to a running node gets an answer, and never ends it."""
 
+import ast
+import subprocess
+import sys
 from unittest.mock import Mock
 
 import pytest
@@ -11,7 +14,8 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from asd_perception.commands.detector import Executor
+from asd_perception.commands import detector
+from asd_perception.commands.node import Executor
 from asd_perception.ros.diagnostics import status
 from asd_perception.ros.node import ConfigureStopped, DetectorNode
 
@@ -85,3 +89,22 @@ def test_what_cameras_have_in_common_is_logged_once(node, capfd):
     node._log_new_errors([silent("left"), silent("right"), silent("rear")])
     (line,) = capfd.readouterr().err.splitlines()
     assert line.endswith("rear: no image on /rear/image_raw for 3 s")
+
+
+def test_ctrl_c_amid_the_imports_is_one_line(monkeypatch, capfd):
+    """They take a second, and ten on a busy machine."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(detector, "_share_cores", interrupted)
+    assert detector.main() == 130
+    assert capfd.readouterr().err == "detector: interrupted\n"
+
+
+def test_the_command_is_there_before_what_takes_long_to_import():
+    script = "import sys, asd_perception.commands.detector; print({*sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not {"rclpy", "numpy", "cv2", "pydantic"} & ast.literal_eval(loaded.stdout)

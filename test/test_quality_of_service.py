@@ -18,7 +18,7 @@ from robot import PATIENCE
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
-from asd_perception.commands.detector import Executor
+from asd_perception.commands.node import Executor
 from asd_perception.ros.check.mismatches import QosMismatches
 from asd_perception.ros.overlay import Overlays
 from asd_perception.ros.subscriptions import OVERRIDABLE, subscribe_overridable

@@ -1,30 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Console script `detector`: its help, the node until a signal ends it, and the rig's check."""
+"""Console script `detector`: its help, and what it does in place of the node.
+
+The imports of a command are where it begins: Ctrl-C amid their seconds is one line, too.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import textwrap
-import threading
-from typing import NoReturn
 
-import cv2
-from rclpy.exceptions import NameValidationException
-from rclpy.utilities import remove_ros_args
-
-from asd_perception.commands.ros import in_one_line, ros_running
 from asd_perception.cores import available_cores
 from asd_perception.errors import UserError, run_cli
-from asd_perception.ros.node import ConfigureStopped, DetectorNode
-from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS, camera_parameters
-
-try:  # it takes a tenth of the other one's processor time per message
-    from rclpy.experimental import EventsExecutor as Executor
-except ImportError:  # before ROS 2 Jazzy
-    from rclpy.executors import SingleThreadedExecutor as Executor
 
 _HELP = """\
 Finds objects in 3D from one to eight cameras, as a managed (lifecycle) ROS 2 node.
@@ -60,7 +48,6 @@ examples:
 
 def main() -> int:
     """Console script `detector`."""
-    _share_cores()
     return run_cli("detector", _run)
 
 
@@ -70,12 +57,15 @@ def _share_cores() -> None:
     Images, messages and the cameras' drivers need the others, and threads that take turns on a core
     lose more than they gain. Torch reads it when it is imported.
     """
+    import cv2
+
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // 2)))
     cv2.setNumThreads(1)  # the intake has threads of its own
 
 
 def _run() -> None:
     """What the command line asks for."""
+    _share_cores()
     arguments = _parse_arguments()
     if arguments.rviz or arguments.foxglove:
         from asd_perception.commands.viewers import print_foxglove_layout, run_rviz
@@ -83,7 +73,7 @@ def _run() -> None:
         show = run_rviz if arguments.rviz else print_foxglove_layout
         show()
     elif arguments.check is not None:
-        from asd_perception.commands.check import check_live_rig  # torch takes seconds to import
+        from asd_perception.commands.check import check_live_rig
 
         check_live_rig(arguments.check)
     elif arguments.warm_up is not None:
@@ -91,11 +81,18 @@ def _run() -> None:
 
         warm_up(arguments.warm_up)
     else:
-        _run_node()
+        from asd_perception.commands.node import run_node
+
+        run_node()
 
 
 def _parse_arguments() -> argparse.Namespace:
     """What is asked for in place of the node; an error for what belongs behind --ros-args."""
+    from rclpy.utilities import remove_ros_args
+
+    from asd_perception.commands.ros import in_one_line
+    from asd_perception.ros.parameters.table import CLASS_THRESHOLDS, PARAMETERS, camera_parameters
+
     parameters = [*PARAMETERS, *CLASS_THRESHOLDS, *camera_parameters("CAMERA")]
     width = max(len(entry.name) for entry in parameters)
     table = [
@@ -153,46 +150,6 @@ def _parse_arguments() -> argparse.Namespace:
     if parsed.check is not None and not 0 < parsed.check <= 3600:
         parser.error(f"--check {parsed.check:g}: from 0 to 3600 seconds")
     return parsed
-
-
-def _run_node() -> None:
-    """Run the node until SIGINT or SIGTERM, which end this process."""
-    stop = threading.Event()
-    node: DetectorNode | None = None
-
-    def on_signal(*_: object) -> None:
-        stop.set()
-        if node is not None and node.configuring:
-            raise ConfigureStopped
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    with ros_running():
-        try:
-            node = DetectorNode()
-        except NameValidationException as error:
-            raise UserError(in_one_line(error)) from error
-        executor = Executor()
-        executor.add_node(node)
-        if node.get_parameter("autostart").value and not node.start() and not stop.is_set():
-            raise SystemExit(2)  # the node has logged the reason
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-        if not node.shut_down:
-            node.trigger_shutdown()
-        executor.shutdown()
-        node.destroy_node()
-    _leave()
-
-
-def _leave() -> NoReturn:
-    """End with 0, without Python's own end, which first frees each object that PyTorch has made.
-
-    That takes a second, and ten on a busy machine, where launch kills after ten.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 if __name__ == "__main__":
