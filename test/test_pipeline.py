@@ -464,7 +464,12 @@ def test_images_lost_on_the_way_are_told_with_the_remedy(node, transport, size, 
     assert level == DiagnosticStatus.WARN
     assert message.startswith("12 images were lost on the way in the last 10 s")
     assert remedy in message
+    node.pipeline.statistics.cameras["CAM_BACK"].last_arrival -= 10 * QUIET
+    level, silent = node.said("CAM_BACK")
+    assert level == DiagnosticStatus.ERROR
+    assert silent.startswith("no image on /CAM_BACK/image_raw") and silent.endswith(f": {message}")
     node.pipeline.statistics.cameras["CAM_BACK"].losses.clear()
+    node.detect(1)
     assert node.said("CAM_BACK")[0] == DiagnosticStatus.OK
 
 

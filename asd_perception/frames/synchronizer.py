@@ -48,6 +48,11 @@ class SyncedFrame(Generic[T]):
     items: tuple[T, ...]
 
     @property
+    def stamp_of(self) -> dict[str, int]:
+        """Each camera's stamp, by its name."""
+        return dict(zip(self.cameras, self.stamps, strict=True))
+
+    @property
     def reference(self) -> int:
         """The frame's reference time in ns: the stamp of its latest image."""
         return max(self.stamps)
@@ -276,9 +281,7 @@ class FrameSynchronizer(Generic[T]):
         """Whether they are a period, or more, after the last frame: no surplus of one camera's."""
         if self._last is None or self.period is None:
             return True
-        last = self._phases.sweep_time(
-            dict(zip(self._last.cameras, self._last.stamps, strict=True))
-        )
+        last = self._phases.sweep_time(self._last.stamp_of)
         sweep = self._phases.sweep_time(_stamps(images))
         return last is None or sweep is None or sweep - last > 0.75e9 * self.period
 
@@ -326,7 +329,7 @@ class FrameSynchronizer(Generic[T]):
         frame = self._last
         if frame is None:
             return False
-        stamps = dict(zip(frame.cameras, frame.stamps, strict=True))
+        stamps = frame.stamp_of
         if camera in stamps:
             last = stamps[camera]
         elif camera in self._phases and (sweep := self._phases.sweep_time(stamps)) is not None:

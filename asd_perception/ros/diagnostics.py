@@ -75,7 +75,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         level = DiagnosticStatus.ERROR
         message = nothing_heard(
             f"no image on {topic} for {silent:.0f} s",
-            pipeline.unheard.get(topic, []),
+            pipeline.unheard.get(topic) or [lost] * bool(lost),
             "check the camera, the topic's name and the parameter image_transport",
         )
         if fault is not None:
@@ -104,7 +104,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         level, message = DiagnosticStatus.WARN, doubt
     elif statistics.doubt.recent:
         level, message = DiagnosticStatus.WARN, statistics.doubt.reason
-    if level == DiagnosticStatus.ERROR and lost:
+    if level == DiagnosticStatus.ERROR and lost and lost not in message:
         message += f"; {lost}"
     if level == DiagnosticStatus.ERROR and statistics.bad.recent:
         message += f"; last bad message: {statistics.bad.reason}"

@@ -401,7 +401,7 @@ class Pipeline:
     def _poses(self, job: _Job) -> dict[str, Array]:
         """Each camera's pose at its image's stamp, seen from the ego pose at the reference."""
         frame, mountings = job.frame, dict(job.mountings)
-        stamps = dict(zip(frame.cameras, frame.stamps, strict=True))
+        stamps = frame.stamp_of
         if self.calibration.needs_tf:  # what /tf says by now: its end was still to come
             self.calibration.transforms.wait_for(frame.reference, TRANSFORM_WAIT)
             for camera, prepared in zip(frame.cameras, frame.items, strict=True):
