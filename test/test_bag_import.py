@@ -16,7 +16,7 @@ from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from nuscenes import NuScenes
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from video import encode, moving_street
@@ -217,6 +217,31 @@ def test_names_and_frames_may_be_those_of_another_robot(bags, imported, tmp_path
     poses = {row["token"]: row["translation"] for row in imported.ego_pose}
     for row in nusc.ego_pose:
         np.testing.assert_allclose(row["translation"], poses[row["token"]], atol=1e-6)
+
+
+def test_what_no_data_set_can_have_is_left_out(bags, imported, tmp_path, capsys):
+    """Odometry that went astray, and an image whose driver did not fill in the stamp."""
+    odd = {"/odometry": Odometry, "/CAM_FRONT/image_raw/compressed": CompressedImage}
+    with open_bag(bags[0]) as bag, create_bag(tmp_path / bags[0].name) as writer:
+        for item in bag.connections:
+            writer.add_topic(item.topic, item.msgtype)
+        for item, at, data in read_messages(bag):
+            if item.topic in odd:
+                message = deserialize_message(bytes(data), odd.pop(item.topic))
+                if isinstance(message, Odometry):
+                    message.pose.pose.position.y = 1e38
+                else:
+                    message.header.stamp = time_from_ns(0)
+                writer.write(item.topic, at, serialize_message(message))
+            writer.write(item.topic, at, data)
+    capsys.readouterr()
+    counts = import_bags([tmp_path / bags[0].name], tmp_path / "data")
+    told = capsys.readouterr().err
+    assert "1 messages on /odometry: a pose is 1e+38 m away" in told
+    assert "1 messages on /CAM_FRONT/image_raw/compressed: no stamp that can be" in told
+    assert len(KeyframeIndex.open(tmp_path / "data")) == counts["sample"] == 2
+    names = {row["filename"] for row in imported.sample_data if bags[0].name in row["filename"]}
+    assert {row["filename"] for row in open_dataset(tmp_path / "data").sample_data} == names
 
 
 def test_a_bag_that_cannot_be_used_is_told_before_the_images_of_others(bags, tmp_path, monkeypatch):

@@ -5,9 +5,11 @@ Each has a quick test, always of the same examples, and one of thousands (pytest
 """
 
 import contextlib
+import dataclasses
 import io
 import json
 import shutil
+import struct
 from types import SimpleNamespace
 
 import cv2
@@ -15,16 +17,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from rosbags.serde import SerdeError
 from tables import copy_of
 
 from asd_perception.cameras.image_decoding import check_raw, decode_camera_image, decode_raw
 from asd_perception.errors import UserError
+from asd_perception.models import TINY
+from asd_perception.network import model_directory
+from asd_perception.ros.check.report import report
 from asd_perception.runtime.detections import Detections
-from asd_training.bags.bag_files import open_bag, read_messages
+from asd_training.bags.bag_files import create_bag, open_bag, read_messages
 from asd_training.bags.check import record_bag
 from asd_training.bags.convert import convert_scene
 from asd_training.bags.importing.dataset import import_bags
-from asd_training.data.index import _build
+from asd_training.bags.message_types import deserialize, serialize
+from asd_training.data.index import KeyframeIndex, _build
 from asd_training.data.nuscenes import (
     annotated_objects,
     camera_frame,
@@ -216,6 +223,95 @@ def test_bags(bag, tmp_path, data):
 @given(data=st.data())
 def test_ten_thousand_bags(bag, tmp_path, data):
     use_mutated_bag(bag, tmp_path / "copy", data)
+
+
+# -- messages --------------------------------------------------------------------------------------
+
+ODD_VALUES = {
+    bool: [True, False],
+    float: [np.nan, np.inf, -np.inf, 0.0, -1.0, 1e38, 1e308, -1e308, 1e-308],
+    int: [0, 1, 2, 255, 2**31 - 1, 2**32 - 1, -1, -(2**31)],
+    str: ["", "/", "x", "base_link", "/base_link", "map", "a b", "\n", "é", "car", "~"],
+}
+
+
+def mutate(message, chance):
+    """Change one of a message's fields, wherever it is."""
+    places = list(places_in(message))
+    if not places:  # an empty list was all that it had
+        return
+    parent, key, value = chance.choice(places)
+    match value:
+        case list():
+            value = chance.choice([[], 2 * value, value[:1]])
+        case np.ndarray() if value.dtype == np.uint8:
+            value = chance.choice([value[:0], value[: len(value) // 2], np.tile(value, 2)])
+        case np.ndarray():
+            value = value.copy()
+            value.flat[chance.randrange(value.size)] = chance.choice(ODD_VALUES[float])
+        case _:
+            value = chance.choice(ODD_VALUES[type(value)])
+    if isinstance(key, int):
+        parent[key] = value
+    else:
+        object.__setattr__(parent, key, value)  # which rosbags' messages do not let one do
+
+
+def places_in(message):
+    """(parent, name or index, value) of each field of a message, and of those in it."""
+    items = enumerate(message) if isinstance(message, list) else vars(message).items()
+    for key, value in items:
+        if key == "__msgtype__" or (isinstance(value, np.ndarray) and not value.size):
+            continue
+        if isinstance(value, (list, np.ndarray, *ODD_VALUES)):
+            yield message, key, value
+        if isinstance(value, list) or dataclasses.is_dataclass(value):
+            yield from places_in(value)
+
+
+def use_mutated_messages(bag, folder, chance):
+    """Change fields of a bag's messages; look at it, and train from what is imported of it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with open_bag(bag) as source, create_bag(folder / "bag") as copy:
+        names = sorted({item.topic for item in source.connections})
+        chosen = chance.sample(names, chance.randint(1, 4))
+        for item in source.connections:
+            copy.add_topic(item.topic, item.msgtype)
+        for item, at, data in read_messages(source):
+            if item.topic in chosen and chance.random() < 0.5:
+                message = deserialize(data, item.msgtype)
+                for _ in range(chance.randint(1, 3)):
+                    mutate(message, chance)
+                # Some are none any more: a number beyond its type.
+                with contextlib.suppress(SerdeError, struct.error, OverflowError):
+                    data = serialize(message)
+            copy.write(item.topic, at, data)
+    config = model_directory.student_config(TINY)
+    with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.suppress(UserError):
+            recording = record_bag(folder / "bag", [], {})
+            assert report(recording, config.trained_cameras, config.image_size, live=False).text
+        try:
+            import_bags([folder / "bag"], folder / "data")
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            assert len(KeyframeIndex.open(folder / "data"))
+
+
+@quick(15)
+@given(chance=st.randoms(use_true_random=True))
+def test_messages(bag, tmp_path, chance):
+    use_mutated_messages(bag, tmp_path / "copy", chance)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(14400)
+@seed(SEED)
+@long(10_000)
+@given(chance=st.randoms(use_true_random=True))
+def test_ten_thousand_messages(bag, tmp_path, chance):
+    use_mutated_messages(bag, tmp_path / "copy", chance)
 
 
 # -- images ----------------------------------------------------------------------------------------

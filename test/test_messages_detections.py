@@ -146,6 +146,14 @@ def test_bad_detections_are_refused():
     cloud.width = 3
     with pytest.raises(UserError, match="3 packed points"):
         objects_from_cloud(cloud)
+    cloud = objects_to_cloud(sent, HEADER)
+    cloud.fields[-1].offset = 47
+    with pytest.raises(UserError, match="fields lie outside of its points of 48 bytes"):
+        objects_from_cloud(cloud)
+    message = detections_to_msg(sent, HEADER)
+    message.detections[0].bbox.center.position.x = 1e300  # no float32
+    with pytest.raises(UserError, match="not finite"):
+        detections_from_msg(message)
 
 
 def test_simulated_points_are_an_ordinary_cloud():

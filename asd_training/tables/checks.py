@@ -19,7 +19,9 @@ Rows = dict[str, Row]  # by token
 MAX_STAMP = 2**31 * 1_000_000
 """A stamp in microseconds beyond this (the year 2038) has no place in a ROS message."""
 
-_MAX_METRES = 1e8
+MAX_METRES = 1e8
+"""No coordinate is beyond this."""
+
 _NUMBERS = (int, float)
 
 
@@ -42,7 +44,7 @@ def _is_vector(value: Any) -> bool:
     return (
         type(value) is list
         and len(value) == 3
-        and all(type(x) in _NUMBERS and -_MAX_METRES <= x <= _MAX_METRES for x in value)
+        and all(type(x) in _NUMBERS and -MAX_METRES <= x <= MAX_METRES for x in value)
     )
 
 
@@ -65,7 +67,7 @@ def _is_intrinsics(value: Any) -> bool:
     if not all(
         type(row) is list
         and len(row) == 3
-        and all(type(x) in _NUMBERS and -_MAX_METRES <= x <= _MAX_METRES for x in row)
+        and all(type(x) in _NUMBERS and -MAX_METRES <= x <= MAX_METRES for x in row)
         for row in value
     ):
         return False

@@ -49,6 +49,8 @@ def points_from_cloud(msg: Any, expected: np.dtype[np.void]) -> NDArray[np.void]
     for name, (kind, *_) in layout.items():
         if kinds.get(name) != kind:
             raise UserError(f"point cloud has no field {name} of type {kind}")
+    if max(offsets[name] + kind.itemsize for name, (kind, *_) in layout.items()) > msg.point_step:
+        raise UserError(f"point cloud's fields lie outside of its points of {msg.point_step} bytes")
     count = msg.width * msg.height
     if msg.is_bigendian or len(msg.data) != count * msg.point_step:
         raise UserError(f"point cloud of {len(msg.data)} bytes does not hold {count} packed points")

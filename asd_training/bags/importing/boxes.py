@@ -19,6 +19,7 @@ from asd_perception.ros.messages.published.detections import detections_from_msg
 from asd_perception.ros.messages.published.objects import objects_from_cloud
 from asd_training.bags.importing.files import SceneFiles
 from asd_training.bags.importing.recording import Recording
+from asd_training.bags.importing.sensors import MAX_COORDINATE
 from asd_training.data.lidar_file import read_lidar
 from asd_training.data.nuscenes import submission_boxes
 from asd_training.tables.rows import (
@@ -124,7 +125,9 @@ def _usable(detection: Any, left_out: Any) -> bool:
     size, centre = detection.bbox.size, detection.bbox.center
     q, p = centre.orientation, centre.position
     values = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w, size.x, size.y, size.z])
-    if not np.isfinite(values).all() or not ((values[7:] >= 1e-3) & (values[7:] <= 1000)).all():
+    is_near = (np.abs(values[:3]) <= MAX_COORDINATE).all()
+    has_size = ((values[7:] >= 1e-3) & (values[7:] <= 1000)).all()
+    if not (np.isfinite(values).all() and is_near and has_size):
         left_out["boxes without a size or place"] += 1
         return False
     return True

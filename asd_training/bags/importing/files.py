@@ -26,6 +26,8 @@ from asd_training.bags.importing.recording import (
     TRANSFORMS,
     Recording,
     connections_of,
+    has_place_in_time,
+    in_reach,
     is_static,
 )
 from asd_training.bags.importing.sensors import image_file, lidar_points, rectified_jpeg
@@ -180,7 +182,8 @@ class SceneFiles:
                     self._add_image(camera, stamp, model, content, ".jpg")
 
     def _is_wanted(self, camera: str, stamp: int) -> bool:
-        return not self._keyframes_only or stamp in self._of_keyframe[self._channels[camera]]
+        recorded = not self._keyframes_only or stamp in self._of_keyframe[self._channels[camera]]
+        return recorded and has_place_in_time(stamp)
 
     def _add_image(
         self, camera: str, stamp: int, model: CameraModel, content: bytes, suffix: str
@@ -194,6 +197,8 @@ class SceneFiles:
     def _cloud(self, message: Any) -> None:
         stamp = stamp_ns(message.header.stamp)
         if self._keyframes_only and stamp not in self._of_keyframe[LIDAR]:
+            return
+        if not has_place_in_time(stamp):
             return
         mounting = self._recording.base_from(message.header.frame_id, stamp)
         points = lidar_points(message)
@@ -212,6 +217,7 @@ class SceneFiles:
         calibration: CameraCalibration | None,
     ) -> None:
         """Write a file, and keep its record."""
+        in_reach(mounting)
         keyframe = self._of_keyframe[channel].get(stamp)
         stamp_us = stamp // 1000
         key = token("sample_data", self._name, channel, stamp_us)

@@ -31,6 +31,7 @@ from asd_training.bags.discovery import CAMERA_INFO, Parameters, camera_topics
 from asd_training.bags.message_types import deserialize
 from asd_training.bags.scene import EgoTrack
 from asd_training.bags.storage import Bag
+from asd_training.tables.checks import MAX_METRES, MAX_STAMP
 
 BOXES = "vision_msgs/msg/Detection3DArray"
 CLOUD = "sensor_msgs/msg/PointCloud2"
@@ -38,6 +39,7 @@ ODOMETRY = "nav_msgs/msg/Odometry"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 _FIXED_FRAMES = ("map", "odom", "world")
+_FARTHEST = MAX_METRES / 2  # from there, what is seen is within MAX_METRES, too
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ def _read(bag: Bag, recording: Recording, odometry: str) -> None:
                     moved |= _poses_of(message, base)
                 continue
             stamp = stamp_ns(message.header.stamp)
+            if item.topic not in infos and not has_place_in_time(stamp):
+                raise UserError(f"no stamp that can be (header.stamp is {stamp * 1e-9:.9g} s)")
             if item.topic in infos:
                 name = infos[item.topic]
                 model = camera_model_from_msg(message, recording.cameras[name].rectified)
@@ -165,8 +169,9 @@ def _read(bag: Bag, recording: Recording, odometry: str) -> None:
             elif item.topic in images:
                 recording.image_stamps.setdefault(images[item.topic], []).append(stamp)
             elif item.topic == odometry:
-                poses[stamp] = matrix_from_pose(message.pose.pose) @ inverse(
-                    _mounting(recording, message.child_frame_id.lstrip("/") or base)
+                poses[stamp] = in_reach(
+                    matrix_from_pose(message.pose.pose)
+                    @ inverse(_mounting(recording, message.child_frame_id.lstrip("/") or base))
                 )
             elif item.topic == recording.lidar:
                 recording.lidar_stamps.append(stamp)
@@ -196,6 +201,18 @@ def connections_of(bag: Bag, recording: Recording, odometry: str = "") -> list[C
     ]
 
 
+def has_place_in_time(stamp: int) -> bool:
+    """Whether a stamp in ns is one that a data set may have, and none that was not filled in."""
+    return 0 < stamp < 1000 * MAX_STAMP
+
+
+def in_reach(pose: Array) -> Array:
+    """A pose (4, 4) as it is. Raises UserError for one that lies where nothing is."""
+    if np.abs(pose[:3, 3]).max() > _FARTHEST:
+        raise UserError(f"a pose is {np.abs(pose[:3, 3]).max():.3g} m away")
+    return pose
+
+
 def is_static(topic: str) -> bool:
     """Whether the transforms of a topic hold from when they come on."""
     return topic.endswith("tf_static")
@@ -209,7 +226,7 @@ def _mounting(recording: Recording, frame: str) -> Any:
 
 def _poses_of(message: Any, base: str) -> dict[int, Any]:
     return {
-        stamp_ns(t.header.stamp): matrix_from_transform(t.transform)
+        stamp_ns(t.header.stamp): in_reach(matrix_from_transform(t.transform))
         for t in message.transforms
         if t.child_frame_id.lstrip("/") == base and t.header.frame_id.lstrip("/") in _FIXED_FRAMES
     }

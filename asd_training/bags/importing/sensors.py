@@ -27,7 +27,7 @@ _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 # PointField's codes; the numbers of the types are those of sensor_msgs/msg/PointField.
 _DATATYPES = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 8: "<f8"}
 _INTENSITIES, _RINGS = ("intensity", "i", "reflectivity"), ("ring", "channel", "line", "laser_id")
-_MAX_COORDINATE = 10_000.0  # m
+MAX_COORDINATE = 10_000.0  # m from the sensor
 _RINGS_OF_NUSCENES = 256
 
 
@@ -116,5 +116,5 @@ def lidar_points(cloud: Any) -> NDArray[np.float32]:
     points[:, 4] %= _RINGS_OF_NUSCENES
     points[:, 4] = np.floor(points[:, 4])
     usable = np.isfinite(points).all(axis=1)
-    usable &= (np.abs(points[:, :3]) <= _MAX_COORDINATE).all(axis=1)
+    usable &= (np.abs(points[:, :3]) <= MAX_COORDINATE).all(axis=1)
     return points[usable]

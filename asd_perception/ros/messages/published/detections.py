@@ -81,8 +81,7 @@ def detections_from_msg(msg: Any, objects: Detections | None = None) -> Detectio
     Raises UserError for a message that does not hold what its type promises.
     """
     count = len(msg.detections)
-    boxes = np.zeros((count, 7))
-    scores = np.zeros(count, np.float32)
+    boxes, scores = np.zeros((count, 7)), np.zeros(count)
     labels = np.zeros(count, np.int64)
     for i, detection in enumerate(msg.detections):
         if not detection.results:
@@ -97,12 +96,14 @@ def detections_from_msg(msg: Any, objects: Detections | None = None) -> Detectio
         boxes[i] = (position.x, position.y, position.z, size.x, size.y, size.z, yaw)
         scores[i] = hypothesis.score
         labels[i] = CLASSES.index(hypothesis.class_id)
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite
+        boxes, scores = boxes.astype(np.float32), scores.astype(np.float32)
     if not np.isfinite(boxes).all() or not np.isfinite(scores).all():
         raise UserError("a detection has a pose, size or score that is not finite")
     if objects is not None and len(objects) != count:
         raise UserError(f"{count} detections but {len(objects)} objects of the same stamp")
     return Detections(
-        boxes=boxes.astype(np.float32),
+        boxes=boxes,
         scores=scores,
         labels=labels,
         velocities=np.full((count, 2), np.nan, np.float32)
