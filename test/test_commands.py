@@ -142,3 +142,27 @@ def test_a_missing_module_of_our_own_is_a_defect_and_keeps_its_traceback(tmp_pat
     answer, error = call("asd_train", "synthesize", "data", before=absent)
     assert "status" not in answer
     assert "Traceback" in error
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_characters_ends_no_program(encoding):
+    """A progress bar's, a scene's name, a path in an error."""
+    code = (
+        "import sys; from asd_perception.errors import UserError, run_cli\n"
+        "def main():\n"
+        "    print('epoch 1 \\u2501\\u2578 100%')\n"
+        "    raise UserError('caf\\u00e9\\u2192: no such folder')\n"
+        "sys.exit(run_cli('asd-train', main))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding},
+    )
+    said = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    bar, name = {"ascii": ("??", "caf??"), "latin-1": ("??", "caf\u00e9?")}.get(
+        encoding, ("\u2501\u2578", "caf\u00e9\u2192")
+    )
+    expected = f"epoch 1 {bar} 100%\n", f"asd-train: error: {name}: no such folder\n"
+    assert (done.returncode, *said) == (2, *expected)
