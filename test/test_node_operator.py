@@ -4,7 +4,6 @@
 import ast
 import subprocess
 import sys
-from unittest.mock import Mock
 
 import pytest
 import rclpy
@@ -72,10 +71,10 @@ def test_a_parameter_that_waits_for_configure_says_so(node, capfd):
         return capfd.readouterr().err
 
     assert not change("device", "auto")  # it is read when the node is configured
-    node._pipeline = Mock()
+    node._configured = {"device": "auto"}
     assert "device was set, to take effect at the next configure" in change("device", "cpu")
+    assert not change("device", "auto")  # as it is
     assert not change("score_threshold", 0.3)
-    node._pipeline = None
 
 
 def test_what_cameras_have_in_common_is_logged_once(node, capfd):

@@ -101,6 +101,7 @@ class DetectorNode(LifecycleNode):
         self.create_timer(1.0, self._every_second, clock=self._steady)
         self._poll_timer: Timer | None = None
         self.configuring = False  # at work on it, for seconds
+        self._configured: dict[str, Any] = {}  # values of parameters that are read only then
         self.shut_down = False  # for good: the end of the lifecycle
         if hasattr(self, "add_post_set_parameters_callback"):  # not before Iron
             self.add_post_set_parameters_callback(self._tell_what_waits)
@@ -151,6 +152,7 @@ class DetectorNode(LifecycleNode):
             self._fault = "cannot configure; the node's log says why"
             return TransitionCallbackReturn.ERROR
         self._warn_of_unknown_parameters(of_qos=True)
+        self._configured = {name: self.get_parameter(name).value for name in AT_NEXT_CONFIGURE}
         running = ", ".join(f"{name} {value}" for name, value in self._running.items())
         self.get_logger().info(f"configured: {running}; {self._threshold_in_words()}")
         return super().on_configure(state)
@@ -161,8 +163,8 @@ class DetectorNode(LifecycleNode):
 
     def _tell_what_waits(self, parameters: list[Any]) -> None:  # Parameter
         """rclpy answers no more than that a parameter was set."""
-        waiting = [p.name for p in parameters if p.name in AT_NEXT_CONFIGURE]
-        if waiting and self._pipeline is not None:
+        waiting = [p.name for p in parameters if self._configured.get(p.name, p.value) != p.value]
+        if waiting:
             self.get_logger().info(
                 f"{', '.join(waiting)} was set, to take effect at the next configure: deactivate, "
                 "cleanup, configure"
@@ -253,6 +255,7 @@ class DetectorNode(LifecycleNode):
         """Stop the threads, and give up topics, model and the GPU's memory."""
         ended = self._stop()
         self._pipeline = None
+        self._configured = {}
         for subscription in (*self._topics, *self._latched.values(), self._tf):
             if subscription is not None:
                 self.destroy_subscription(subscription)

@@ -165,7 +165,8 @@ class _Player:
         late: deque[float] = deque(maxlen=1_000_000)
         waited = False
         total = None if loop else sum(item.msgcount for item in self._connections)
-        with tqdm(total=total, desc="playing", unit="message") as progress:
+        # No bar outside of a terminal: launch would print all of it as one line.
+        with tqdm(total=total, desc="playing", unit="message", disable=None) as progress:
             while True:
                 start: tuple[float, int] | None = None  # (monotonic s, bag time) of one moment
                 for connection, stamp, data in read_messages(reader, self._connections):

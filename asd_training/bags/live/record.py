@@ -66,7 +66,9 @@ def record(
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     try:
-        with record_bag(output) as bag, tqdm(desc="recording", unit="message") as progress:
+        # No bar outside of a terminal: launch would print all of it as one line.
+        bar = tqdm(desc="recording", unit="message", disable=None)
+        with record_bag(output) as bag, bar as progress:
             recorder = _Recorder(node, bag, topics, progress)
             deadline = None if duration is None else time.monotonic() + duration
             flushed = time.monotonic()
