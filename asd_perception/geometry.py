@@ -14,6 +14,9 @@ from scipy.spatial.transform import Rotation, Slerp
 
 Array = NDArray[np.float64]
 
+MAX_METRES = 1e8
+"""Nothing is farther away in any frame, the Earth's own among them: what says so is a defect."""
+
 
 def transform_from(rotation_wxyz: ArrayLike, translation: ArrayLike) -> Array:
     """The 4x4 transform of a quaternion (w, x, y, z), of any norm but 0, and a translation in m."""

@@ -237,7 +237,7 @@ def test_what_no_data_set_can_have_is_left_out(bags, imported, tmp_path, capsys)
     capsys.readouterr()
     counts = import_bags([tmp_path / bags[0].name], tmp_path / "data")
     told = capsys.readouterr().err
-    assert "1 messages on /odometry: a pose is 1e+38 m away" in told
+    assert "1 messages on /odometry: the pose is 1e+38 m away" in told
     assert "1 messages on /CAM_FRONT/image_raw/compressed: no stamp that can be" in told
     assert len(KeyframeIndex.open(tmp_path / "data")) == counts["sample"] == 2
     names = {row["filename"] for row in imported.sample_data if bags[0].name in row["filename"]}

@@ -151,6 +151,7 @@ def test_a_region_of_interest_and_binning_are_those_of_the_published_image(windo
         ({"k": [1266.0, 0.0, 1e9, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "far outside"),
         ({"k": [1e-300, 0.0, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "focal lengths 1e-300"),
         ({"k": [1266.0, 0.0, 816.0, 0.0, 1e9, 491.0, 0.0, 0.0, 1.0]}, "focal lengths 1266 and"),
+        ({"k": [1266.0, 2e3, 816.0, 0.0, 1266.0, 491.0, 0.0, 0.0, 1.0]}, "skew 2000, more than"),
         ({"d": [0.1, 1e30, 0.0, 0.0, 0.0]}, "beyond any lens"),
         ({"d": [0.1] * 3}, "3 values in D; plumb_bob has 4, 5, 8, 12, 14"),
         ({"d": [0.1] * 15}, "15 values in D"),

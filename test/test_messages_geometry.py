@@ -32,3 +32,7 @@ def test_bad_poses_are_refused():
         pose = Pose()
         pose.position.x = math.inf
         matrix_from_pose(pose)
+    with pytest.raises(UserError, match=r"the pose is 1e\+300 m away"):
+        transform = Transform()
+        transform.translation.y = -1e300
+        matrix_from_transform(transform)

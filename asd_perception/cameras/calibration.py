@@ -60,6 +60,8 @@ def implausible(matrix: Array, size: tuple[int, int]) -> str | None:
     if min(shares) < 0.05 or max(shares) > 50:  # 169 degrees, and 1 degree
         lengths = f"{focal[0]:g} and {focal[1]:g} pixels"
         return f"the focal lengths {lengths} for a {size[0]}x{size[1]} image"
+    if abs(matrix[0, 1]) > focal[0]:
+        return f"the skew {matrix[0, 1]:g}, more than its focal length"
     centre = matrix[0, 2], matrix[1, 2]
     if not all(-1 < at / length < 2 for at, length in zip(centre, size, strict=True)):
         return (

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from asd_perception.errors import UserError
+from asd_perception.geometry import MAX_METRES
 
 Row = dict[str, Any]
 Rows = dict[str, Row]  # by token
 
 MAX_STAMP = 2**31 * 1_000_000
 """A stamp in microseconds beyond this (the year 2038) has no place in a ROS message."""
-
-MAX_METRES = 1e8
-"""No coordinate is beyond this."""
 
 _NUMBERS = (int, float)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asd_perception.errors import UserError
-from asd_perception.geometry import Array, transform_from
+from asd_perception.geometry import MAX_METRES, Array, transform_from
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
@@ -43,6 +43,8 @@ def _matrix(q: object, p: object) -> Array:
     translation = np.array([p.x, p.y, p.z])  # type: ignore[attr-defined]
     if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
         raise UserError("the pose has a value that is not finite")
+    if (away := np.abs(translation).max()) > MAX_METRES:
+        raise UserError(f"the pose is {away:.3g} m away")
     if abs(np.linalg.norm(rotation) - 1) > 0.01:
         raise UserError(f"the rotation {rotation.tolist()} (w x y z) is no unit quaternion")
     return transform_from(rotation, translation)

@@ -16,7 +16,7 @@ from rosbags.serde import SerdeError
 
 from asd_perception.cameras.video_decoding import check_video
 from asd_perception.errors import UserError
-from asd_perception.geometry import Array, inverse
+from asd_perception.geometry import MAX_METRES, Array, inverse
 from asd_perception.ros.check.topics import CameraTopics
 from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
 from asd_perception.ros.messages.geometry import (
@@ -31,7 +31,7 @@ from asd_training.bags.discovery import CAMERA_INFO, Parameters, camera_topics
 from asd_training.bags.message_types import deserialize
 from asd_training.bags.scene import EgoTrack
 from asd_training.bags.storage import Bag
-from asd_training.tables.checks import MAX_METRES, MAX_STAMP
+from asd_training.tables.checks import MAX_STAMP
 
 BOXES = "vision_msgs/msg/Detection3DArray"
 CLOUD = "sensor_msgs/msg/PointCloud2"
@@ -209,7 +209,7 @@ def has_place_in_time(stamp: int) -> bool:
 def in_reach(pose: Array) -> Array:
     """A pose (4, 4) as it is. Raises UserError for one that lies where nothing is."""
     if np.abs(pose[:3, 3]).max() > _FARTHEST:
-        raise UserError(f"a pose is {np.abs(pose[:3, 3]).max():.3g} m away")
+        raise UserError(f"the pose is {np.abs(pose[:3, 3]).max():.3g} m away")
     return pose
 
 
