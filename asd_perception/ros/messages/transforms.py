@@ -67,7 +67,10 @@ class TransformGraph:
         result = [frame]
         while (parent := self._parent(result[-1])) is not None:
             if parent in result:
-                raise UserError(f"the transforms have a loop through {parent}")
+                raise UserError(
+                    f"the transforms have a loop through {parent}; stop the publisher that gives "
+                    "one of its frames a wrong parent, and configure the node again"
+                )
             result.append(parent)
         return result
 
