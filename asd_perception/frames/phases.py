@@ -181,8 +181,8 @@ class Phases:
             return
         period = gaps[len(gaps) // 2]
         agree = sum(abs(gap - period) < period // 5 for gap in gaps)
-        # Losses make gaps longer, and unlike: that is no longer period.
-        if self.period is None or period * 1e-9 < self.period or agree > len(gaps) // 2:
+        # Losses make gaps longer, and mostly unlike: that is no longer period.
+        if self.period is None or period * 1e-9 < self.period or agree > 2 * len(gaps) // 3:
             self.period = period * 1e-9
             self.tolerance = min(self._tolerance_limit, period * 9 // 10)  # it may be too large
             self.sweep_tolerance = min(self._tolerance_limit, period // 2)
