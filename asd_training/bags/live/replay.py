@@ -41,6 +41,7 @@ def replay_to_detector(
         ("score_threshold", score_threshold),
         ("image_transport", "compressed"),
         ("cameras", f"[{', '.join(cameras)}]"),
+        ("sync.max_wait", 0.2),  # on a busy machine the images of one sweep come far apart
     ):
         detector_command += ["-p", f"{name}:={value}"]
     for camera in cameras:  # every frame counts here: lost ones are sent again
