@@ -58,6 +58,7 @@ def test_static_transforms_chain_up_and_down_the_tree():
     graph.add(transform_stamped("camera", "root", np.eye(4)))
     with pytest.raises(UserError, match="loop through .*; stop the publisher"):
         graph.lookup("base_link", "lidar")
+    np.testing.assert_allclose(graph.lookup("base_link", "camera"), expected, atol=1e-12)
 
 
 def test_other_threads_see_a_message_whole_or_not_at_all():

@@ -51,6 +51,12 @@ class TransformGraph:
         if meeting is None:
             fault = f"no transform connects {source} to {target}"
             ends = (up_source[-1], up_target[-1])
+            for end in ends:
+                if (parent := self._parent(end)) is not None:
+                    raise UserError(
+                        f"the transforms have a loop through {parent}; stop the publisher that "
+                        "gives one of its frames a wrong parent, and configure the node again"
+                    )
             if refused := [self.refused[end] for end in ends if end in self.refused]:
                 raise UserError(f"{fault}: {'; '.join(refused)}")
             others = f": {'; '.join(self.unheard)}, or" if self.unheard else ";"
@@ -63,14 +69,12 @@ class TransformGraph:
         )
 
     def ancestors(self, frame: str) -> list[str]:
-        """The frame itself and each ancestor, nearest first. Raises UserError for a loop."""
+        """The frame itself and each ancestor, nearest first; a loop is gone through once.
+
+        A wrong transform that closes one does no harm to who finds its way before that.
+        """
         result = [frame]
-        while (parent := self._parent(result[-1])) is not None:
-            if parent in result:
-                raise UserError(
-                    f"the transforms have a loop through {parent}; stop the publisher that gives "
-                    "one of its frames a wrong parent, and configure the node again"
-                )
+        while (parent := self._parent(result[-1])) is not None and parent not in result:
             result.append(parent)
         return result
 
