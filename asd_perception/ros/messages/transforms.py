@@ -47,7 +47,7 @@ class TransformGraph:
         stamp_ns: at which time, for what moves; None: as last heard of.
         """
         up_target, up_source = self.ancestors(target), self.ancestors(source)
-        meeting = next((frame for frame in up_source if frame in up_target), None)
+        meeting = next((frame for frame in up_target if frame in up_source), None)
         if meeting is None:
             fault = f"no transform connects {source} to {target}"
             ends = (up_source[-1], up_target[-1])
