@@ -109,7 +109,7 @@ def test_where_packets_come_too_fast_a_camera_begins_again_with_a_key_frame(rece
     receiver.go_on.set()
     receiver.wait()
     assert [number for number, _ in receiver.images["left"]] == [0, 1, 2, 12, 13, 14]
-    assert [number for number, _ in receiver.errors["left"]] == [9, 10, 11]
+    assert [number for number, _ in receiver.errors["left"]] == list(range(3, 12))
     for _, error in receiver.errors["left"]:
         assert isinstance(error, KeyFrameNeededError)
         assert "packets came faster than they can be decoded" in str(error)

@@ -8,10 +8,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
-from asd_perception.cameras.video_decoding import VideoDecoder, VideoImage, VideoPacket
+from asd_perception.cameras.video_decoding import (
+    KeyFrameNeededError,
+    VideoDecoder,
+    VideoImage,
+    VideoPacket,
+)
 from asd_perception.frames.threads import join_all
 
 MAX_WAIT = 0.4  # s that a packet may wait to be decoded
+OVERRUN = "packets came faster than they can be decoded"
 
 
 class PacketArrival(Protocol):
@@ -37,7 +43,7 @@ class VideoStreams(Generic[T]):
 
     In a camera's thread, deliver(arrival, image) is called with each image and the arrival of the
     packet that it came in; failed(arrival, error), while the error is handled, with a packet that
-    cannot be decoded. Neither may raise.
+    cannot be decoded, and in the thread that puts, with one that is left out. Neither may raise.
     """
 
     def __init__(
@@ -61,13 +67,17 @@ class VideoStreams(Generic[T]):
             thread.start()
 
     def put(self, arrival: T) -> None:
+        left_out: list[T] = []
         with self._changed:
             queue = self._queues[arrival.camera]
             if queue and arrival.at - queue[0].at > MAX_WAIT:
+                left_out += queue
                 queue.clear()
                 self._overrun.add(arrival.camera)
             queue.append(arrival)
             self._changed.notify_all()
+        for packet in left_out:
+            self._failed(packet, KeyFrameNeededError(OVERRUN))
 
     def oldest(self) -> T | None:
         """The packet that has been here longest; None if all are decoded."""
@@ -95,7 +105,7 @@ class VideoStreams(Generic[T]):
                 self._at_work[camera] = arrival = queue.popleft()
                 if camera in self._overrun:
                     self._overrun.remove(camera)
-                    decoder.restart("packets came faster than they can be decoded")
+                    decoder.restart(OVERRUN)
             try:
                 images = decoder.decode(arrival.message, arrival)
             except Exception as error:
