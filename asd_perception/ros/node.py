@@ -68,6 +68,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from asd_perception.runtime.validation.validation_errors import ValidationErrors
 
 WARNING_PERIOD = 5.0  # s between two warnings of one kind in the log
+MAX_KINDS = 1000  # of warnings that are kept apart
 ACKNOWLEDGED = 0.2  # s that the last message of a topic has to arrive before the topic ends
 POLL_PERIOD = 0.01  # s between two checks for frames that wait for missing cameras
 
@@ -358,6 +359,8 @@ class DetectorNode(LifecycleNode):
     def _warn(self, kind: str, text: str) -> None:
         """Log a warning, unless one of its kind was logged in the last WARNING_PERIOD."""
         now = time.monotonic()
+        if len(self._warned) >= MAX_KINDS:  # some kinds name other nodes, which come and go
+            self._warned.clear()
         last, hidden = self._warned.get(kind, (-WARNING_PERIOD, 0))
         if now - last < WARNING_PERIOD:
             self._warned[kind] = (last, hidden + 1)

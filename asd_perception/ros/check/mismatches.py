@@ -20,7 +20,7 @@ class QosMismatches:
     """Knows a node's topics, and which other ends of them do not fit.
 
     The middleware's own events come once, if at all; who looks at the graph misses none.
-    warn(kind, text) is called once for each.
+    warn(kind, text) is called once for each, as long as it is there.
     """
 
     def __init__(self, node: Node, warn: Callable[[str, str], None]) -> None:
@@ -75,10 +75,10 @@ class QosMismatches:
                 line = self._mismatch(topic, name, published, offered, asked)
                 if line is not None:
                     found.setdefault(topic, []).append(line)
-        for line in chain.from_iterable(found.values()):
-            if line not in self._told:
-                self._told.add(line)
-                self._warn(f"qos {line}", line)
+        lines = set(chain.from_iterable(found.values()))
+        for line in sorted(lines - self._told):
+            self._warn(f"qos {line}", line)
+        self._told = lines
         return found
 
     def _mismatch(
