@@ -44,8 +44,8 @@ VIDEO_MESSAGES = "ffmpeg-image-transport-msgs"
 AUTOWARE_MESSAGES = "autoware-perception-msgs"
 """Not in package.xml: few robots run Autoware. The node does without their topic."""
 
-UNDER_ANOTHER = {"onnx", "onnxscript", "tensorboardx"}
-"""torch.onnx needs the first two, lightning's logger the last."""
+UNDER_ANOTHER = {"onnx", "onnxscript", "rich", "tensorboardx"}
+"""torch.onnx needs the first two, lightning's progress bar and logger the others."""
 
 
 def imported(*folders: str) -> set[str]:

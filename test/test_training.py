@@ -60,6 +60,7 @@ def test_training_ends_in_a_model_directory_with_provenance(asd_train, synthetic
     done = asd_train("student", synthetic_root, run, "--config", config, "--set", "accumulate=2")
     assert done.returncode == 0, done.stderr
     assert "mAP" in done.stdout
+    assert "Training" in done.stdout and "Epoch" not in done.stdout and "v_num" not in done.stdout
     assert model_directory.load(run / "model").config == SMALL
     provenance = model_directory.read_document(run / "model")["provenance"]
     assert provenance["training"]["steps"] == 10

@@ -33,6 +33,7 @@ from asd_training.training.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from asd_training.training.curve import CostMeter, CurveRecorder
 from asd_training.training.failures import RESUME_HINT, in_one_line
 from asd_training.training.module import DetectorTraining
+from asd_training.training.progress import TrainingProgress
 from asd_training.training.run_folder import LAST, begin, finish, is_first_process
 
 
@@ -115,7 +116,7 @@ def train(module: DetectorTraining, run: Path, resume: bool) -> dict[str, Any]:
         # An error in validation stops the run before its first step, not hours later.
         num_sanity_val_steps=1 if config.validate_every or scored else 0,
         logger=[csv, TensorBoardLogger(run, name="log", version=csv.version)],
-        callbacks=[timer, *([curve] if scored else []), checkpoints, meter],
+        callbacks=[timer, *([curve] if scored else []), checkpoints, meter, TrainingProgress()],
         enable_checkpointing=False,  # `checkpoints` does it
         enable_model_summary=False,
         log_every_n_steps=10,
