@@ -408,6 +408,17 @@ def test_a_wrong_argument_is_one_line(monkeypatch, capfd, arguments):
     assert "Traceback" not in said and "detector: error: " in said
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("--params-file", "config/detector.yaml"), ("-p", "device:=cpu")],
+    ids=["file", "parameter"],
+)
+def test_what_lacks_ros_args_is_told_where_to_go(monkeypatch, capfd, arguments):
+    status, said = detector_here(monkeypatch, capfd, *arguments)
+    assert status == 2
+    assert "--ros-args -p device:=cpu" in said.splitlines()[-1]
+
+
 def test_help_teaches_topics_and_parameters():
     shown = subprocess.run(
         [sys.executable, "-m", "asd_perception.commands.detector", "--help"],

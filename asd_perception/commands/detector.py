@@ -45,6 +45,8 @@ examples:
   detector --warm-up /path/to/model --ros-args -p device:=cuda
 """
 
+_ROS_OPTIONS = ("-p", "--param", "--params-file", "-r", "--remap", "--log-level", "-e", "--enclave")
+
 
 def main() -> int:
     """Console script `detector`."""
@@ -146,7 +148,12 @@ def _parse_arguments() -> argparse.Namespace:
         arguments = remove_ros_args(sys.argv)
     except RuntimeError as error:  # rcl cannot read an argument or the parameter file
         raise UserError(in_one_line(error)) from error
-    parsed = parser.parse_args(arguments[1:])
+    parsed, unknown = parser.parse_known_args(arguments[1:])
+    if unknown:
+        where = ""
+        if unknown[0] in _ROS_OPTIONS:
+            where = "; ROS's go behind --ros-args, as in: detector --ros-args -p device:=cpu"
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{where}")
     if parsed.check is not None and not 0 < parsed.check <= 3600:
         parser.error(f"--check {parsed.check:g}: from 0 to 3600 seconds")
     return parsed
