@@ -133,6 +133,8 @@ def test_unknown_names_are_told(nusc, keyframe_root, tmp_path):
         split_scenes(nusc, "nowhere")
     with pytest.raises(UserError, match="is no folder"):
         open_dataset(tmp_path / "absent")
+    with pytest.raises(UserError, match="has no version folder, such as v1.0-trainval"):
+        open_dataset(tmp_path)
     with pytest.raises(UserError, match="has no version v1.0-trainval; versions there: v1.0-mini"):
         open_dataset(keyframe_root, "v1.0-trainval")
 

@@ -95,7 +95,12 @@ def dataset_version(root: str | Path, version: str | None = None) -> str:
     if not root.is_dir():
         raise UserError(f"{root} is no folder; give the root of a nuScenes-format dataset")
     versions = sorted(folder.name for folder in root.glob("v*") if folder.is_dir())
-    found = ", ".join(versions) or "none"
+    if not versions:
+        raise UserError(
+            f"{root} has no version folder, such as v1.0-trainval; give the root of a "
+            "nuScenes-format dataset"
+        )
+    found = ", ".join(versions)
     if version is None:
         if len(versions) != 1:
             raise UserError(f"{root} should hold one version folder, found {found}; give --version")
