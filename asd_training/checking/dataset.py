@@ -129,7 +129,7 @@ def draw_keyframes(index: KeyframeIndex, folder: Path) -> None:
         except UserError:  # `unreadable` has named it
             continue
         cameras = cameras_picture(images, frame.rig, objects.boxes, objects.labels, frame.up)
-        above = bev_picture(objects.boxes, objects.labels, objects.boxes, lidar, cameras.shape[0])
+        above = bev_picture(objects.boxes, objects.labels, None, lidar, cameras.shape[0])
         picture = np.concatenate([cameras, above], axis=1)
         name = f"{index.scene_name(keyframe)}__{frame.stamp_us}".replace("/", "_")
         (folder / f"{name}.jpg").write_bytes(encode_picture(picture, ".jpg"))

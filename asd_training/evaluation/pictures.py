@@ -77,14 +77,15 @@ def cameras_picture(
 def bev_picture(
     boxes: NDArray[np.floating],
     labels: NDArray[np.int64],
-    truth: Array,
+    truth: Array | None,
     lidar: Array,
     side: int,
     extent: float = 50.0,
 ) -> Image:
     """The scene from above, forward up: LiDAR, truth (green) and detections (class colours).
 
-    boxes (M, 7), labels (M,) and truth (T, 7) in base_link; lidar (P, 3 or more).
+    boxes (M, 7), labels (M,) and truth (T, 7) in base_link; without truth the boxes are annotated
+    ones, not detections; lidar (P, 3 or more).
     side: of the square picture in pixels; extent: half of it in m.
     Returns (side, side, 3) uint8 RGB.
     """
@@ -102,8 +103,9 @@ def bev_picture(
     inside = np.all((pixels >= 0) & (pixels < side), axis=1)
     canvas[pixels[inside, 1], pixels[inside, 0]] = LIDAR
 
-    for corners in to_pixels(box_corners(truth)[:, [0, 1, 5, 4], :2]):
-        cv2.polylines(canvas, [corners], True, TRUTH, 1, cv2.LINE_AA)
+    if truth is not None:
+        for corners in to_pixels(box_corners(truth)[:, [0, 1, 5, 4], :2]):
+            cv2.polylines(canvas, [corners], True, TRUTH, 1, cv2.LINE_AA)
     for box, label, corners in zip(
         boxes, labels, to_pixels(box_corners(boxes)[:, [0, 1, 5, 4], :2]), strict=True
     ):
@@ -120,7 +122,8 @@ def bev_picture(
         cv2.LINE_AA,
         tipLength=0.4,
     )
-    draw_text(canvas, "green: truth, colours: detections, rings: 10 m", (8, 18))
+    shown = "annotated boxes" if truth is None else "green: truth, colours: detections"
+    draw_text(canvas, f"{shown}, rings: 10 m", (8, 18))
     for row, label in enumerate(np.unique(labels)):
         draw_text(canvas, CLASSES[label], (8, 38 + 16 * row), CLASS_COLOURS[label])
     return canvas
