@@ -116,8 +116,14 @@ def run_demo(output: Path, model: Path, scenes: int, keyframes: int, scale: floa
     }
     with atomic_file(results / "demo.json") as path:
         path.write_text(json.dumps(document, indent=2) + "\n")
-    print(_table(online, offline, coverage, latency))
-    print(f"\npicture: {output / 'picture.jpg'}\nvideo:   {output / 'video.webm'}")
+    print(_table(online, offline, coverage, latency), end="\n\n")
+    for what, name in (
+        ("picture", "picture.jpg"),
+        ("video", "video.webm"),
+        ("figures", "results/demo.json"),
+        ("node's log", "detector.log"),
+    ):
+        print(f"{what + ':':<12}{output / name}")
     missed = coverage.expected - coverage.detected
     if missed > MAX_MISSED * coverage.expected:
         raise UserError(f"the node missed {missed} frames; is the machine busy? Try again")
