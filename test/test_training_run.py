@@ -30,7 +30,7 @@ from asd_perception.network import model_directory
 from asd_training.config.run import StudentRun, TeacherRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate
-from asd_training.training import run_folder
+from asd_training.training import progress, run_folder
 from asd_training.training.checkpoints import AtomicCheckpointIO
 from asd_training.training.failures import outside_reason
 from asd_training.training.student import StudentTraining
@@ -67,6 +67,17 @@ def index(synthetic_root):
 def root(synthetic_root, index, tmp_path):
     """A dataset of the test's own, to damage."""
     return shutil.copytree(synthetic_root, tmp_path / "data")
+
+
+def test_a_log_tells_how_far_a_run_is(root, small, tmp_path, monkeypatch, capfd):
+    """As a terminal's bar does."""
+    monkeypatch.setattr(progress, "LINE_PERIOD", 0.0)
+    status, out, _ = asd_train_here(
+        monkeypatch, capfd, "student", root, tmp_path / "run", "--config", small
+    )
+    assert status in (0, None)
+    lines = re.findall(r"^step (\d) of 2, 0 min left, .*loss", out, re.MULTILINE)
+    assert lines == ["1", "2"]
 
 
 def await_checkpoint(run, process):
