@@ -184,7 +184,9 @@ def test_only_maps_that_the_losses_use_are_kept_and_shared_between_runs(training
 
     multi_modal = training(multi_modal="adaptive").answers
     assert list(multi_modal.maps) == ["lidar_bev"]  # without cameras it is the fused one
-    assert multi_modal.bytes_per_keyframe == 2 * 2 * 8 * SMALL.bev.size**2  # bytes, sides, channels
+    assert (
+        multi_modal.bytes_per_keyframe == 2 * 2 * SMALL.bev_channels * SMALL.bev.size**2
+    )  # bytes, sides, channels
     first = kept()
     assert len(first) == 1
     assert training(cross_modal="l2").answers.folders == multi_modal.folders

@@ -35,8 +35,8 @@ from asd_training.data.nuscenes import Annotations
 from asd_training.data.sampler import StepBatches, TrainingStream
 from asd_training.data.samples import KeyframeDataset, SampleContents, collate
 from asd_training.data.targets import BACKGROUND, UNKNOWN, nearest_returns, pixel_targets
+from asd_training.models.ema import MovingAverage
 from asd_training.models.teacher import Teacher
-from asd_training.training.ema import MovingAverage
 from asd_training.training.student import StudentTraining
 from asd_training.training.teacher import TeacherTraining
 

@@ -42,6 +42,7 @@ from asd_training.data.store import SampleStore
 from asd_training.evaluation.detection import submission_of
 from asd_training.evaluation.scoring import Metrics, Submission, score
 from asd_training.losses.detection import BOX_WEIGHT, at_cells, heatmap_loss, l1_loss
+from asd_training.models.ema import MovingAverage
 from asd_training.resident.draws import DrawnSamples
 from asd_training.resident.samples import ResidentSamples, made_resident
 from asd_training.resident.step import (
@@ -51,7 +52,6 @@ from asd_training.resident.step import (
     gradient_not_finite,
     loss_not_finite,
 )
-from asd_training.training.ema import MovingAverage
 
 
 class Validation(NamedTuple):
