@@ -57,7 +57,8 @@ def asd_train(*arguments: object) -> None:
 
 def test_a_run_becomes_a_picture(synthetic_root, teacher, tmp_path):
     """In one place as if taught by the difference, in the other as it was, by the target."""
-    adapter = torch.randn(8, 8, 1, 1)
+    channels = SMALL.bev_channels
+    adapter = torch.randn(channels, channels, 1, 1)
     config = DistillConfig(teacher=str(teacher), cross_modal="l2", multi_modal="adaptive_ray")
     run = a_run(tmp_path / "run", config, adapter)
     asd_train(run, synthetic_root, tmp_path / "out.png", "--keyframe", 1)
@@ -94,7 +95,7 @@ def test_equal_features_have_equal_colours_and_the_adapter_is_the_runs(teacher, 
     objective = explanation.trained_adapters(run, config, Student(SMALL), frozen)
     assert torch.equal(objective.adapters["cross_modal"].weight, adapter)
     identity = objective.adapters["multi_modal"].weight[..., 0, 0]
-    assert torch.equal(identity, torch.eye(8))
+    assert torch.equal(identity, torch.eye(channels))
 
 
 def test_features_compared_as_they_are_need_no_adapter(synthetic_root, teacher, tmp_path):

@@ -173,7 +173,7 @@ def test_a_camera_only_student_has_no_points_and_no_idle_weights(index, teacher,
         ({"bev": BevGrid(half_extent=12.8, cell=1.6)}, FULL, "its bev is .*25.6.* the student's"),
         ({"image_size": (64, 96)}, FULL, r"its image_size is \(32, 96\), the student's \(64, 96\)"),
         ({"head_channels": 16}, {"initialise": True}, "its head_channels is 8, the student's 16"),
-        ({"bev_channels": 16}, {"initialise": True}, "its bev_channels is 8"),
+        ({"bev_channels": 8}, {"initialise": True}, "its bev_channels is 16"),
         ({"fusion": "camera_only"}, FULL, "a camera_only student has no simulated points"),
     ],
 )
