@@ -25,6 +25,8 @@ from asd_training.explain import explanation, picture
 from asd_training.models.teacher import Teacher
 from asd_training.training.frozen_teacher import load_teacher
 
+CHANNELS = SMALL.bev_channels
+
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory) -> Path:
@@ -57,8 +59,7 @@ def asd_train(*arguments: object) -> None:
 
 def test_a_run_becomes_a_picture(synthetic_root, teacher, tmp_path):
     """In one place as if taught by the difference, in the other as it was, by the target."""
-    channels = SMALL.bev_channels
-    adapter = torch.randn(channels, channels, 1, 1)
+    adapter = torch.randn(CHANNELS, CHANNELS, 1, 1)
     config = DistillConfig(teacher=str(teacher), cross_modal="l2", multi_modal="adaptive_ray")
     run = a_run(tmp_path / "run", config, adapter)
     asd_train(run, synthetic_root, tmp_path / "out.png", "--keyframe", 1)
@@ -88,14 +89,14 @@ def test_equal_features_have_equal_colours_and_the_adapter_is_the_runs(teacher, 
     assert np.array_equal(ours, theirs)
     assert not np.array_equal(*picture.in_common_colours(maps, -maps))
 
-    adapter = torch.randn(8, 8, 1, 1)
+    adapter = torch.randn(CHANNELS, CHANNELS, 1, 1)
     config = DistillConfig(teacher=str(teacher), cross_modal="adaptive", multi_modal="adaptive")
     run = a_run(tmp_path / "run", config, adapter)
     frozen = load_teacher(config, SMALL)
     objective = explanation.trained_adapters(run, config, Student(SMALL), frozen)
     assert torch.equal(objective.adapters["cross_modal"].weight, adapter)
     identity = objective.adapters["multi_modal"].weight[..., 0, 0]
-    assert torch.equal(identity, torch.eye(channels))
+    assert torch.equal(identity, torch.eye(CHANNELS))
 
 
 def test_features_compared_as_they_are_need_no_adapter(synthetic_root, teacher, tmp_path):
