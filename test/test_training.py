@@ -193,7 +193,10 @@ def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(
         synthetic_root,
         run,
     ]
-    with subprocess.Popen([*command, "--config", config], start_new_session=True) as process:
+    # Sums of as many threads as in this process, in which other tests may have changed the number.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command += ["--config", config]
+    with subprocess.Popen(command, start_new_session=True, env=environment) as process:
         wait_while(process, lambda: not (run / "best.ckpt").is_file())
         before = writing_of(run / "last.ckpt")
         wait_while(process, lambda: writing_of(run / "last.ckpt") == before)
