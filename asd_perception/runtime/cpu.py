@@ -16,9 +16,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +58,12 @@ class CpuBackend:
             self._graphs = load_parts(self.student, model, self._threads)
         self._plain = {name: getattr(self.student, name) for name in self._graphs}
         self._use(self._graphs)
+        # With the cameras that it is of; the newest first.
+        self._known: deque[tuple[tuple[Tensor, ...], FrameGeometry]] = deque(maxlen=KEPT_GEOMETRIES)
 
     def _use(self, parts: Mapping[str, nn.Module]) -> None:
         for name, part in parts.items():
             setattr(self.student, name, part)
-        # With the cameras that it is of; the newest first.
-        self._known: deque[tuple[tuple[Tensor, ...], FrameGeometry]] = deque(maxlen=KEPT_GEOMETRIES)
 
     def describe(self) -> dict[str, str]:
         pytorch = f"PyTorch {torch.__version__}"
@@ -88,37 +87,34 @@ class CpuBackend:
 
         The image encoder has images to encode beside each other, the other parts one frame's maps.
         """
+        if not self._graphs:
+            return
         inputs = self._inputs_of_graphs()
         images = [_black(self.student)] * (2 * self._threads)
         for name, graph in self._graphs.items():
-            if name == "image_encoder":
-                run: Callable[[], object] = partial(self.encode_frame, images, [None] * len(images))
-            else:
-                run = partial(self._run, name, inputs[name])
             shortest = {graph: math.inf, self._plain[name]: math.inf}
             for part in [*shortest] * ROUNDS:
                 self._use({name: part})
                 began = time.perf_counter()
-                run()
+                if name == "image_encoder":
+                    self.encode_frame(images, [None] * len(images))
+                else:
+                    part(*inputs[graph])
                 shortest[part] = min(shortest[part], time.perf_counter() - began)
             self._use({name: min(shortest, key=shortest.__getitem__)})
 
-    def _inputs_of_graphs(self) -> dict[str, tuple[Tensor, ...]]:
+    def _inputs_of_graphs(self) -> dict[nn.Module, tuple[Tensor, ...]]:
         """What each graph is given in a frame of one black image."""
-        inputs: dict[str, tuple[Tensor, ...]] = {}
-
-        def note(part: nn.Module, given: tuple[Tensor, ...]) -> None:
-            inputs.update({name: given for name, graph in self._graphs.items() if graph is part})
-
-        hooks = [graph.register_forward_pre_hook(note) for graph in self._graphs.values()]
+        inputs: dict[nn.Module, tuple[Tensor, ...]] = {}
+        self._use(self._graphs)
+        hooks = [
+            graph.register_forward_pre_hook(inputs.__setitem__) for graph in self._graphs.values()
+        ]
         features = self.encode(_black(self.student))[None, None]
         self.forward_bev(features, torch.eye(3)[None, None], torch.eye(4)[None, None])
         for hook in hooks:
             hook.remove()
         return inputs
-
-    def _run(self, name: str, inputs: tuple[Tensor, ...]) -> None:
-        getattr(self.student, name)(*inputs)
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8], view: View | None = None) -> Tensor:
