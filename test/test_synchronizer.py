@@ -2,6 +2,7 @@
 """Promise: a frame is one sweep, at most once, in order, with the cameras that gave an image."""
 
 import itertools
+import random
 
 import pytest
 from hypothesis import example, given, settings
@@ -221,6 +222,22 @@ def test_wild_stamps_cost_no_other_frame():
             synchronizer.add(*image, sweep / 12)
             emitted += [frame.items[0] for frame in ready(synchronizer, sweep / 12)]
     assert emitted == list(range(20))
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+@pytest.mark.parametrize("jitter", [0, -2 * MS])
+def test_an_image_with_a_stamp_ahead_takes_no_place_when_its_time_comes(camera, jitter):
+    """Found by the soak: for 100 s it had waited, and then stood for the image of that time."""
+    ahead = 24
+    arrivals = on_time([image for sweep in range(40) for image in sweep_images(sweep)])
+    stamp = next(image[1] for image in sweep_images(4 + ahead) if image[0] == camera)
+    at, wrong = 4 * PERIOD, (camera, stamp + jitter, 4)
+    arrivals = [
+        (at, wrong) if i == (camera, stamp - ahead * PERIOD, 4) else (t, i) for t, i in arrivals
+    ]
+    frames = [frame for frame, _ in play(new(), arrivals)]
+    assert sweeps_of(frames) == [*range(40)]
+    assert [f.items[0] for f in frames if camera not in f.cameras] == [4]
 
 
 def test_a_camera_with_a_wrong_clock_is_left_out():
@@ -562,6 +579,17 @@ def test_a_tolerance_too_large_for_the_period_mixes_no_sweeps(rate, camera, firs
     frames = [frame for frame, _ in play(synchronizer, arrivals)]
     assert len(sweeps_of(frames[1:])) >= 85  # the first comes before a period is known
     assert synchronizer.period == pytest.approx(1 / rate, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tolerance_too_large_for_the_rig_mixes_no_whole_sweeps(seed):
+    """The one before's last image and five of this are 73 ms apart, and 42 ms all of one."""
+    chance = random.Random(seed)
+    images = [image for sweep in range(600) for image in sweep_images(sweep)]
+    kept = [image for image in images if chance.random() > 0.05]
+    frames = feed(FrameSynchronizer(CAMERAS, 100 * MS, MAX_WAIT), kept)
+    whole = [sweep for sweep in range(12, 600) if sum(image[2] == sweep for image in kept) == 6]
+    assert {frame.items[0] for frame in frames if len(set(frame.items)) == 1} >= {*whole}
 
 
 @pytest.mark.parametrize("tolerance", [0, -1, CLOCK_JUMP_NS])

@@ -191,12 +191,15 @@ class Phases:
         """The lower, the better a set: complete ones first, then what fits phases that one taught.
 
         Then the largest, of those the tightest; what is known goes on where another is about as
-        tight.
+        tight. Of complete ones the tightest, whatever one taught: too large a tolerance lets the
+        first be a mixed one.
         """
-        fits = self._fits(stamps)
-        width = spread(stamps) - self.sweep_tolerance * (self.known and fits)
-        contradicts = self._taught is not None and not fits
-        return not self._is_complete(stamps), contradicts, -len(stamps), width
+        fits, complete = self._fits(stamps), self._is_complete(stamps)
+        width = spread(stamps)
+        if self.known and fits:
+            width -= self.sweep_tolerance // 4 if complete else self.sweep_tolerance
+        contradicts = self._taught is not None and not fits and not complete
+        return not complete, contradicts, -len(stamps), width
 
     def _is_complete(self, stamps: Mapping[str, int]) -> bool:
         return len(stamps) == len(self._cameras)

@@ -87,8 +87,8 @@ class FrameSynchronizer(Generic[T]):
     A frame is emitted at most once, and reference stamps rise strictly, except when every camera
     goes back: by more than CLOCK_JUMP_NS at once, by less after STALE_RUN images. Images older
     than an emitted frame are dropped. Memory is bounded by QUEUE_SIZE images per camera, whatever
-    arrives: a stamp that lies wildly in the past or in the future finds no partners and is pushed
-    out by the images that follow it.
+    arrives: a stamp that lies wildly in the past or in the future finds no partners, and is pushed
+    out by the images that follow it or forgotten with a frame whose images came `silent` s later.
 
     `now`, here in seconds on any clock, is asked of the caller with each call: the same code runs
     in simulated time and in tests. A clock that is set back begins a new time.
@@ -311,6 +311,7 @@ class FrameSynchronizer(Generic[T]):
                 self._clocks[camera] = clock
         jumped_back = self._last is not None and frame.reference < self._last.reference
         self._last = frame
+        latest = max(image.arrival for image in images.values())
         for camera, waiting in self._waiting.items():
             newer = [
                 image
@@ -318,6 +319,7 @@ class FrameSynchronizer(Generic[T]):
                 if not jumped_back
                 and not self._is_stale(camera, image.stamp)
                 and image.stamp > frame.reference - CLOCK_JUMP_NS
+                and image.arrival > latest - self.silent  # else its stamp will be another's
             ]
             self.unmatched[camera] += len(waiting) - len(newer) - (camera in images)
             waiting.clear()
