@@ -4,12 +4,13 @@
 from asd_perception.bev_grid import BevGrid
 from asd_perception.network.config import BackboneConfig, DepthConfig, StudentConfig
 
+# Stages have 16 channels: with fewer a run on a CPU is refused (training/run.py).
 SMALL = StudentConfig(
     image_size=(32, 96),
     backbone=BackboneConfig(
         options={
             "embedding_size": 8,
-            "hidden_sizes": [8, 16, 16, 16],
+            "hidden_sizes": [16, 16, 16, 16],
             "depths": [1, 1, 1, 1],
             "layer_type": "basic",
         },
@@ -17,8 +18,6 @@ SMALL = StudentConfig(
     ),
     depth=DepthConfig(bins=12),
     bev=BevGrid(half_extent=25.6, cell=1.6),
-    # 16, since oneDNN 3.12 writes beside its memory in the backward pass of a 1x1 convolution of
-    # stride 2 with fewer channels, channels last, on AVX-512 with several threads.
     bev_channels=16,
     encoder_channels=(16, 16, 16),
     head_channels=8,

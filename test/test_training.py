@@ -37,6 +37,7 @@ from asd_training.data.samples import KeyframeDataset, SampleContents, collate
 from asd_training.data.targets import BACKGROUND, UNKNOWN, nearest_returns, pixel_targets
 from asd_training.models.ema import MovingAverage
 from asd_training.models.teacher import Teacher
+from asd_training.training.run import prepare
 from asd_training.training.student import StudentTraining
 from asd_training.training.teacher import TeacherTraining
 
@@ -334,6 +335,14 @@ def test_recomputed_stages_give_the_same_gradients(index):
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
+def test_convolutions_that_onednn_corrupts_memory_in_are_refused_on_a_cpu(index):
+    narrow = dataclasses.replace(SMALL, encoder_channels=(8, 16, 16))
+    config = StudentRun(student=narrow, val_split="synthetic_train", loader_workers=0)
+    with pytest.raises(UserError, match=r"bev_encoder\..* has 8 input channels; .*at least 16"):
+        prepare(config, index, StudentTraining, torch.device("cpu"))
+    prepare(config, index, StudentTraining, torch.device("meta"))
+
+
 def test_a_loss_that_is_not_finite_is_told(index):
     module = StudentTraining(StudentRun(), index)
     batch = collate([KeyframeDataset(index, StudentConfig(), SampleContents())[0]])
@@ -351,6 +360,7 @@ from asd_training.config.read import read_config
 from asd_training.config.run import StudentRun, TeacherRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.training.run import prepare, train
+from asd_training.training.run import prepare
 from asd_training.training.student import StudentTraining
 from asd_training.training.teacher import TeacherTraining
 

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
 
 from asd_perception.errors import UserError, memory_checked
 from asd_perception.network import model_directory
@@ -35,6 +36,8 @@ from asd_training.training.failures import RESUME_HINT, in_one_line
 from asd_training.training.module import DetectorTraining
 from asd_training.training.progress import TrainingProgress
 from asd_training.training.run_folder import LAST, begin, finish, is_first_process
+
+FEWEST = 16  # input channels of a strided 1x1 convolution
 
 
 def run_training(
@@ -223,10 +226,33 @@ def prepare(
     except (ValueError, RuntimeError, TypeError) as error:  # torch's and transformers' own
         reason = " ".join(str(error).split())
         raise UserError(f"no network can be built of this configuration: {reason}") from error
+    _refuse_narrow_shortcuts(module.network, device)
     check_data(module.config, index, module.contents, module.network_config.bev)
     precision, reason = resolve(config.precision, module.network, device)
     module.config = dataclasses.replace(module.config, precision=precision)
     return module, reason
+
+
+def _refuse_narrow_shortcuts(network: nn.Module, device: torch.device) -> None:
+    """Raise UserError where training on a CPU would write beside its memory.
+
+    oneDNN 3.12 (torch 2.13) does so with AVX-512 in the backward pass of a 1x1 convolution of
+    stride 2 with few inputs: (3, 8, 16, 16) through Conv2d(8, 8, 1, stride=2), channels last, on
+    two threads.
+    """
+    for name, layer in network.named_modules():
+        if (
+            device.type == "cpu"
+            and isinstance(layer, nn.Conv2d)
+            and layer.kernel_size == (1, 1)
+            and layer.stride != (1, 1)
+            and layer.in_channels < FEWEST
+        ):
+            raise UserError(
+                f"{name} has {layer.in_channels} input channels; stages that halve the resolution "
+                f"need at least {FEWEST} to be trained on a CPU, where oneDNN corrupts memory with "
+                f"fewer: widen the stage before (encoder_channels, or the backbone's options)"
+            )
 
 
 def _keep_freed_memory() -> None:
