@@ -278,8 +278,9 @@ def test_images_and_a_frame_that_hang_are_waited_for_at_the_same_time(node, monk
     node.until(node.pipeline.stop)
 
 
-def test_detections_that_are_old_are_an_error(node):
-    node = node()
+@pytest.mark.parametrize("use_sim_time", [False, True])
+def test_detections_that_are_old_are_an_error(node, use_sim_time):
+    node = node(use_sim_time=use_sim_time)
     node.calibrate()
     node.age = 5.0
     node.detect(0)
@@ -291,7 +292,8 @@ def test_detections_that_are_old_are_an_error(node):
         node.detect(number)
     level, message = node.said("latency")
     assert level == DiagnosticStatus.WARN
-    assert "set use_sim_time" in message
+    assert ("set use_sim_time" in message) == (not use_sim_time)
+    assert ("/clock" in message) == use_sim_time
 
 
 def test_a_latency_budget_is_of_many_frames_and_changes_at_once(node, monkeypatch):

@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from asd_perception.cameras.rig_check import Finding
 from asd_perception.ros.check.faults import OLD, long_tolerance, lost_images, nothing_heard
+from asd_perception.ros.parameters.settings import Settings
 from asd_perception.ros.statistics import RECENT, STAGES, CameraStatistics, Statistics
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def pipeline_statuses(pipeline: Pipeline) -> list[DiagnosticStatus]:
             for camera in statistics.cameras
         ),
         _motion_status(pipeline),
-        _latency_status(statistics),
+        _latency_status(statistics, pipeline.settings),
     ]
 
 
@@ -60,10 +61,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
     age = now - statistics.last_arrival if statistics.last_arrival is not None else None
     silent = now - pipeline.statistics.since if age is None else age
     synchronizer = pipeline.synchronizer
-    ahead = (
-        f"{statistics.ahead.reason}; synchronise the clocks (PTP, NTP), or set use_sim_time "
-        "for a replayed bag"
-    )
+    ahead = f"{statistics.ahead.reason}; {_clock_remedy(pipeline.settings)}"
     transport = pipeline.settings.image_transport
     sizes = [other.size for other in pipeline.statistics.cameras.values()]
     lost = lost_images(statistics.lost_lately, RECENT, transport, statistics.size, sizes)
@@ -271,7 +269,17 @@ def _motion_status(pipeline: Pipeline) -> DiagnosticStatus:
     return status("odometry", level, message, values)
 
 
-def _latency_status(statistics: Statistics) -> DiagnosticStatus:
+def _clock_remedy(settings: Settings) -> str:
+    """What to do where stamps and the node's clock are far apart."""
+    if settings.use_sim_time:
+        return "let /clock come from the bag alone that is played (--clock, one publisher)"
+    return (
+        "synchronise the clocks (PTP, NTP), or set use_sim_time for a replayed bag and play it "
+        "with --clock"
+    )
+
+
+def _latency_status(statistics: Statistics, settings: Settings) -> DiagnosticStatus:
     """Times of the stages, and how old the detections are when they are published."""
     latencies = statistics.latencies()
     age = latencies["stamp"][0] if "stamp" in latencies else 0.0
@@ -281,10 +289,7 @@ def _latency_status(statistics: Statistics) -> DiagnosticStatus:
     if abs(age) > CLOCKS_AGREE:
         del latencies["stamp"]
         level = DiagnosticStatus.WARN
-        message += (
-            f"; stamps are {age:.0f} s from the node's clock: for a replayed bag set use_sim_time "
-            "and play it with --clock, for cameras synchronise the clocks (PTP, NTP)"
-        )
+        message += f"; stamps are {age:.0f} s from the node's clock: {_clock_remedy(settings)}"
     elif age > OLD:
         level = DiagnosticStatus.ERROR
         message = (
