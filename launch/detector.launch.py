@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
@@ -87,7 +86,6 @@ def _bring_up(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     _check_names(value("name"), value("namespace"))
     _check_words(value)
     _warn_of_misspelt(context.launch_configurations)
-    _warn_of_other_nodes(value("params_file"), value("name"))
     node: dict[str, Any] = {
         "package": "asd_perception",
         "executable": "detector",
@@ -184,29 +182,6 @@ def _check_files(params_file: str, model: str) -> None:
         raise RuntimeError(f"params_file: there is no file {params_file}")
     if model and not Path(model, "config.yaml").expanduser().is_file():
         raise RuntimeError(f"model: {model} has no config.yaml; is it a model directory?")
-
-
-def _warn_of_other_nodes(params_file: str, name: str) -> None:
-    """ROS takes a file without a word for the node, and leaves every default."""
-    try:
-        nodes = list(_nodes(yaml.safe_load(Path(params_file).read_text())))
-    except (OSError, ValueError, yaml.YAMLError):  # the node tells what is wrong in it
-        return
-    if nodes and not any("*" in node or node.rpartition("/")[2] == name for node in nodes):
-        get_logger("detector.launch").warning(
-            f"params_file: {params_file} has nothing for the node {name}, only for "
-            f"{', '.join(nodes)}; /**: in their place means every node"
-        )
-
-
-def _nodes(tree: Any, path: str = "") -> Iterator[str]:
-    """The names of nodes in a parameter file, with their namespaces."""
-    for key, below in tree.items() if isinstance(tree, dict) else ():
-        name = "/".join(filter(None, (path, str(key).strip("/"))))
-        if isinstance(below, dict) and "ros__parameters" in below:
-            yield name
-        else:
-            yield from _nodes(below, name)
 
 
 def _check_names(name: str, namespace: str) -> None:

@@ -108,32 +108,6 @@ def test_a_misspelt_argument_is_named_with_the_nearest(detector_launch, monkeypa
     ]
 
 
-@pytest.mark.parametrize(
-    ("nodes", "only_for"),
-    [
-        ("detector", ""),
-        ("/**", ""),
-        ("/robot/detector", ""),
-        ("/robot", "robot"),
-        ("controller", "controller"),
-    ],
-)
-def test_a_parameter_file_for_others_alone_is_named(
-    detector_launch, monkeypatch, tmp_path, nodes, only_for
-):
-    log = Mock()
-    monkeypatch.setattr(detector_launch, "get_logger", lambda name: log)
-    file = tmp_path / "robot.yaml"
-    file.write_text(yaml.safe_dump({nodes: {"ros__parameters": {"device": "cpu"}}}))
-    detector_launch._warn_of_other_nodes(str(file), "detector")
-    told = "".join(call.args[0] for call in log.warning.mock_calls)
-    assert f"nothing for the node detector, only for {only_for};" in told if only_for else not told
-    file.write_text(yaml.safe_dump({"robot": {"detector": {"ros__parameters": {}}}}))
-    log.reset_mock()
-    detector_launch._warn_of_other_nodes(str(file), "detector")
-    assert not log.warning.mock_calls
-
-
 def test_a_node_that_refuses_its_parameters_fails_the_launch(detector_launch):
     for status in (0, 1, -2):
         detector_launch._end_where_refused(SimpleNamespace(returncode=status), None)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Promise: parameters are taken as people write them, and wrong ones are refused with a reason."""
 
+import sys
 from contextlib import contextmanager
 
 import pytest
 import rclpy
+import yaml
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -13,6 +15,7 @@ from sensor_msgs.msg import Image
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
 from asd_perception.ros.parameters.declaration import declare_parameters, unknown_parameters
+from asd_perception.ros.parameters.files import files_for_others
 from asd_perception.ros.parameters.settings import (
     LatencyBudget,
     Settings,
@@ -168,3 +171,42 @@ def test_new_cameras_get_their_parameters(monkeypatch, humble):
         assert "calibration" in change(node, "camera.right.calibration", "unknown")
         assert change(node, "cameras", ["left", "left"])
         assert not node.has_parameter("camera.other.image")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "others"),
+    [
+        (["detector"], "/detector"),
+        (["/robot/detector"], ""),
+        (["robot/detector", "planner"], ""),
+        (["/**"], ""),
+        (["/**/detector"], ""),
+        (["/*/detector"], ""),
+        (["/*"], "/*"),
+        (["/robot", "planner"], "/robot, /planner"),
+    ],
+)
+def test_a_parameter_file_for_other_nodes_alone_is_named(
+    monkeypatch, tmp_path, capfd, nodes, others
+):
+    """ROS takes it without a word."""
+    file = tmp_path / "robot.yaml"
+    content = {name: {"ros__parameters": {"score_threshold": 0.77}} for name in nodes}
+    file.write_text(yaml.safe_dump(content))
+    arguments = ["--params-file", str(file), "-r", "__ns:=/robot"]
+    monkeypatch.setattr(sys, "argv", ["detector", "--ros-args", *arguments])
+    with node_with(*arguments) as node:
+        told = f"robot.yaml has nothing for the node /robot/detector, only for {others};"
+        assert (told in capfd.readouterr().err) == bool(others)
+        assert (node.get_parameter("score_threshold").value == 0.77) == (not others)
+
+
+def test_what_a_parameter_file_says_may_be_nested(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump({"robot": {"planner": {"ros__parameters": {}}}}))
+    found = files_for_others(["--params-file", str(file)], "/robot/detector")
+    assert found == {str(file): ["/robot/planner"]}
+    for content in ("- detector", "device: cpu", "{", ""):  # rcl says what is wrong with it
+        file.write_text(content)
+        assert files_for_others(["--params-file", str(file)], "/robot/detector") == {}
+    assert files_for_others(["--params-file", "missing"], "/robot/detector") == {}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -16,6 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from asd_perception.errors import UserError
+from asd_perception.ros.parameters.files import files_for_others
 from asd_perception.ros.parameters.table import (
     CLASS_THRESHOLDS,
     PARAMETERS,
@@ -31,8 +33,15 @@ from asd_perception.ros.parameters.table import (
 def declare_parameters(node: Node) -> None:
     """Declare all parameters, and refuse wrong values from now on, at start too.
 
-    Raises UserError for a wrong value given at start.
+    Warns of parameter files that have nothing for the node. Raises UserError for a wrong value
+    given at start.
     """
+    name = node.get_fully_qualified_name()
+    for file, others in files_for_others(sys.argv, name).items():
+        node.get_logger().warning(
+            f"{file} has nothing for the node {name}, only for {', '.join(others)}; /**: in their "
+            "place means every node"
+        )
     entries = {entry.name: entry for entry in (*PARAMETERS, *CLASS_THRESHOLDS)}
     declares_when_asked = False
 
