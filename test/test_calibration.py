@@ -106,6 +106,33 @@ def test_a_frame_that_gets_another_parent_is_named_and_the_newest_one_is_used():
     assert not graph.contradictions
 
 
+def test_a_static_transform_that_changes_is_told_once_where_it_matters():
+    """Two nodes that publish it are not told apart from one that has calibrated again."""
+    calibration = Calibration({"front": camera_input("front")}, "base_link")
+
+    def publish(parent, child, matrix):
+        calibration.take_static_transforms(
+            TFMessage(transforms=[transform_stamped(parent, child, matrix)])
+        )
+
+    moved = transform_from([1, 0, 0, 0], [0.3, 0.4, 0.0])
+    for mast in (np.eye(4), moved):
+        publish("base_link", "mast", mast)
+        publish("base_link", "lidar", mast)
+    publish("mast", "front", np.eye(4))
+    assert not calibration.changes(), "of which frames a camera needs nothing is known yet"
+    calibration.take_camera_info("front", camera_info("front"))
+    (line,) = calibration.changes()
+    assert line.startswith("/tf_static gives base_link to mast anew, 0.50 m and 0.0 degrees from")
+    assert not calibration.changes()
+    publish("mast", "front", np.eye(4))
+    publish("mast", "front", transform_from([1, 1e-4, 0, 0], [0.001, 0.0, 0.0]))
+    assert not calibration.changes(), "digits of another description"
+    publish("mast", "front", transform_from([1, 0.1, 0, 0], [0.0, 0.0, 0.0]))
+    (line,) = calibration.changes()
+    assert "mast to front anew, 0.00 m and 11.4 degrees" in line
+
+
 def test_a_transform_that_is_missing_for_another_reason_is_told_with_that_reason():
     graph = TransformGraph()
     graph.add(transform_stamped("base_link", "mast", np.eye(4)))

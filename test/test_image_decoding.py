@@ -20,8 +20,8 @@ from asd_perception.cameras.image_decoding import (
     decode_image,
     decode_raw,
     encoded_size,
-    encoding_warning,
     format_warning,
+    raw_warning,
 )
 from asd_perception.cameras.preprocessing import REDUCTIONS
 from asd_perception.errors import UserError
@@ -168,12 +168,53 @@ def test_encodings_that_name_no_colors_are_read_as_opencv_orders_them(encoding):
     samples = bgra[..., : int(encoding[-1])]
     expected = rgb if encoding != "8UC1" else rgb[..., [2, 2, 2]]
     np.testing.assert_array_equal(decode_raw(packed(encoding, samples)), expected)
-    warning = encoding_warning(encoding)
+    warning = raw_warning(packed(encoding, samples))
     assert warning is None if encoding == "8UC1" else "let the driver publish bgr" in warning
 
 
 def test_named_colors_are_not_warned_of():
-    assert not any(encoding_warning(name) for name in ["rgb8", "bgra16", "mono8", *YUV])
+    for name, channels in (("rgb8", 3), ("mono8", 1), ("yuyv", 2), ("nv12", 1)):
+        assert raw_warning(packed(name, np.zeros((HEIGHT, WIDTH, channels), np.uint8))) is None
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "channels"), [("bayer_rggb16", 1), ("mono16", 1), ("bgr16", 3)]
+)
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_values_that_do_not_fill_16_bits_are_warned_of(encoding, channels, big_endian, bits):
+    """A camera of 12 bits that puts them into the lower ones is seen as almost black."""
+    samples = np.random.default_rng(0).integers(0, 2**bits, (HEIGHT, WIDTH, channels), np.uint16)
+    samples[0, 0] = 2**bits - 1
+    image = packed(encoding, samples, 6, big_endian)
+    if bits < 16:
+        assert f"its {encoding} image has no value above {2**bits - 1} of" in raw_warning(image)
+        assert decode_raw(image).max() < 16
+    else:
+        assert raw_warning(image) is None
+    assert raw_warning(packed(encoding, np.zeros_like(samples))) is None, "with the cap on"
+
+
+@pytest.mark.parametrize(
+    ("name", "usual", "channels", "kind"),
+    [
+        ("RGB8", "rgb8", 3, np.uint8),
+        ("Bgr8", "bgr8", 3, np.uint8),
+        ("YUYV", "yuyv", 2, np.uint8),
+        ("Bayer_RGGB8", "bayer_rggb8", 1, np.uint8),
+        ("8uc1", "8UC1", 1, np.uint8),
+        ("MONO16", "mono16", 1, np.uint16),
+    ],
+)
+def test_the_case_of_an_encoding_does_not_matter(name, usual, channels, kind):
+    samples = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, channels), kind)
+    expected = decode_raw(packed(usual, samples))
+    np.testing.assert_array_equal(decode_raw(packed(name, samples)), expected)
+
+
+def test_a_bayer_mosaic_is_known_by_its_format_whatever_its_case():
+    encoded = cv2.imencode(".png", mosaic("rggb", areas()))[1].tobytes()
+    assert_areas(decode_image(encoded, source="BAYER_RGGB8; png compressed "))
 
 
 def mosaic(order, rgb):
@@ -514,6 +555,13 @@ def test_a_depth_image_is_refused_by_what_its_format_says(said):
     data = cv2.imencode(".png", np.ones((90, 160), np.uint16))[1].tobytes()
     with pytest.raises(UserError, match=f"format '{said}' is that of a depth image; give the"):
         check_encoded(data, said)
+
+
+def test_bytes_of_another_format_are_refused_with_what_they_are_said_to_be():
+    with pytest.raises(
+        UserError, match=r"no JPEG, PNG or WebP image \(format 'h264'\); let the dr"
+    ):
+        check_encoded(b"\0\0\0\1\x67" + bytes(500), "h264")
 
 
 @pytest.mark.parametrize(

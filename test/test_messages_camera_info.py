@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from asd_perception.errors import UserError
-from asd_perception.ros.messages.camera_info import camera_model_from_msg
+from asd_perception.ros.messages.camera_info import CalibrationWatch, camera_model_from_msg
 
 K = np.array([[1266.0, 0.0, 816.0], [0.0, 1270.0, 491.0], [0.0, 0.0, 1.0]])
 D = [-0.25, 0.08, 0.001, -0.0005, 0.01]
@@ -157,7 +157,9 @@ def test_a_region_of_interest_and_binning_are_those_of_the_published_image(windo
         ({"d": [0.1] * 15}, "15 values in D"),
         ({"distortion_model": "equidistant"}, "5 values in D; equidistant has 4"),
         ({"distortion_model": "double_sphere", "d": [0.0] * 4}, "'double_sphere', which is none"),
-        ({"distortion_model": ""}, "parameter calibration to rectified"),
+        ({"distortion_model": "omni"}, "parameter calibration to rectified"),
+        ({"distortion_model": ""}, "values in D, but no distortion_model; name the lens's: plumb"),
+        ({"k": [1266.0, 0.0, 0.0, 0.0, 1266.0, 0.0, 0.0, 0.0, 1.0]}, "no principal point in K"),
         ({"roi": roi(1000, 0, 800, 900)}, r"800x900 at \(1000, 0\), which reaches beyond its 1600"),
         ({"binning_x": 2000}, "2000x1 binning of 1600x900"),
         ({"header": Header()}, "frame_id"),
@@ -176,6 +178,8 @@ def test_bad_camera_info_is_refused(changes, reason):
         ({"p": P.ravel() * math.nan}, "value in P that is not finite"),
         ({"r": np.zeros(9)}, "R that is no rotation"),
         ({"r": -np.eye(3).ravel()}, "R that is no rotation"),
+        ({"r": [1e300] * 9}, "R that is no rotation"),
+        ({"r": [math.nan] * 9}, "R that is no rotation"),
     ],
 )
 def test_camera_info_without_a_rectified_image_is_refused_where_it_is_asked_for(changes, reason):
@@ -183,3 +187,24 @@ def test_camera_info_without_a_rectified_image_is_refused_where_it_is_asked_for(
     with pytest.raises(UserError, match=reason):
         camera_model_from_msg(info, rectified=True)
     assert camera_model_from_msg(info).calibration.is_distorted, "the raw image is whole"
+
+
+@pytest.mark.parametrize("model", ["Plumb_Bob", "RATIONAL_POLYNOMIAL", "None"])
+def test_the_case_of_a_distortion_models_name_does_not_matter(model):
+    found = camera_model_from_msg(camera_info(distortion_model=model, d=[0.0] * 5))
+    assert not found.calibration.is_distorted
+
+
+def test_two_calibrations_that_take_turns_are_those_of_two_publishers():
+    one, other, third = (
+        camera_model_from_msg(camera_info(k=(K * [[zoom], [zoom], [1.0]]).ravel()))
+        for zoom in (1.0, 0.5, 0.6)
+    )
+    watch = CalibrationWatch()
+    for model in (one, one, other, other, third):  # calibrated again, or a zoom
+        assert watch.see(model) is None
+    assert "fx 633.0 fy 635.0 cx 408.0 cy 245.5 and 1600x900 in optical with fx 759.6" in watch.see(
+        other
+    )
+    assert watch.see(other) is None
+    assert "two nodes seem to publish it; stop one" in watch.see(third)

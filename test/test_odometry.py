@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from asd_perception.errors import UserError
 from asd_perception.geometry import interpolate_pose, transform_from
 from asd_perception.ros.odometry import AT_ONCE_NS, OdometryBuffer
 
@@ -134,3 +135,29 @@ def test_odometry_whose_clock_steps_back_a_little_is_not_taken_for_motion(odomet
         pose = odometry.pose_at(START + time_ms * MS)
         expected = moving_pose(time_ms / 1000 + 0.3)
         np.testing.assert_allclose(pose[:3, 3], expected[:3, 3], atol=0.01)
+
+
+@pytest.mark.parametrize("first", [50, 210, 385])
+@pytest.mark.parametrize(
+    ("metres", "degrees", "words"),
+    [(5, 0, "5.[0-9] m and"), (0, 90, "and 9[0-9] degrees in 20 ms")],
+)
+def test_a_pose_that_is_set_anew_is_no_motion(first, metres, degrees, words):
+    """As by a localisation that finds itself: a camera is not where it would be on a line between.
+
+    At 200 ms. Frames before and after it are compensated as ever.
+    """
+    mountings = {"front": np.eye(4), "rear": np.eye(4)}
+    buffer = OdometryBuffer()
+    half = math.radians(degrees) / 2
+    anew = transform_from([math.cos(half), 0, 0, math.sin(half)], [metres, 0, 0])
+    for step in range(21):
+        pose = moving_pose(step * 0.02)
+        buffer.add(START + step * 20 * MS, pose if step < 10 else anew @ pose)
+    stamps = {"front": START + first * MS, "rear": START + (first + 40) * MS}
+    moved = buffer.compensate(mountings, stamps, stamps["rear"])
+    assert np.linalg.norm(moved["front"][:3, 3]) == pytest.approx(0.4, abs=0.01)
+    for middle in (165, 195):
+        stamps = {"front": START + (middle - 20) * MS, "rear": START + (middle + 20) * MS}
+        with pytest.raises(UserError, match=f"odometry jumps by .*{words}"):
+            buffer.compensate(mountings, stamps, stamps["rear"])

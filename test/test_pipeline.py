@@ -10,6 +10,7 @@ import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
 from rclpy.serialization import serialize_message
 from robot import (
     INTRINSICS,
@@ -442,9 +443,9 @@ def test_images_that_cannot_be_used_are_named_before_clocks(node):
     node.sweep(0)
     level, message = node.said("frames")
     assert level == DiagnosticStatus.ERROR
-    assert "the messages of 6 of 6 cameras are bad" in message
+    assert "the messages of 6 of 6 cameras are of no use" in message
     node.pipeline.statistics.cameras["CAM_BACK"].last_arrival -= 2 * QUIET  # silent by now
-    assert "the messages of 5 of 5 cameras are bad" in node.said("frames")[1]
+    assert "the messages of 5 of 5 cameras are of no use" in node.said("frames")[1]
 
 
 @pytest.mark.parametrize(
@@ -549,6 +550,63 @@ def test_a_repeated_image_is_detected_once(node):
         node.until(node.idle)
     node.detect(1)
     assert len(node.published) == 2
+
+
+def test_a_driver_that_repeats_its_last_image_is_named_before_clocks(node):
+    node = node()
+    node.calibrate()
+    node.detect(0)
+    node.until(node.quiet)
+    for _ in range(6):
+        node.sweep(0)
+    level, message = node.said("CAM_FRONT")
+    assert level == DiagnosticStatus.WARN
+    assert message.startswith("its last 7 images have one stamp")
+    assert "6 of 6 cameras are of no use; see their own lines" in node.said("frames")[1]
+    node.detect(1)
+    assert node.said("CAM_FRONT")[0] == DiagnosticStatus.OK
+
+
+def test_a_calibration_or_a_mounting_that_two_nodes_publish_is_named(node):
+    node = node()
+    node.calibrate()
+    node.detect(0)
+    node.calibrate(intrinsics=INTRINSICS * [[0.9], [0.9], [1.0]])
+    node.calibrate()
+    level, message = node.said("CAM_FRONT")
+    assert level == DiagnosticStatus.WARN
+    assert "goes back and forth between two calibrations, 400x225 in CAM_FRONT" in message
+    assert any(text.startswith("CAM_FRONT: its camera_info goes back") for text in node.warned)
+    assert node.said("frames")[0] == DiagnosticStatus.OK
+    node.calibrate(mountings=MOUNTINGS + 0.5 * np.eye(4)[:, [3, 0, 1, 2]] * [0, 0, 0, 1])
+    level, message = node.said("frames")
+    assert level == DiagnosticStatus.WARN
+    assert "anew, 0.50 m and 0.0 degrees from before; the newest is used" in message
+    assert sum("anew, 0.50 m" in text for text in node.warned) == len(CAMERAS)
+
+
+def test_odometry_that_cannot_be_used_is_named(node):
+    node = node()
+    node.calibrate()
+
+    def drive(metres, begin=START, child="base_link"):
+        for step in range(-20, 20):
+            message = Odometry(child_frame_id=child)
+            message.header.stamp = time_from_ns(begin + step * 10_000_000 if begin else 0)
+            message.pose.pose.position.x = float(metres if step > 0 else 0)
+            node.pipeline.on_odometry(message)
+
+    drive(0, begin=0)
+    assert "bad message: no stamp; fill in header.stamp" in node.said("odometry")[1]
+    assert len(node.pipeline.odometry) == 0
+    drive(0, child="wheel")
+    assert "no transform connects base_link to wheel" in node.said("odometry")[1]
+    node.pipeline.statistics.bad_odometry.last -= 60  # long over
+    drive(50)
+    node.detect(0)
+    level, message = node.said("odometry")
+    assert level == DiagnosticStatus.WARN
+    assert message.startswith("odometry jumps by 50.0 m and 0 degrees in 10 ms; let it publish")
 
 
 def test_an_image_keeps_the_calibration_that_it_came_with(node, monkeypatch):

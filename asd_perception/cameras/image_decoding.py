@@ -29,6 +29,7 @@ from asd_perception.cameras.preprocessing import REDUCTIONS, reduced_size, wrong
 from asd_perception.errors import UserError
 
 MAX_PIXELS = 2**27  # more are a damaged header's claim
+DARK = 2**12  # of 16 bit values: if all are below, they are hardly scaled to 16 bits
 
 # -- raw images ------------------------------------------------------------------------------------
 
@@ -80,6 +81,9 @@ _OTHER_NAMES = {
 _UNCLEAR = {"8UC3": "bgr8 or rgb8", "8UC4": "bgra8 or rgba8"}  # and what would be clear
 _MONO = {"mono8", "mono16", "8UC1"}
 _DEPTH = {"16UC1", "32FC1"}  # and disparities: numbers that are no colours
+_BY_LOWER_CASE = {
+    name.lower(): name for name in (*_PACKED, *_PLANAR, *_SIXTEEN_BIT, *_OTHER_NAMES, *_DEPTH)
+}
 
 # Y, U, V to R, G, B: BT.601, limited range, the rows of ITU-R BT.601-7 scaled to 8 bit.
 _BT601 = np.array(
@@ -92,12 +96,23 @@ _BT601 = np.array(
 _YUV_TO_RGB = np.column_stack([_BT601, _BT601 @ [-16.0, -128.0, -128.0]])  # Y, U, V and 1
 
 
+def _as_written(encoding: str) -> str:
+    """An encoding as image_encodings.hpp writes it, whatever case a driver gives it."""
+    return _BY_LOWER_CASE.get(encoding.strip().lower(), encoding.strip())
+
+
+def _known(encoding: str) -> str:
+    """The name by which an encoding is decoded."""
+    name = _as_written(encoding)
+    return _OTHER_NAMES.get(name, name)
+
+
 def check_raw(image: RawImage) -> None:
     """Raise UserError for an image that `decode_raw` refuses. It takes microseconds."""
     width, height = image.width, image.height
     if width == 0 or height == 0:
         raise UserError(f"image has zero size ({width}x{height})")
-    encoding = _OTHER_NAMES.get(image.encoding, image.encoding)
+    encoding = _known(image.encoding)
     if encoding in _PLANAR:
         if encoding != "nv24" and (width % 2 or height % 2):
             raise UserError(
@@ -134,7 +149,7 @@ def decode_raw(image: RawImage) -> NDArray[np.uint8]:
     do not fit together.
     """
     check_raw(image)
-    encoding = _OTHER_NAMES.get(image.encoding, image.encoding)
+    encoding = _known(image.encoding)
     if encoding in _PLANAR:
         return _decode_planar(image, encoding)
     rows = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)
@@ -156,10 +171,11 @@ def _luma_stride(image: RawImage) -> int:
     Drivers disagree on its `step`: a row of Y, or of all planes together. Where the bytes are just
     enough for the pixels there is no padding, whatever step says.
     """
-    halves = 6 if image.encoding == "nv24" else 3  # bytes of two pixels
+    encoding = _known(image.encoding)
+    halves = 6 if encoding == "nv24" else 3  # bytes of two pixels
     for stride in (image.width, image.step):
         if stride >= image.width and 2 * len(image.data) == halves * stride * image.height:
-            if image.encoding == "i420" and stride % 2:
+            if encoding == "i420" and stride % 2:
                 raise UserError(f"image step {stride} of i420 must be even")
             return stride
     stride = max(image.width, image.step)
@@ -186,14 +202,30 @@ def _decode_planar(image: RawImage, encoding: str) -> NDArray[np.uint8]:
     return cv2.cvtColor(data.reshape(height * 3 // 2, width), to_rgb)
 
 
-def encoding_warning(encoding: str) -> str | None:
-    """What may be wrong with the colours of raw images in this encoding, with the remedy."""
-    if encoding not in _UNCLEAR:
+def raw_warning(image: RawImage) -> str | None:
+    """What may be wrong with the colours of a raw image that is decoded, with the remedy.
+
+    It takes microseconds: of 16 bit images it looks at one row of 16.
+    """
+    name = _as_written(image.encoding)
+    if name in _UNCLEAR:
+        return (
+            f"encoding {name} does not say in which order its colours are, and is read as "
+            f"{_OTHER_NAMES[name]}; let the driver publish {_UNCLEAR[name]}"
+        )
+    if (eight_bit := _SIXTEEN_BIT.get(name)) is None:
         return None
-    return (
-        f"encoding {encoding} does not say in which order its colours are, and is read as "
-        f"{_OTHER_NAMES[encoding]}; let the driver publish {_UNCLEAR[encoding]}"
-    )
+    rows = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[::16]
+    row = 2 * image.width * _PACKED[eight_bit][0]
+    order = ">u2" if image.is_bigendian else "<u2"
+    largest = int(np.ascontiguousarray(rows[:, :row]).view(order).max())
+    if 0 < largest < DARK:
+        return (
+            f"its {name} image has no value above {largest} of 65535, so it is seen as almost "
+            "black; where its sensor has 10 or 12 bits, let the driver shift them to fill 16, or "
+            "publish 8 bits"
+        )
+    return None
 
 
 # -- encoded images --------------------------------------------------------------------------------
@@ -214,7 +246,7 @@ def check_encoded(data: bytes | NDArray[np.uint8], source: str = "") -> None:
             f"format {source!r} is that of a depth image; give the topic of the colour camera"
         )
     encoded = np.frombuffer(data, np.uint8)
-    kind = _kind(encoded)
+    kind = _kind(encoded, source)
     if kind == _RIFF:
         complete = 30 <= 8 + int.from_bytes(encoded[4:8].tobytes(), "little") <= len(encoded)
     else:
@@ -227,7 +259,7 @@ def check_encoded(data: bytes | NDArray[np.uint8], source: str = "") -> None:
         raise _damaged(encoded)
 
 
-def _kind(encoded: NDArray[np.uint8]) -> bytes:
+def _kind(encoded: NDArray[np.uint8], source: str = "") -> bytes:
     """The first bytes by which an encoded image is known; UserError for other bytes."""
     start = encoded[:12].tobytes()
     for kind in (_JPEG, _PNG):
@@ -235,7 +267,9 @@ def _kind(encoded: NDArray[np.uint8]) -> bytes:
             return kind
     if start.startswith(_RIFF) and start.endswith(b"WEBP"):
         return _RIFF
-    raise UserError(f"{len(encoded)} bytes that are no JPEG, PNG or WebP image")
+    said = f" (format {source!r})" if source else ""
+    remedy = "; let the driver compress it to one of these" if len(encoded) else ""
+    raise UserError(f"{len(encoded)} bytes that are no JPEG, PNG or WebP image{said}{remedy}")
 
 
 def _damaged(encoded: NDArray[np.uint8], reason: str = "") -> UserError:
@@ -372,7 +406,7 @@ def _encodings_of(source: str) -> tuple[str, str]:
     """Encoding before and after compression: "bayer_rggb8; jpeg compressed " has no second one."""
     before, _, rest = source.partition(";")
     _, _, after = rest.partition("compressed")
-    return before.strip(), after.strip()
+    return _as_written(before), _as_written(after)
 
 
 def _mosaic(source: str) -> int | None:

@@ -37,7 +37,19 @@ def reduction_of(image: NDArray[np.uint8], size: tuple[int, int]) -> int:
 
 def wrong_size(found: tuple[int, int], size: tuple[int, int]) -> UserError:
     """The error of an image that has not its camera's size; both (width, height)."""
-    return UserError(f"image is {found[0]}x{found[1]}, its calibration says {size[0]}x{size[1]}")
+    sizes = f"image is {found[0]}x{found[1]}, its calibration says {size[0]}x{size[1]}"
+    return UserError(f"{sizes}; {size_remedy(found, size)}")
+
+
+def size_remedy(found: tuple[int, int], size: tuple[int, int]) -> str:
+    """What to do about images that have not their camera's size; both (width, height)."""
+    (width, height), (known_width, known_height) = found, size
+    if abs(width * known_height - height * known_width) <= max(width, known_width):
+        scale = width / known_width
+        return f"let the driver publish camera_info of this size (K scaled by {scale:.3g})"
+    if found == size[::-1]:
+        return "it is rotated: publish it as the sensor has it, or calibrate it as published"
+    return "it is cropped or stretched: calibrate at the size that is published"
 
 
 def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from asd_perception.cameras.calibration import CameraCalibration, TrainedCamera
 from asd_perception.cameras.field_of_view import FieldOfView, field_of_view, shown_sector
-from asd_perception.cameras.preprocessing import crop_height
+from asd_perception.cameras.preprocessing import crop_height, size_remedy
 from asd_perception.cameras.view import View, view_of
 from asd_perception.geometry import Array, camera_angles, level_camera
 
@@ -157,16 +157,8 @@ def check_image_size(size: tuple[int, int], calibration: CameraCalibration) -> l
     (width, height), (known_width, known_height) = size, calibration.size
     if size == calibration.size:
         return []
-    same_shape = abs(width * known_height - height * known_width) <= max(width, known_width)
-    if same_shape:
-        scale = width / known_width
-        remedy = f"let the driver publish camera_info of this size (K scaled by {scale:.3g})"
-    elif size == calibration.size[::-1]:
-        remedy = "it is rotated: publish it as the sensor has it, or calibrate it as published"
-    else:
-        remedy = "it is cropped or stretched: calibrate at the size that is published"
     text = f"its images are {width}x{height}, its camera_info says {known_width}x{known_height}"
-    return [Finding(Level.ERROR, f"{text}; {remedy}")]
+    return [Finding(Level.ERROR, f"{text}; {size_remedy(size, calibration.size)}")]
 
 
 # -- what cannot be right --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from asd_perception.geometry import Array
 from asd_perception.network.config import StudentConfig
 from asd_perception.ros.check.faults import duplicate_frame, nothing_heard
 from asd_perception.ros.messages.camera_info import (
+    CalibrationWatch,
     CameraModel,
     camera_model_from_msg,
     rectified_twice,
@@ -35,6 +36,7 @@ class Calibration:
         self.base_frame = base_frame
         self.models: dict[str, CameraModel | None] = dict.fromkeys(cameras)
         self.transforms = TransformBuffer()
+        self._watches = {camera: CalibrationWatch() for camera in cameras}
         self._names_in_messages: tuple[bytes, ...] = ()
         self._unheard: Mapping[str, list[str]] = {}
 
@@ -43,20 +45,29 @@ class Calibration:
         self._unheard = lines
         self.transforms.unheard = unheard_transforms(lines)
 
-    def take_camera_info(self, camera: str, message: CameraInfo) -> None:
-        """Raises UserError for a bad message; the last good one stays in use."""
+    def take_camera_info(self, camera: str, message: CameraInfo) -> str | None:
+        """What is wrong with a message that is used all the same.
+
+        Raises UserError for a bad one; the last good one stays in use.
+        """
         source = self.cameras[camera]
         model = camera_model_from_msg(message, source.rectified, source.ego_mask)
         before = self.models[camera]
         self.models[camera] = model
         if before is None or before.frame_id != model.frame_id:
             self._follow()
+        return self._watches[camera].see(model)
 
     def take_static_transforms(self, message: TFMessage) -> list[str]:
         """What is wrong in a message of /tf_static; its other transforms are used."""
         faults = self.transforms.add_all(message)
         self._follow()
         return faults
+
+    def changes(self) -> list[str]:
+        """How the static way from a camera to the base frame has changed, each told once."""
+        models = [model for model in self.models.values() if model is not None]
+        return self.transforms.changes_between(self.base_frame, [m.frame_id for m in models])
 
     def concerns_cameras(self, serialized: bytes) -> bool:
         """Whether a serialized message of /tf may be of a frame that leads to a camera.

@@ -22,6 +22,7 @@ CLOCKS_AGREE = 60.0  # s of age of a stamp beyond which it is of another clock t
 PARTS = ("wait", "queue", "odometry", "detect", "publish")  # stages of which "total" is the sum
 ON_THE_WAY = "the images' way to the node"
 _RIG = "mounting and lens"  # a camera's value
+REPEATED = 5  # images in a row with one stamp: the driver repeats its last one
 MISSED_RUN = 10  # frames in a row without a camera that sends images: it is not bad luck
 
 
@@ -84,13 +85,21 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         level, message = DiagnosticStatus.WARN, lost
     elif statistics.bad.recent:
         level = DiagnosticStatus.WARN
-        message = f"bad message: {statistics.bad.reason}; check the camera's driver and its link"
+        message = f"bad message: {statistics.bad.reason}"
+        if ";" not in message:  # it names no remedy of its own
+            message += "; check the camera's driver and its link"
     elif statistics.undecodable.recent:
         level, message = DiagnosticStatus.WARN, statistics.undecodable.reason
     elif statistics.contradiction.recent:
         level, message = DiagnosticStatus.WARN, statistics.contradiction.reason
     elif statistics.ahead.recent:
         level, message = DiagnosticStatus.WARN, ahead
+    elif statistics.repeated >= REPEATED:
+        level = DiagnosticStatus.WARN
+        message = (
+            f"its last {statistics.repeated + 1} images have one stamp, so they are taken for one "
+            "image: the driver repeats it, or does not fill in header.stamp anew; start it again"
+        )
     elif statistics.missed_run >= MISSED_RUN and not pipeline.overrun(camera):
         level = DiagnosticStatus.WARN
         message = (
@@ -171,7 +180,10 @@ def _no_detections(pipeline: Pipeline, senders: list[CameraStatistics]) -> str |
     silence = time.monotonic() - statistics.last_frame
     quiet = _quiet(pipeline)
     alive = len(senders)
-    unusable = sum(camera.bad.recent or camera.undecodable.recent for camera in senders)
+    unusable = sum(
+        camera.bad.recent or camera.undecodable.recent or camera.repeated >= REPEATED
+        for camera in senders
+    )
     uncalibrated = sum(model is None for model in pipeline.calibration.models.values())
     if pipeline.busy_for > HANG_TIMEOUT:
         return (
@@ -196,8 +208,8 @@ def _no_detections(pipeline: Pipeline, senders: list[CameraStatistics]) -> str |
         )
     if silence > quiet and alive - unusable < settings.sync_min_cameras:
         return (
-            f"no frame for {silence:.0f} s: the messages of {unusable} of {alive} cameras are bad; "
-            "see their own lines"
+            f"no frame for {silence:.0f} s: the messages of {unusable} of {alive} cameras are of "
+            "no use; see their own lines"
         )
     if silence > quiet:
         return (

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from asd_perception.cameras.rig import compensate
+from asd_perception.errors import UserError
 from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
 from asd_perception.geometry import Array, interpolate_pose
 
@@ -31,6 +32,9 @@ STILL_RAD = 1e-4
 """A camera that moves by less than both between its stamp and the reference stands still: 6 mm at
 50 m, less than a hundredth of a cell. So the trembling odometry of a robot that stands costs no new
 plan for the pooling."""
+MAX_SPEED, MAX_TURN = 70.0, 10.0
+"""In m/s and rad/s: no robot moves faster from one pose to the next. Poses that say so jump."""
+JUMP_M, JUMP_RAD = 0.1, 0.05  # and by so much they may tremble between two stamps close together
 
 
 class OdometryBuffer:
@@ -81,17 +85,21 @@ class OdometryBuffer:
 
     def compensate(
         self, mountings: Mapping[str, Array], stamps: Mapping[str, int], reference_ns: int
-    ) -> dict[str, Array] | None:
+    ) -> dict[str, Array]:
         """Each camera's pose (4, 4) at its image's stamp, seen from the ego pose at the reference.
 
         mountings: ego_from_camera (4, 4) by camera, which are returned as they are where the robot
-        stands. None if the odometry does not cover the stamps.
+        stands. Raises UserError if the odometry does not cover the stamps, or jumps between them.
         """
         reference = self.pose_at(reference_ns)
         poses = [self.pose_at(stamps[camera]) for camera in mountings]
         known = [pose for pose in poses if pose is not None]
         if reference is None or len(known) < len(poses):
-            return None
+            raise UserError(
+                "odometry does not cover the stamps of the images; check its rate, its delay and "
+                "the clocks"
+            )
+        self._check_for_jumps(min(reference_ns, *(stamps[c] for c in mountings)), reference_ns)
         still = np.stack(list(mountings.values()))
         moved = compensate(still, np.stack(known), reference)
         if _stands(still, moved):
@@ -129,6 +137,32 @@ class OdometryBuffer:
                 poses[before],
                 stamps[after] - stamp_ns,
                 poses[after],
+            )
+
+    def _check_for_jumps(self, first_ns: int, last_ns: int) -> None:
+        """Raise UserError where the poses used for these stamps are further apart than a robot
+        gets: a pose that is set anew would put the cameras where they never were."""
+        with self._changed:
+            stamps = self._stamps
+            begin, end = bisect_left(stamps, first_ns) - 1, bisect_left(stamps, last_ns) + 1
+            if first_ns < stamps[0]:  # extrapolated
+                end = max(end, self._first_after(stamps[0] + BASELINE_NS) + 1)
+            if last_ns > stamps[-1]:
+                begin = min(begin, self._last_before(stamps[-1] - BASELINE_NS))
+            begin = max(0, begin)
+            steps, poses = np.diff(stamps[begin:end]) * 1e-9, np.stack(self._poses[begin:end])
+        if not len(steps):
+            return
+        shifts = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
+        turns = np.einsum("nij,nij->n", poses[:-1, :3, :3], poses[1:, :3, :3])  # traces
+        angles = np.arccos(np.clip((turns - 1) / 2, -1, 1))
+        jumps = (shifts > JUMP_M + MAX_SPEED * steps) | (angles > JUMP_RAD + MAX_TURN * steps)
+        if jumps.any():
+            i = int(np.argmax(jumps))
+            raise UserError(
+                f"odometry jumps by {shifts[i]:.1f} m and {np.rad2deg(angles[i]):.0f} degrees in "
+                f"{steps[i] * 1e3:.0f} ms; let it publish a pose that is never set anew (frame "
+                "odom, not map), and from one node only"
             )
 
     def _first_after(self, stamp: int) -> int:

@@ -196,10 +196,14 @@ class Pipeline:
     def on_camera_info(self, camera: str, msg: CameraInfo) -> None:
         doubt_before = self.calibration.doubt(camera)
         try:
-            self.calibration.take_camera_info(camera, msg)
+            contradiction = self.calibration.take_camera_info(camera, msg)
         except UserError as error:  # the last good calibration stays in use
             self._useless_message(camera, error)
             return
+        if contradiction is not None:
+            self.statistics.cameras[camera].contradiction.add(contradiction)
+            self._warn(f"calibrations {camera}", f"{camera}: {contradiction}")
+        self._tell_changes()
         doubt = self.calibration.doubt(camera)
         if doubt is not None and doubt != doubt_before:
             self._warn(f"calibration {camera}", f"{camera}: {doubt}")
@@ -226,14 +230,22 @@ class Pipeline:
             self._warn("tf", text)
         for text in self.calibration.transforms.contradictions.values():
             self._warn("tf", text)
+        self._tell_changes()
+
+    def _tell_changes(self) -> None:
+        for text in self.calibration.changes():
+            self.statistics.bad_transforms.add(text)
+            self._warn(f"tf {text}", text)
 
     def on_odometry(self, msg: Odometry) -> None:
         try:
+            if (stamp := stamp_ns(msg.header.stamp)) == 0:
+                raise UserError("no stamp; fill in header.stamp")
             pose = matrix_from_pose(msg.pose.pose)
             child = msg.child_frame_id.lstrip("/")
             if child not in ("", self.settings.base_frame):
                 pose = pose @ self.calibration.transforms.lookup(child, self.settings.base_frame)
-            self.odometry.add(stamp_ns(msg.header.stamp), pose)
+            self.odometry.add(stamp, pose)
         except UserError as error:
             self.statistics.bad_odometry.add(str(error))
             self._warn("odometry", f"{self.settings.odometry_name}: {error}")
@@ -413,14 +425,11 @@ class Pipeline:
         if not self.settings.use_odometry or len(self.odometry) == 0:
             return mountings
         self.odometry.wait_for(frame.reference, ODOMETRY_WAIT)
-        poses = self.odometry.compensate(mountings, stamps, frame.reference)
-        if poses is None:
-            self.statistics.without_motion.add(
-                "odometry does not cover the stamps of the images; "
-                "check its rate, its delay and the clocks"
-            )
+        try:
+            return self.odometry.compensate(mountings, stamps, frame.reference)
+        except UserError as error:
+            self.statistics.without_motion.add(str(error))
             return mountings
-        return poses
 
     # -- in the drawer's thread ------------------------------------------------------------------
 

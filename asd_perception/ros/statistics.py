@@ -60,10 +60,11 @@ class CameraStatistics:
     bad: Faults = field(default_factory=Faults)
     ahead: Faults = field(default_factory=Faults)  # stamps in the future
     undecodable: Faults = field(default_factory=Faults)  # packets of video without a key frame
-    contradiction: Faults = field(default_factory=Faults)  # image against camera_info
+    contradiction: Faults = field(default_factory=Faults)  # image or camera_info against it
     doubt: Faults = field(default_factory=Faults)  # colours that may be others than read
     last_arrival: float | None = None
     last_stamp: int = 0  # in ns
+    repeated: int = 0  # how many images in a row had the stamp of the one before
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=50))
     lost_count: int = 0
     losses: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=200))
@@ -84,6 +85,7 @@ class CameraStatistics:
     def arrived(self, stamp_ns: int, size: int) -> None:
         self.received += 1
         self.size = size
+        self.repeated = self.repeated + 1 if stamp_ns == self.last_stamp else 0
         self.last_stamp = stamp_ns
         self.last_arrival = time.monotonic()
         self.arrivals.append(self.last_arrival)

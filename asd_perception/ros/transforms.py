@@ -104,9 +104,7 @@ class TransformBuffer(TransformGraph):
     def open_ends(self, target: str, source: str) -> set[str]:
         """The frames between two whose parents only /tf can tell, as far as these are known."""
         with self._changed:
-            up_target, up_source = self.ancestors(target), self.ancestors(source)
-        between = set(up_target) ^ set(up_source)  # below where they meet, or all
-        return {frame for frame in between if frame not in self._links}
+            return {frame for frame in self.between(target, source) if frame not in self._links}
 
     def follow(self, frames: Iterable[str]) -> None:
         """From now on take in these frames' transforms only."""

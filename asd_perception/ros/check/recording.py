@@ -18,7 +18,11 @@ from asd_perception.errors import UserError
 from asd_perception.frames.synchronizer import FrameSynchronizer, SyncedFrame
 from asd_perception.geometry import Array
 from asd_perception.ros.check.topics import CameraTopics
-from asd_perception.ros.messages.camera_info import CameraModel, camera_model_from_msg
+from asd_perception.ros.messages.camera_info import (
+    CalibrationWatch,
+    CameraModel,
+    camera_model_from_msg,
+)
 from asd_perception.ros.messages.geometry import stamp_ns
 from asd_perception.ros.messages.images import check_image, image_warning
 from asd_perception.ros.messages.transforms import TransformGraph, unheard_transforms
@@ -48,6 +52,8 @@ class CameraRecord:
     model: CameraModel | None = None
     lens: str = ""  # the distortion model's name
     refused_info: str | None = None  # why the last bad camera_info is none
+    watch: CalibrationWatch = field(default_factory=CalibrationWatch)
+    contradiction: str | None = None  # of its camera_info with itself
 
 
 class RigRecording:
@@ -119,6 +125,7 @@ class RigRecording:
             self.refuse_camera_info(camera, str(error))
         else:
             record.camera_infos += 1
+            record.contradiction = record.watch.see(record.model) or record.contradiction
             record.lens = "rectified" if record.topics.rectified else msg.distortion_model
 
     def refuse_camera_info(self, camera: str, reason: str) -> None:
@@ -136,6 +143,11 @@ class RigRecording:
                     self._static.add(transform)
             except UserError as error:
                 self.refuse_transforms(str(error))
+
+    def changed_transforms(self) -> list[str]:
+        """How the static way from a camera to the base frame has changed."""
+        models = [record.model for record in self.cameras.values() if record.model is not None]
+        return self._static.changes_between(self.base_frame, [m.frame_id for m in models])
 
     def refuse_transforms(self, reason: str) -> None:
         self.bad_transforms[reason] += 1

@@ -254,6 +254,8 @@ def _info_findings(name: str, recording: RigRecording) -> Iterable[Finding]:
         yield Finding(level, f"{topic}: {record.refused_info}")
     if model is None:
         return
+    if record.contradiction is not None:
+        yield Finding(Level.WARNING, record.contradiction)
     doubt = rectified_twice(name, record.topics.image, model, record.topics.rectified)
     if doubt is not None:
         yield Finding(Level.WARNING, doubt)
@@ -391,7 +393,7 @@ def _rig_section(recording: RigRecording, of_network: Mapping[str, ShownCamera])
         )
     if (fault := long_tolerance(recording.tolerance_ns, period)) is not None:
         findings.append(Finding(Level.WARNING, fault))
-    lines = chain.from_iterable(recording.unheard.values())
+    lines = chain(recording.changed_transforms(), *recording.unheard.values())
     findings += [Finding(Level.WARNING, line) for line in lines]
     for what, bad in (("transform", recording.bad_transforms), ("cloud", recording.bad_clouds)):
         for reason, count in bad.most_common(3):

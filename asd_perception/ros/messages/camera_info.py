@@ -91,6 +91,43 @@ def rectified_twice(camera: str, image: str, model: CameraModel, rectified: bool
     )
 
 
+class CalibrationWatch:
+    """Whether one camera's calibrations go back and forth, as those of two publishers do."""
+
+    def __init__(self) -> None:
+        self._last: CameraModel | None = None
+        self._before: CameraModel | None = None  # the last one that was another than that
+
+    def see(self, model: CameraModel) -> str | None:
+        """What is wrong once a calibration comes back that another one has replaced."""
+        last, before = self._last, self._before
+        if last is not None and _is_same(model, last):
+            return None
+        self._last, self._before = model, last
+        if last is None or before is None or not _is_same(model, before):
+            return None
+        return (
+            f"its camera_info goes back and forth between two calibrations, {_in_words(before)} "
+            f"and {_in_words(last)}: two nodes seem to publish it; stop one of them"
+        )
+
+
+def _is_same(one: CameraModel, other: CameraModel) -> bool:
+    return (
+        one.frame_id == other.frame_id
+        and one.calibration == other.calibration
+        and np.array_equal(one.frame_from_image, other.frame_from_image)
+    )
+
+
+def _in_words(model: CameraModel) -> str:
+    (fx, fy), (cx, cy) = np.diag(model.calibration.matrix)[:2], model.calibration.matrix[:2, 2]
+    width, height = model.calibration.size
+    return (
+        f"{width}x{height} in {model.frame_id} with fx {fx:.1f} fy {fy:.1f} cx {cx:.1f} cy {cy:.1f}"
+    )
+
+
 def _pinhole_matrix(name: str, values: Array, size: tuple[int, int]) -> Array:
     """The 3x3 matrix in K or P, of an image of `size`."""
     advice = "calibrate again"
@@ -99,6 +136,7 @@ def _pinhole_matrix(name: str, values: Array, size: tuple[int, int]) -> Array:
     if not np.isfinite(values).all():
         raise UserError(f"camera_info has a value in {name} that is not finite; {advice}")
     matrix = np.array(values[:, :3], dtype=np.float64)
+    centre = matrix[:2, 2]
     focal = matrix[0, 0], matrix[1, 1]
     if min(focal) < 0:
         raise UserError(
@@ -109,6 +147,8 @@ def _pinhole_matrix(name: str, values: Array, size: tuple[int, int]) -> Array:
         raise UserError(f"camera_info has no focal length in {name}; {advice}")
     if matrix[1, 0] != 0 or tuple(matrix[2]) != (0, 0, 1):
         raise UserError(f"camera_info has a {name} that is not fx s cx / 0 fy cy / 0 0 1; {advice}")
+    if not centre.any():
+        raise UserError(f"camera_info has no principal point in {name}: cx and cy are 0; {advice}")
     if fault := implausible(matrix, size):
         raise UserError(f"camera_info has {fault} in {name}; {advice}")
     return matrix
@@ -118,7 +158,9 @@ def _rectification(msg: CameraInfo) -> Array:
     """R (3, 3), from the optical frame's axes to those of the rectified image."""
     rotation = np.array(msg.r, dtype=np.float64).reshape(3, 3)
     if not (
-        np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) and np.linalg.det(rotation) > 0
+        np.abs(rotation).max() < 2  # beyond it, products may overflow
+        and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
+        and np.linalg.det(rotation) > 0
     ):
         raise UserError(
             "camera_info has an R that is no rotation; calibrate again (a single camera's is the "
@@ -132,7 +174,7 @@ def _lens(msg: CameraInfo) -> tuple[Array, bool]:
 
     A fisheye lens is no pinhole camera even where its coefficients are 0.
     """
-    model, coefficients = msg.distortion_model, np.array(msg.d, dtype=np.float64)
+    model, coefficients = msg.distortion_model.lower(), np.array(msg.d, dtype=np.float64)
     if not np.isfinite(coefficients).all():
         raise UserError("camera_info has a value in D that is not finite; calibrate again")
     if np.abs(coefficients).max(initial=0.0) > 1e4:
@@ -140,10 +182,15 @@ def _lens(msg: CameraInfo) -> tuple[Array, bool]:
     equidistant = model in FISHEYE_MODELS
     undistorted = model in UNDISTORTED_MODELS and not coefficients.any()
     if not (equidistant or undistorted or model in PINHOLE_MODELS):
+        if model == "":
+            raise UserError(
+                "camera_info has values in D, but no distortion_model; name the lens's: plumb_bob, "
+                "rational_polynomial or equidistant"
+            )
         raise UserError(
-            f"camera_info has the distortion model {model!r}, which is none of plumb_bob, "
-            "rational_polynomial and equidistant; publish the rectified image and set the "
-            "parameter calibration to rectified"
+            f"camera_info has the distortion model {msg.distortion_model!r}, which is none of "
+            "plumb_bob, rational_polynomial and equidistant; publish the rectified image and set "
+            "the parameter calibration to rectified"
         )
     lengths = (4,) if equidistant else DISTORTION_LENGTHS
     # Some drivers fill an array of one length for every model: zeros at its end are none of it.

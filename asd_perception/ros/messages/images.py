@@ -19,8 +19,8 @@ from asd_perception.cameras.image_decoding import (
     check_raw,
     decode_camera_image,
     decode_raw,
-    encoding_warning,
     format_warning,
+    raw_warning,
 )
 from asd_perception.errors import UserError
 from asd_perception.ros.messages.geometry import stamp_ns
@@ -56,7 +56,7 @@ def image_warning(msg: Image | CompressedImage | FFMPEGPacket) -> str | None:
     """What may be wrong with the colours of an image that can be decoded, with the remedy."""
     if hasattr(msg, "format"):
         return format_warning(msg.format)
-    return encoding_warning(msg.encoding)
+    return raw_warning(msg)
 
 
 def image_from_msg(msg: Image) -> NDArray[np.uint8]:

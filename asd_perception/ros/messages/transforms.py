@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOVING = "/tf"
 MAX_FRAMES = 10_000  # in one graph: more come from a publisher that has gone wrong
+SAME_M, SAME_DEGREES = 0.005, 0.2  # digits of two descriptions of one mounting differ by less
 
 
 class TransformGraph:
@@ -30,6 +31,7 @@ class TransformGraph:
     def __init__(self) -> None:
         self._links: dict[str, tuple[str, Array]] = {}  # child: (parent, parent_from_child)
         self.contradictions: dict[str, str] = {}
+        self._changes: dict[str, str] = {}  # by child: on /tf_static, to another pose
         self.refused: dict[str, str] = {}
         self.unheard: list[str] = []
 
@@ -39,6 +41,8 @@ class TransformGraph:
         if child not in self._links and len(self._links) >= MAX_FRAMES:
             raise UserError(f"{topic} has more than {MAX_FRAMES} frames; {child} is ignored")
         self._note_parent(topic, child, parent)
+        if topic != MOVING:
+            self._note_change(topic, child, parent, parent_from_child)
         self._links[child] = parent, parent_from_child
 
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Array:
@@ -78,6 +82,20 @@ class TransformGraph:
             result.append(parent)
         return result
 
+    def changes_between(self, target: str, sources: Iterable[str]) -> list[str]:
+        """How static transforms on the way from some frames to one have changed, each told once.
+
+        One that two nodes publish is that of whoever came last, and nothing else shows it.
+        """
+        if not self._changes:
+            return []
+        frames = {frame for source in sources for frame in self.between(target, source)}
+        return [self._changes.pop(frame) for frame in sorted(frames & self._changes.keys())]
+
+    def between(self, target: str, source: str) -> set[str]:
+        """The frames whose transforms lie between two: below where they meet, or all."""
+        return set(self.ancestors(target)) ^ set(self.ancestors(source))
+
     def _climb(self, frames: list[str], ancestor: str, stamp_ns: int | None) -> Array:
         """ancestor_from_frame (4, 4) of the first of the frames."""
         ancestor_from_frame = np.eye(4)
@@ -103,6 +121,20 @@ class TransformGraph:
             self.contradictions[child] = (
                 f"{topic} gives {child} the parent {parent}, before it was {before}; "
                 "the newest is used: stop one of the two publishers"
+            )
+
+    def _note_change(self, topic: str, child: str, parent: str, parent_from_child: Array) -> None:
+        parent_before, before = self._links.get(child, (parent, parent_from_child))
+        if parent_before != parent:  # a contradiction
+            return
+        relative = inverse(before) @ parent_from_child
+        apart = float(np.linalg.norm(relative[:3, 3]))
+        turned = float(np.rad2deg(np.arccos(np.clip((np.trace(relative[:3, :3]) - 1) / 2, -1, 1))))
+        if apart > SAME_M or turned > SAME_DEGREES:
+            self._changes[child] = (
+                f"{topic} gives {parent} to {child} anew, {apart:.2f} m and {turned:.1f} degrees "
+                "from before; the newest is used: unless it was meant to change, stop one of two "
+                "publishers"
             )
 
     def _parent(self, child: str) -> str | None:
