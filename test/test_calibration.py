@@ -153,6 +153,20 @@ def test_a_transform_that_is_missing_for_another_reason_is_told_with_that_reason
     assert not graph.refused
 
 
+def test_a_base_frame_that_no_transform_names_is_told_with_those_there_are():
+    graph = TransformGraph()
+    graph.add(transform_stamped("mast", "camera", np.eye(4)))
+    graph.add(transform_stamped("chassis", "mast", np.eye(4)))
+    with pytest.raises(UserError, match="; or set base_frame: no transform names base_link, and c"):
+        graph.pose_in_base("base_link", "camera")
+    graph.add(transform_stamped("base_link", "lidar", np.eye(4)))
+    with pytest.raises(UserError, match=r"publish the one that is missing \([^;]*$"):
+        graph.pose_in_base("base_link", "camera")
+    with pytest.raises(UserError, match=r"publish the one that is missing \([^;]*$"):
+        graph.pose_in_base("base", "other")
+    np.testing.assert_array_equal(graph.pose_in_base("chassis", "camera"), np.eye(4))
+
+
 def test_the_graph_of_transforms_is_bounded():
     graph = TransformGraph()
     for number in range(MAX_FRAMES):
@@ -194,7 +208,13 @@ def distorted_camera(image_name, rectified):
 def test_a_rectified_topic_with_distortion_is_doubted(name):
     assert "set camera.front.calibration: rectified" in distorted_camera(name, False).doubt("front")
     assert distorted_camera(name, True).doubt("front") is None
-    assert distorted_camera("/front/image_raw", False).doubt("front") is None
+
+
+@pytest.mark.parametrize("name", ["/front/image_raw", "/front/image_raw/compressed"])
+def test_a_raw_topic_with_distortion_that_is_called_rectified_is_doubted(name):
+    assert "set camera.front.calibration: raw" in distorted_camera(name, True).doubt("front")
+    assert distorted_camera(name, False).doubt("front") is None
+    assert distorted_camera("/front/image", True).doubt("front") is None
 
 
 def test_a_rectified_camera_is_mounted_as_r_turns_it():

@@ -15,7 +15,7 @@ from rclpy.qos import (
     qos_profile_sensor_data,
 )
 from robot import PATIENCE
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.commands.node import Executor
@@ -88,6 +88,38 @@ def test_a_publisher_that_does_not_fit_is_named_after_remapping_as_long_as_it_is
     graph.until(lambda: not graph.mismatches.look())
 
 
+@pytest.mark.parametrize(
+    ("topic", "kind", "remedy"),
+    [
+        ("a/compressed", CompressedImage, "set image_transport to compressed, and the topic to /a"),
+        ("a", CompressedImage, "set image_transport to compressed, and remap /a/compressed to /a"),
+        ("a", Odometry, "give a topic of that type"),
+    ],
+)
+def test_messages_of_another_type_are_named(graph, topic, kind, remedy):
+    graph, elsewhere = graph(), graph()  # one process may not have both in one
+    subscribe_overridable(graph.node, graph.mismatches, Image, topic, print, LATCHED)
+    elsewhere.other.create_publisher(kind, topic, LATCHED)
+    graph.until(lambda: "/driver publishes" in str(graph.mismatches.look()))  # it has its name
+    ((line,),) = graph.mismatches.look().values()
+    assert line.startswith(f"/driver publishes /{topic} as ")
+    assert line.endswith(f"sensor_msgs/msg/Image is asked for: nothing of it arrives; {remedy}")
+
+
+def test_two_nodes_that_publish_the_images_of_one_camera_are_named(graph):
+    """Their images would be taken in turns."""
+    graph = graph()
+    for kind, topic in ((Image, "a"), (TFMessage, "/tf_static")):
+        subscribe_overridable(graph.node, graph.mismatches, kind, topic, print, LATCHED)
+        for node in (graph.node, graph.other, graph.other):
+            node.create_publisher(kind, topic, LATCHED)
+    graph.until(lambda: graph.mismatches.look() or graph.mismatches.rivals)
+    assert graph.mismatches.rivals == [
+        "/a is published by /detector and /driver, and what they send is mixed; stop all but one"
+    ]
+    assert graph.warned == graph.mismatches.rivals
+
+
 def test_static_transforms_that_are_not_latched_are_named(graph):
     graph = graph()
     subscribe_overridable(graph.node, graph.mismatches, TFMessage, "/tf_static", print, LATCHED)
@@ -99,7 +131,7 @@ def test_static_transforms_that_are_not_latched_are_named(graph):
 
 def test_a_parameter_that_is_not_there_is_no_remedy_and_an_ended_subscription_no_fault(graph):
     graph, qos = graph(), QoSProfile(depth=100)
-    events = graph.mismatches.of_subscription("/tf", qos)
+    events = graph.mismatches.of_subscription(TFMessage, "/tf", qos)
     subscription = graph.node.create_subscription(
         TFMessage, "/tf", print, qos, event_callbacks=events
     )
@@ -143,7 +175,7 @@ def test_a_quality_given_for_one_topic_is_that_of_no_other(graph):
 
 def test_lost_messages_are_counted_once(graph):
     graph, counts = graph(), []
-    events = graph.mismatches.of_subscription("a", QoSProfile(depth=1), counts.append)
+    events = graph.mismatches.of_subscription(Image, "a", QoSProfile(depth=1), counts.append)
     for total in (2, 2, 5):
         events.message_lost(SimpleNamespace(total_count=total))
     assert counts == [2, 3]

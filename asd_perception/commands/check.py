@@ -51,7 +51,7 @@ def check_live_rig(seconds: float) -> None:
         rig.listen(seconds, listen_to_latched, stopped=lambda: bool(received))
         if received:
             _end_after(received[0])
-        for line in rig.lost_images(seconds, settings.image_transport):
+        for line in [*mismatches.rivals, *rig.lost_images(seconds, settings.image_transport)]:
             print(f"detector: {line}", file=sys.stderr)
         found = report(recording, config.trained_cameras, config.image_size, live=True)
         print(found.text)

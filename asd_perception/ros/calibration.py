@@ -18,7 +18,7 @@ from asd_perception.ros.messages.camera_info import (
     CalibrationWatch,
     CameraModel,
     camera_model_from_msg,
-    rectified_twice,
+    wrongly_rectified,
 )
 from asd_perception.ros.messages.transforms import unheard_transforms
 from asd_perception.ros.parameters.settings import CameraInput
@@ -111,7 +111,7 @@ class Calibration:
 
         stamp_ns None: as last heard of. Raises UserError that says what is missing.
         """
-        mounting = self.transforms.lookup(self.base_frame, model.frame_id, stamp_ns)
+        mounting = self.transforms.pose_in_base(self.base_frame, model.frame_id, stamp_ns)
         mounting[:3, :3] = mounting[:3, :3] @ model.frame_from_image
         return mounting
 
@@ -157,7 +157,7 @@ class Calibration:
         model, source = self.models[camera], self.cameras[camera]
         if model is None:
             return None
-        return rectified_twice(camera, source.image_name, model, source.rectified)
+        return wrongly_rectified(camera, source.image_name, model)
 
 
 class RigWatch:

@@ -340,7 +340,7 @@ class DetectorNode(LifecycleNode):
             qos = QoSProfile(depth=100)
             self._tf = self.create_subscription(
                 *(TFMessage, "/tf", callback, qos),
-                event_callbacks=self._mismatches.of_subscription("/tf", qos),
+                event_callbacks=self._mismatches.of_subscription(TFMessage, "/tf", qos),
                 raw=True,
             )
         elif not needed and self._tf is not None:
@@ -426,8 +426,9 @@ class DetectorNode(LifecycleNode):
             state = "active" if pipeline.active else "not active"
             mismatches = self._mismatches.look()
             pipeline.note_unheard(mismatches)
-            level = DiagnosticStatus.WARN if mismatches else DiagnosticStatus.OK
-            words = "; ".join([state, *chain.from_iterable(mismatches.values())])
+            lines = [*chain.from_iterable(mismatches.values()), *self._mismatches.rivals]
+            level = DiagnosticStatus.WARN if lines else DiagnosticStatus.OK
+            words = "; ".join([state, *lines])
             message.status = [status("state", level, words, values)]
             if pipeline.active:
                 pipeline.note_totals()

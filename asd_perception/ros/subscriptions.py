@@ -92,7 +92,7 @@ def subscribe_overridable(
     own = copy(qos)  # rclpy writes the parameters' values into it
     return node.create_subscription(
         *(message_type, topic, callback, own),
-        event_callbacks=mismatches.of_subscription(topic, own, lost),
+        event_callbacks=mismatches.of_subscription(message_type, topic, own, lost),
         qos_overriding_options=OVERRIDABLE,
     )
 

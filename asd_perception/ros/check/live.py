@@ -40,7 +40,7 @@ class LiveRig:
         self._received: Counter[str] = Counter()
         self._sizes = dict.fromkeys(recording.cameras, 0)  # bytes of its last image
         qos = QoSProfile(depth=100)
-        events = mismatches.of_subscription("/tf", qos)
+        events = mismatches.of_subscription(TFMessage, "/tf", qos)
         node.create_subscription(TFMessage, "/tf", self._on_transforms, qos, event_callbacks=events)
 
     def on_static_transforms(self, msg: TFMessage, /) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishers and subscriptions elsewhere to which no message goes, for their quality of service."""
+"""Publishers and subscriptions elsewhere to which no message goes, for their type or quality of
+service, and publishers that disturb each other."""
 
 from __future__ import annotations
 
@@ -10,14 +11,22 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from asd_perception.ros.messages.images import TRANSPORT_OF, TRANSPORTS
+
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 
+SHARED = ("/tf", "/tf_static")  # topics that many nodes publish
+UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of a node that was only just found
+
+
 class QosMismatches:
     """Knows a node's topics, and which other ends of them do not fit.
+
+    rivals: a line for each topic that several nodes publish and one should, when last looked.
 
     The middleware's own events come once, if at all; who looks at the graph misses none.
     warn(kind, text) is called once for each, as long as it is there.
@@ -28,12 +37,22 @@ class QosMismatches:
         self._warn = warn
         self._told: set[str] = set()
         self._topics: dict[tuple[str, bool], QoSProfile] = {}  # by name, and whether published
+        self._types: dict[str, str] = {}  # that are subscribed to, by name
+        self.rivals: list[str] = []
 
     def of_subscription(
-        self, topic: str, qos: QoSProfile, lost: Callable[[int], None] | None = None
+        self,
+        message_type: type,
+        topic: str,
+        qos: QoSProfile,
+        lost: Callable[[int], None] | None = None,
     ) -> SubscriptionEventCallbacks:
         """The event callbacks of a subscription; lost(n) is told of messages lost on the way."""
-        self._topics[self._node.resolve_topic_name(topic), False] = qos
+        name = self._node.resolve_topic_name(topic)
+        self._topics[name, False] = qos
+        self._types[name] = (
+            f"{message_type.__module__.partition('.')[0]}/msg/{message_type.__name__}"
+        )
         before = 0
 
         def on_lost(event: Any) -> None:
@@ -64,22 +83,47 @@ class QosMismatches:
     def look(self) -> dict[str, list[str]]:
         """Those that are there now, each with the remedy, by topic."""
         found: dict[str, list[str]] = {}
+        self.rivals = []
         for (topic, published), qos in list(self._topics.items()):
             if published:
                 others = self._node.get_subscriptions_info_by_topic(topic)
             else:
                 others = self._node.get_publishers_info_by_topic(topic)
+            if not published:
+                others = self._of_the_type(topic, others, found)
+                self._note_rivals(topic, others)
             for other in others:
                 offered, asked = (qos, other.qos_profile) if published else (other.qos_profile, qos)
-                name = f"{other.node_namespace.rstrip('/')}/{other.node_name}"
+                name = _name_of(other)
                 line = self._mismatch(topic, name, published, offered, asked)
                 if line is not None:
                     found.setdefault(topic, []).append(line)
-        lines = set(chain.from_iterable(found.values()))
+        lines = {*chain.from_iterable(found.values()), *self.rivals}
         for line in sorted(lines - self._told):
             self._warn(f"qos {line}", line)
         self._told = lines
         return found
+
+    def _of_the_type(
+        self, topic: str, publishers: list[Any], found: dict[str, list[str]]
+    ) -> list[Any]:
+        """Those that publish what is asked for; the others are noted in `found`."""
+        asked = self._types[topic]
+        for other in publishers:
+            if other.topic_type != asked:
+                found.setdefault(topic, []).append(
+                    f"{_name_of(other)} publishes {topic} as {other.topic_type}, and {asked} is "
+                    f"asked for: nothing of it arrives; {_remedy_for(topic, other.topic_type)}"
+                )
+        return [other for other in publishers if other.topic_type == asked]
+
+    def _note_rivals(self, topic: str, publishers: list[Any]) -> None:
+        names = {_name_of(other) for other in publishers if other.node_name != UNKNOWN}
+        if len(names) > 1 and topic not in SHARED:
+            self.rivals.append(
+                f"{topic} is published by {' and '.join(sorted(names))}, and what they send is "
+                "mixed; stop all but one"
+            )
 
     def _mismatch(
         self, topic: str, other: str, published: bool, offered: QoSProfile, asked: QoSProfile
@@ -113,6 +157,23 @@ class QosMismatches:
             f"{other} publishes {topic} {policies[0]}, and {policies[1]} is asked for: nothing of "
             f"it arrives; let it {remedies[1]}"
         )
+
+
+def _name_of(endpoint: Any) -> str:
+    return f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"
+
+
+def _remedy_for(topic: str, published: str) -> str:
+    """What to do where a topic has messages of another type."""
+    transport = TRANSPORT_OF.get(published)
+    if transport is None:
+        return "give a topic of that type"
+    ending = TRANSPORTS[transport]
+    if not ending:
+        return f"set image_transport to {transport}"
+    if topic.endswith(ending):
+        return f"set image_transport to {transport}, and the topic to {topic.removesuffix(ending)}"
+    return f"set image_transport to {transport}, and remap {topic}{ending} to {topic}"
 
 
 def _told_elsewhere(_: Any) -> None:

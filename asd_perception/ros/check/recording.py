@@ -180,7 +180,7 @@ class RigRecording:
         try:
             return self._static.lookup(self.base_frame, frame_id)
         except UserError:
-            return self._all.lookup(self.base_frame, frame_id)
+            return self._all.pose_in_base(self.base_frame, frame_id)
 
     def moves(self, frame_id: str) -> bool:
         """Whether /tf_static alone does not connect a frame to the base frame."""

@@ -35,7 +35,7 @@ from asd_perception.ros.check.faults import (
     nothing_heard,
 )
 from asd_perception.ros.check.recording import CameraRecord, RigRecording
-from asd_perception.ros.messages.camera_info import rectified_twice
+from asd_perception.ros.messages.camera_info import wrongly_rectified
 
 GAP = 1.5  # periods between two images: one was lost
 MANY = 0.01  # share of a camera's images
@@ -256,7 +256,7 @@ def _info_findings(name: str, recording: RigRecording) -> Iterable[Finding]:
         return
     if record.contradiction is not None:
         yield Finding(Level.WARNING, record.contradiction)
-    doubt = rectified_twice(name, record.topics.image, model, record.topics.rectified)
+    doubt = wrongly_rectified(name, record.topics.image, model)
     if doubt is not None:
         yield Finding(Level.WARNING, doubt)
     faults = (contradicting_frames(frame, model.frame_id) for frame in record.frame_ids)

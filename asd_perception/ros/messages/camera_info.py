@@ -38,7 +38,7 @@ class CameraModel:
     frame_id: the optical frame. calibration: of the image as it is published. frame_from_image
     (3, 3): rotation from the image's axes to the optical frame; no identity in a rectified stereo
     image. whole: of the image before a region of interest is cut out of it and binned. rectified:
-    whether both are of the rectified image.
+    whether both are of the rectified image. bends: whether the raw image is distorted.
     """
 
     frame_id: str
@@ -46,6 +46,7 @@ class CameraModel:
     frame_from_image: Array
     whole: CameraCalibration
     rectified: bool
+    bends: bool = False
 
 
 def camera_model_from_msg(
@@ -63,6 +64,7 @@ def camera_model_from_msg(
         raise UserError("camera_info has no frame_id; set it to the camera's optical frame")
     distortion, equidistant = np.zeros(DISTORTION_LENGTHS[-1]), False
     frame_from_image = np.eye(3)
+    bends = bool(np.any(msg.d)) or msg.distortion_model.lower() in FISHEYE_MODELS
     if rectified:  # Tx and Ty, where the other camera of a stereo pair is, do not matter here
         full = _pinhole_matrix("P", np.reshape(msg.p, (3, 4)), full_size)
         frame_from_image = _rectification(msg).T
@@ -75,20 +77,28 @@ def camera_model_from_msg(
         published_from_full @ full, size, distortion, equidistant, hidden
     )
     whole = CameraCalibration(full, full_size, distortion, equidistant)
-    return CameraModel(frame_id, calibration, frame_from_image, whole, rectified)
+    return CameraModel(frame_id, calibration, frame_from_image, whole, rectified, bends)
 
 
-def rectified_twice(camera: str, image: str, model: CameraModel, rectified: bool) -> str | None:
+def wrongly_rectified(camera: str, image: str, model: CameraModel) -> str | None:
     """What looks wrong where an image topic's name and its calibration disagree, with the remedy.
 
-    image: the topic. rectified: what the parameter calibration says.
+    image: the topic.
     """
-    if rectified or "image_rect" not in image or not model.calibration.is_distorted:
+    if not model.bends:
         return None
-    return (
-        f"{image} is rectified by its name, but its camera_info has distortion, which is taken out "
-        f"of it a second time; set camera.{camera}.calibration: rectified"
-    )
+    remedy = f"set camera.{camera}.calibration:"
+    if not model.rectified and "image_rect" in image:
+        return (
+            f"{image} is rectified by its name, but its camera_info has distortion, which is taken "
+            f"out of it a second time; {remedy} rectified"
+        )
+    if model.rectified and "image_raw" in image:
+        return (
+            f"{image} is a raw image by its name, and its camera_info has distortion, but "
+            f"calibration says that it is rectified; {remedy} raw, unless it is"
+        )
+    return None
 
 
 class CalibrationWatch:

@@ -82,6 +82,23 @@ class TransformGraph:
             result.append(parent)
         return result
 
+    def pose_in_base(self, base_frame: str, frame: str, stamp_ns: int | None = None) -> Array:
+        """`lookup` of a frame's pose in the base frame, of which a parameter gives the name."""
+        try:
+            return self.lookup(base_frame, frame, stamp_ns)
+        except UserError as error:
+            above = self.ancestors(frame)[1:]
+            if not above or self._is_known(base_frame):
+                raise
+            raise UserError(
+                f"{error}; or set base_frame: no transform names {base_frame}, and {frame} leads "
+                f"to {', '.join(above[-4:])}"
+            ) from error
+
+    def _is_known(self, frame: str) -> bool:
+        links = list(self._links.values())
+        return self._parent(frame) is not None or any(parent == frame for parent, _ in links)
+
     def changes_between(self, target: str, sources: Iterable[str]) -> list[str]:
         """How static transforms on the way from some frames to one have changed, each told once.
 
