@@ -153,18 +153,25 @@ def test_a_transform_that_is_missing_for_another_reason_is_told_with_that_reason
     assert not graph.refused
 
 
-def test_a_base_frame_that_no_transform_names_is_told_with_those_there_are():
+@pytest.mark.parametrize(
+    ("base", "frame", "hint"),
+    [
+        ("base_link", "camera_front", "names no base_link: should base_frame be mast or chassis"),
+        ("chassis", "camera_frnt", "names no camera_frnt: did you mean camera_front"),
+        ("chassis", "x", "names no x: is it the camera_info's true frame_id"),
+        ("chassis", "radar", r"publish the one that is missing \([^;]*$"),
+        ("chassis", "a", "have a loop through a; stop the publisher [^;]*$"),
+    ],
+)
+def test_a_frame_that_no_transform_names_is_told_with_those_it_may_be(base, frame, hint):
     graph = TransformGraph()
-    graph.add(transform_stamped("mast", "camera", np.eye(4)))
-    graph.add(transform_stamped("chassis", "mast", np.eye(4)))
-    with pytest.raises(UserError, match="; or set base_frame: no transform names base_link, and c"):
-        graph.pose_in_base("base_link", "camera")
-    graph.add(transform_stamped("base_link", "lidar", np.eye(4)))
-    with pytest.raises(UserError, match=r"publish the one that is missing \([^;]*$"):
-        graph.pose_in_base("base_link", "camera")
-    with pytest.raises(UserError, match=r"publish the one that is missing \([^;]*$"):
-        graph.pose_in_base("base", "other")
-    np.testing.assert_array_equal(graph.pose_in_base("chassis", "camera"), np.eye(4))
+    for parent, child in (
+        *(("mast", "camera_front"), ("chassis", "mast"), ("roof", "radar"), ("a", "b"), ("b", "a")),
+    ):
+        graph.add(transform_stamped(parent, child, np.eye(4)))
+    with pytest.raises(UserError, match=hint):
+        graph.pose_in_base(base, frame)
+    np.testing.assert_array_equal(graph.pose_in_base("chassis", "camera_front"), np.eye(4))
 
 
 def test_the_graph_of_transforms_is_bounded():

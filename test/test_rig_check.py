@@ -180,6 +180,13 @@ def test_a_frame_that_is_optical_by_its_name_only(frame_id):
     assert "turn its transform" in finding.text and "often named" not in finding.text
 
 
+def test_a_camera_in_the_base_frame_itself():
+    camera = changed(rig()["CAM_FRONT"], ego_from_camera=np.eye(4), frame_id="base_link")
+    (finding,) = findings({"CAM_FRONT": camera})
+    assert finding.level == Level.ERROR
+    assert "'base_link' is both base_frame and that of camera_info" in finding.text
+
+
 @pytest.mark.parametrize("name", CAMERAS)
 def test_a_rotation_that_is_applied_twice(name):
     camera = rig()[name]
@@ -276,6 +283,9 @@ def test_the_matrix_of_another_image_size():
     camera = changed(rig(0.25)["CAM_FRONT"], size=(800, 450))
     (finding, *_) = findings({"CAM_FRONT": camera})
     assert "that of a 408x246 image" in finding.text
+    camera = changed(rig()["CAM_FRONT"], size=(400, 225))
+    (finding, *_) = findings({"CAM_FRONT": camera})
+    assert "that of a 817x492 image" in finding.text
     camera = changed(rig()["CAM_FRONT"], size=(520, 450))
     assert any(
         "cropped or flipped after" in finding.text for finding in findings({"CAM_FRONT": camera})

@@ -32,7 +32,8 @@ SAME_PLACE, SAME_WAY = 0.02, 2.0  # m and degrees between the mountings of one c
 PIXEL_ASPECT = 0.02  # relative difference of fx and fy; that of sensors is below 0.1 %
 OFF_CENTRE_X = 0.15  # principal point from the middle, in widths; nuScenes: up to 0.04
 OFF_CENTRE_Y = 0.3  # in heights; an image may be cropped above or below
-RESCALED = 0.07  # both of these, where they are alike: K of another image size
+RESCALED = 0.07  # both of these, where they are in one proportion: K of another image size
+ONE_PROPORTION = 1.1  # nuScenes: 1.07
 
 # What was tried (test/test_lenses.py, docs/ros_interface.md): so far the view makes good for it
 FOCAL_TRIED = 1.35  # ratio of focal lengths, either way
@@ -172,6 +173,12 @@ def _check_axes(camera: MountedCamera, base_frame: str) -> list[Finding]:
     where = f"its optical axis points {_up(pitch)}, its image is rolled by {roll:.0f} degrees"
     of_body = np.eye(4)
     of_body[:3, :3] = camera.ego_from_camera[:3, :3] @ level_camera(0.0, 0.0, 0.0)
+    if camera.frame_id == base_frame:
+        cause = (
+            f"frame {base_frame!r} is both base_frame and that of camera_info; the one must be on "
+            "the ground (x forward, z up), the other the camera's optical frame"
+        )
+        return [Finding(Level.ERROR, f"{where}: {cause}")]
     _, body_pitch, body_roll = np.rad2deg(camera_angles(of_body))
     if abs(body_pitch) <= UPRIGHT and abs(body_roll) <= UPRIGHT:
         cause = (
@@ -261,7 +268,9 @@ def _check_calibration(camera: MountedCamera) -> list[Finding]:
         f"the principal point ({cx:.0f}, {cy:.0f}) is {abs(off_x) * 100:.0f} % of the width and "
         f"{abs(off_y) * 100:.0f} % of the height from the middle of the {width}x{height} image"
     )
-    if abs(off_x - off_y) < RESCALED / 2 and abs(off_x + off_y) > 2 * RESCALED:
+    across, down = abs(0.5 + off_x), abs(0.5 + off_y)
+    alike = max(across, down) < ONE_PROPORTION * min(across, down)
+    if alike and abs(off_x + off_y) > 2 * RESCALED:
         findings.append(
             f"{off_centre}: K seems to be that of a {2 * cx:.0f}x{2 * cy:.0f} image; calibrate at "
             "the size that is published"

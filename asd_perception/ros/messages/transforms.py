@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asd_perception.errors import UserError
+from asd_perception.errors import UserError, did_you_mean
 from asd_perception.geometry import Array, inverse
 from asd_perception.ros.messages.geometry import matrix_from_transform, stamp_ns
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MOVING = "/tf"
 MAX_FRAMES = 10_000  # in one graph: more come from a publisher that has gone wrong
 SAME_M, SAME_DEGREES = 0.005, 0.2  # digits of two descriptions of one mounting differ by less
+
+
+class _UnconnectedError(UserError):
+    """No chain of transforms connects two frames."""
 
 
 class TransformGraph:
@@ -64,7 +68,7 @@ class TransformGraph:
             if refused := [self.refused[end] for end in ends if end in self.refused]:
                 raise UserError(f"{fault}: {'; '.join(refused)}")
             others = f": {'; '.join(self.unheard)}, or" if self.unheard else ";"
-            raise UserError(
+            raise _UnconnectedError(
                 f"{fault}{others} publish the one that is missing (static_transform_publisher or "
                 "robot_state_publisher)"
             )
@@ -83,21 +87,21 @@ class TransformGraph:
         return result
 
     def pose_in_base(self, base_frame: str, frame: str, stamp_ns: int | None = None) -> Array:
-        """`lookup` of a frame's pose in the base frame, of which a parameter gives the name."""
+        """`lookup` of a camera's pose in the base frame; its error tells of names that are none."""
         try:
             return self.lookup(base_frame, frame, stamp_ns)
-        except UserError as error:
-            above = self.ancestors(frame)[1:]
-            if not above or self._is_known(base_frame):
-                raise
-            raise UserError(
-                f"{error}; or set base_frame: no transform names {base_frame}, and {frame} leads "
-                f"to {', '.join(above[-4:])}"
-            ) from error
-
-    def _is_known(self, frame: str) -> bool:
-        links = list(self._links.values())
-        return self._parent(frame) is not None or any(parent == frame for parent, _ in links)
+        except _UnconnectedError as error:
+            names = set(self._links) | {parent for parent, _ in list(self._links.values())}
+            hint, above = "", self.ancestors(frame)[1:]
+            if names and frame not in names:
+                near = (
+                    did_you_mean(frame, sorted(names)) or "is it the camera_info's true frame_id?"
+                )
+                hint = f"; /tf_static names no {frame}: {near}"
+            elif names and base_frame not in names and above:
+                hint = f"; /tf_static names no {base_frame}: should base_frame be "
+                hint += f"{' or '.join(above[-3:])}?"
+            raise UserError(f"{error}{hint}") from error
 
     def changes_between(self, target: str, sources: Iterable[str]) -> list[str]:
         """How static transforms on the way from some frames to one have changed, each told once.
