@@ -183,6 +183,18 @@ def test_a_camera_is_like_the_one_that_looks_its_way_and_a_long_lens_like_no_wid
     assert most_alike(NUSCENES_CAMERAS, np.pi, 0.79).focal > 0.7
 
 
+@pytest.mark.parametrize("roll", [0, 90, -90, 180])
+@pytest.mark.parametrize("camera", NUSCENES_CAMERAS)
+def test_a_camera_is_known_however_it_hangs(camera, roll):
+    """One whose image is turned is alike to the same trained camera."""
+    calibration = nuscenes_like(camera)
+    if roll % 180:
+        matrix = calibration.matrix[[1, 0, 2]][:, [1, 0, 2]]
+        calibration = dataclasses.replace(calibration, matrix=matrix, size=calibration.size[::-1])
+    pose = mounted(camera.heading, camera.pitch, camera.roll + roll)
+    assert view_of(calibration, pose, NUSCENES_CAMERAS, INPUT).alike == camera
+
+
 def test_a_view_is_kept_while_calibration_and_mounting_stay():
     calibration, pose = camera_of(zoom=0.8)
     again = dataclasses.replace(calibration, matrix=calibration.matrix.copy())

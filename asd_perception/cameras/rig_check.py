@@ -18,7 +18,7 @@ import numpy as np
 from asd_perception.cameras.calibration import CameraCalibration, TrainedCamera
 from asd_perception.cameras.field_of_view import FieldOfView, field_of_view, shown_sector
 from asd_perception.cameras.preprocessing import crop_height, size_remedy
-from asd_perception.cameras.view import View, view_of
+from asd_perception.cameras.view import View, focal_in_widths, view_of
 from asd_perception.geometry import Array, camera_angles, level_camera
 
 # What cannot be right
@@ -112,7 +112,7 @@ def shown(
     calibration = camera.calibration
     view = view_of(calibration, camera.ego_from_camera, trained, input_size)
     width, height = calibration.size
-    focal = float(calibration.matrix[0, 0]) / width
+    focal = focal_in_widths(calibration, np.deg2rad(camera.angles[2]))
     zoom = focal / view.alike.focal if view.alike is not None else 1.0
     # Of the lens alone: the vehicle in front of it is hidden on purpose.
     unmasked = replace(calibration, ego_mask=())

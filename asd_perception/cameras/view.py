@@ -179,8 +179,7 @@ def view_of(
     if ego_from_camera is None or not trained:
         return _view_of(calibration, None, 0.0, 0.0, input_size)
     heading, pitch, roll = np.round(camera_angles(ego_from_camera) / ANGLE_STEP) * ANGLE_STEP
-    width, _ = calibration.size
-    camera = most_alike(trained, float(heading), calibration.matrix[0, 0] / width)
+    camera = most_alike(trained, float(heading), focal_in_widths(calibration, float(roll)))
     return _view_of(calibration, camera, float(pitch), float(roll), input_size)
 
 
@@ -238,6 +237,15 @@ def mostly_seen(seen: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
         return np.ones((*cameras, rows // stride, columns // stride), bool)
     blocks = seen.reshape(*cameras, rows // stride, stride, columns // stride, stride)
     return blocks.mean(axis=(-3, -1)) >= 0.5
+
+
+def focal_in_widths(calibration: CameraCalibration, roll: float) -> float:
+    """A camera's focal length in widths of its image; of one on its side, in what lies across.
+
+    roll in rad.
+    """
+    across = 1 if abs(np.sin(roll)) > np.sqrt(0.5) else 0
+    return float(calibration.matrix[across, across] / calibration.size[across])
 
 
 def most_alike(trained: tuple[TrainedCamera, ...], heading: float, focal: float) -> TrainedCamera:
