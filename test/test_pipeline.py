@@ -200,7 +200,8 @@ def test_a_camera_that_never_came_is_no_matter_of_its_calibration(node, monkeypa
     assert level == DiagnosticStatus.ERROR
     assert message.startswith("no image on /CAM_BACK/image_raw/compressed for 0 s")
     assert message.endswith(
-        "no valid camera_info on /CAM_BACK/camera_info; start or mend its publisher"
+        "no valid camera_info on /CAM_BACK/camera_info; start or mend its publisher (one that "
+        "publishes once must be reliable and transient local)"
     )
 
 
@@ -330,6 +331,8 @@ def test_a_silent_clock_is_named_before_its_effects(node):
     node.calibrate()
     node.sweep(0)
     node.now = 0
+    node.pipeline.on_image("CAM_FRONT", node.messages[CAMERAS.index("CAM_FRONT")])
+    assert not node.pipeline.statistics.cameras["CAM_FRONT"].ahead.count, "of no time"
     assert "/clock" not in node.said("frames")[1]  # a player begins when this node is there
     node.until(node.quiet)
     level, message = node.said("frames")

@@ -15,13 +15,17 @@ from rclpy.qos import (
     qos_profile_sensor_data,
 )
 from robot import PATIENCE
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from asd_perception.commands.node import Executor
 from asd_perception.ros.check.mismatches import QosMismatches
 from asd_perception.ros.overlay import Overlays
-from asd_perception.ros.subscriptions import OVERRIDABLE, subscribe_overridable
+from asd_perception.ros.subscriptions import (
+    OVERRIDABLE,
+    subscribe_overridable,
+    subscribe_to_latched,
+)
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -104,6 +108,41 @@ def test_messages_of_another_type_are_named(graph, topic, kind, remedy):
     ((line,),) = graph.mismatches.look().values()
     assert line.startswith(f"/driver publishes /{topic} as ")
     assert line.endswith(f"sensor_msgs/msg/Image is asked for: nothing of it arrives; {remedy}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "topic", "kind", "there", "transport"),
+    [
+        (Image, "a", CompressedImage, "/a/compressed", "compressed"),
+        (CompressedImage, "a/compressed", Image, "/a", "raw"),
+    ],
+)
+def test_images_that_come_another_way_are_named(graph, asked, topic, kind, there, transport):
+    graph = graph()
+    subscribe_overridable(graph.node, graph.mismatches, asked, topic, print, LATCHED)
+    graph.other.create_publisher(kind, there, LATCHED)
+    ((line,),) = graph.until(graph.mismatches.look).values()
+    assert line == (
+        f"nobody publishes /{topic}, but {there} is there; set image_transport to {transport}"
+    )
+    graph.other.create_publisher(asked, topic, LATCHED)
+    graph.until(lambda: not graph.mismatches.look())
+
+
+def test_best_effort_is_not_latched_whatever_its_durability(graph):
+    """Who comes later gets nothing, and would be a subscription of incompatible quality."""
+    graph = graph()
+    rig = SimpleNamespace(cameras={name: SimpleNamespace(info_topic=name) for name in ("a", "b")})
+    lossy = QoSProfile(
+        depth=1,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        reliability=ReliabilityPolicy.BEST_EFFORT,
+    )
+    for topic, qos in (("a", lossy), ("b", LATCHED)):
+        graph.other.create_publisher(CameraInfo, topic, qos)
+    graph.until(lambda: all(map(graph.node.count_publishers, ("a", "b"))))
+    found = subscribe_to_latched(graph.node, rig, SimpleNamespace(on_camera_info=print), set())
+    assert found.keys() == {"b"}
 
 
 def test_two_nodes_that_publish_the_images_of_one_camera_are_named(graph):

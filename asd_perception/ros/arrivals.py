@@ -143,8 +143,9 @@ class Arrivals:
         if (doubt := image_warning(msg)) is not None:
             statistics.doubt.add(doubt)
             self._warn(f"colours {camera}", f"{camera}: {doubt}")
-        ahead = stamp - self._ros_time()
-        if ahead > FUTURE_NS:
+        clock = self._ros_time()
+        ahead = stamp - clock
+        if ahead > FUTURE_NS and clock > 0:  # 0: simulated time has not begun
             statistics.ahead.add(f"stamp {ahead * 1e-9:.1f} s ahead of the node's clock")
         at = time.monotonic()
         now = self._ros_time() * 1e-9 if self._simulated_time else at

@@ -137,7 +137,8 @@ class Calibration:
             return nothing_heard(
                 f"no valid camera_info on {topic}",
                 self._unheard.get(topic, []),
-                "start or mend its publisher",
+                "start or mend its publisher (one that publishes once must be reliable and "
+                "transient local)",
             )
         duplicates = [
             name

@@ -99,6 +99,7 @@ def _camera_status(pipeline: Pipeline, camera: str, findings: list[Finding]) -> 
         message = (
             f"its last {statistics.repeated + 1} images have one stamp, so they are taken for one "
             "image: the driver repeats it, or does not fill in header.stamp anew; start it again"
+            + (", or see why /clock stands still" if pipeline.settings.use_sim_time else "")
         )
     elif statistics.missed_run >= MISSED_RUN and not pipeline.overrun(camera):
         level = DiagnosticStatus.WARN
@@ -284,7 +285,10 @@ def _motion_status(pipeline: Pipeline) -> DiagnosticStatus:
 def _clock_remedy(settings: Settings) -> str:
     """What to do where stamps and the node's clock are far apart."""
     if settings.use_sim_time:
-        return "let /clock come from the bag alone that is played (--clock, one publisher)"
+        return (
+            "let /clock come from the bag alone that is played (--clock, one publisher), and set "
+            "use_sim_time for live drivers, too"
+        )
     return (
         "synchronise the clocks (PTP, NTP), or set use_sim_time for a replayed bag and play it "
         "with --clock"

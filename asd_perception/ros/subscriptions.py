@@ -112,12 +112,20 @@ def subscribe_to_latched(
     subscriptions = {}
     for camera, source in settings.cameras.items():
         publishers = [] if camera in known else node.get_publishers_info_by_topic(source.info_topic)
-        if any(p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in publishers):
+        if any(_is_latched(publisher.qos_profile) for publisher in publishers):
             callback = partial(guarded, partial(listener.on_camera_info, camera))
             subscriptions[camera] = node.create_subscription(
                 CameraInfo, source.info_topic, callback, _latched_qos(1)
             )
     return subscriptions
+
+
+def _is_latched(qos: QoSProfile) -> bool:
+    """Whether who comes later gets what was published; best effort, nobody does."""
+    return (
+        qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        and qos.reliability != ReliabilityPolicy.BEST_EFFORT
+    )
 
 
 def _sensor_qos() -> QoSProfile:

@@ -90,6 +90,7 @@ class QosMismatches:
             else:
                 others = self._node.get_publishers_info_by_topic(topic)
             if not published:
+                self._note_other_transport(topic, others, found)
                 others = self._of_the_type(topic, others, found)
                 self._note_rivals(topic, others)
             for other in others:
@@ -116,6 +117,21 @@ class QosMismatches:
                     f"asked for: nothing of it arrives; {_remedy_for(topic, other.topic_type)}"
                 )
         return [other for other in publishers if other.topic_type == asked]
+
+    def _note_other_transport(
+        self, topic: str, publishers: list[Any], found: dict[str, list[str]]
+    ) -> None:
+        """Where nobody publishes a camera's images as they are asked for, but in another way."""
+        asked = TRANSPORT_OF.get(self._types[topic])
+        if publishers or asked is None:
+            return
+        base = topic.removesuffix(TRANSPORTS[asked])
+        for transport, ending in TRANSPORTS.items():
+            if transport != asked and self._node.count_publishers(base + ending):
+                found.setdefault(topic, []).append(
+                    f"nobody publishes {topic}, but {base + ending} is there; set image_transport "
+                    f"to {transport}"
+                )
 
     def _note_rivals(self, topic: str, publishers: list[Any]) -> None:
         names = {_name_of(other) for other in publishers if other.node_name != UNKNOWN}
