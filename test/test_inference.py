@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from asd_perception.models import TINY
-from asd_perception.network.model_directory import load
+from asd_perception.network.model_directory import load, student_config
 from asd_perception.network.view_transform import frame_geometry
 from asd_perception.runtime.cpu import CpuBackend
 from asd_perception.runtime.cuda import with_absent_cameras
 from asd_perception.runtime.folding import fold_batch_norms
+
+SIZE = student_config(TINY).image_size
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,13 @@ def student():
 def frame(seed: int, height: float = 1.5, cameras: int = 6):
     """Random images and cameras that look about horizontally."""
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (1, cameras, 3, 96, 256), dtype=torch.uint8, generator=generator)
-    intrinsics = torch.tensor([[200.0, 0, 127], [0, 200, 47], [0, 0, 1]])
+    shape = (1, cameras, 3, *SIZE)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    rows, columns = SIZE
+    focal = 0.8 * columns
+    intrinsics = torch.tensor(
+        [[focal, 0, (columns - 1) / 2], [0, focal, (rows - 1) / 2], [0, 0, 1]]
+    )
     intrinsics = intrinsics.expand(1, cameras, 3, 3)
     poses = torch.eye(4).repeat(1, cameras, 1, 1)
     for i, heading in enumerate(torch.arange(cameras) * torch.pi / 3):
