@@ -10,7 +10,7 @@ import pytest
 
 from asd_perception.errors import UserError
 from asd_perception.geometry import interpolate_pose, transform_from
-from asd_perception.ros.odometry import AT_ONCE_NS, OdometryBuffer
+from asd_perception.ros.odometry import AT_ONCE_NS, OdometryBuffer, PoseWatch
 
 MS = 1_000_000
 START = 1_532_402_927_000_000_000
@@ -161,3 +161,18 @@ def test_a_pose_that_is_set_anew_is_no_motion(first, metres, degrees, words):
         stamps = {"front": START + (middle - 20) * MS, "rear": START + (middle + 20) * MS}
         with pytest.raises(UserError, match=f"odometry jumps by .*{words}"):
             buffer.compensate(mountings, stamps, stamps["rear"])
+
+
+def test_a_pose_that_does_not_go_with_its_twist_is_refused():
+    """Else a robot that drives would be taken to stand still, and called compensated."""
+    watch, parked = PoseWatch(), moving_pose(0.0)
+    for step in range(250):  # 5 s at 50 Hz
+        watch.see(START + step * 20 * MS, moving_pose(step * 0.02), 10.0)
+        watch.see(START + step * 20 * MS, parked, 0.0)
+    watch = PoseWatch()
+    for step in range(100):
+        watch.see(START + step * 20 * MS, parked, 8.3)  # some poses late
+    with pytest.raises(UserError, match=r"stands still while its twist says 8.3 m/s; let it fill"):
+        watch.see(START + 2001 * MS, parked, 8.3)
+    watch.see(START, parked, 8.3)  # a bag that starts again
+    watch.see(START + 1990 * MS, parked, math.nan)

@@ -37,6 +37,32 @@ MAX_SPEED, MAX_TURN = 70.0, 10.0
 JUMP_M, JUMP_RAD = 0.1, 0.05  # and by so much they may tremble between two stamps close together
 
 
+DRIVES = 0.5  # m/s of the twist at which ...
+FOLLOWS_NS = 2_000_000_000  # ... the pose moves within this time, if it is filled in
+
+
+class PoseWatch:
+    """Whether odometry's pose goes with its twist: some drivers fill in the twist alone."""
+
+    def __init__(self) -> None:
+        self._position = np.full(3, np.nan)
+        self._since = 0  # stamp since when it has not moved, while the twist says that it does
+
+    def see(self, stamp_ns: int, pose: Array, speed: float) -> None:
+        """Raise UserError for a pose (4, 4) that stands still while the robot drives (m/s)."""
+        if (
+            speed < DRIVES
+            or stamp_ns < self._since
+            or not np.array_equal(pose[:3, 3], self._position)
+        ):
+            self._position, self._since = pose[:3, 3], stamp_ns
+        elif stamp_ns - self._since > FOLLOWS_NS:
+            raise UserError(
+                f"its pose stands still while its twist says {speed:.1f} m/s; let it fill in the "
+                "pose, or set use_odometry to false"
+            )
+
+
 class OdometryBuffer:
     """Recent poses by stamp. Filled by one thread, asked by another.
 

@@ -9,6 +9,7 @@ latency cannot build up. No message and no frame can raise out of here: what is 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -37,7 +38,7 @@ from asd_perception.ros.arrivals import (
 )
 from asd_perception.ros.calibration import Calibration, RigWatch
 from asd_perception.ros.messages.geometry import matrix_from_pose, stamp_ns
-from asd_perception.ros.odometry import OdometryBuffer
+from asd_perception.ros.odometry import OdometryBuffer, PoseWatch
 from asd_perception.ros.overlay import OverlayImage
 from asd_perception.ros.parameters.settings import LatencyBudget, Settings
 from asd_perception.ros.statistics import Statistics
@@ -95,6 +96,7 @@ class Pipeline:
         self.calibration = Calibration(settings.cameras, settings.base_frame)
         self.rig = RigWatch(self.calibration, detector.config, warn)
         self.odometry = OdometryBuffer()
+        self._pose_watch = PoseWatch()
         self._selection = selection
         self._budgets = budgets
         self._publish = publish
@@ -242,6 +244,8 @@ class Pipeline:
             if (stamp := stamp_ns(msg.header.stamp)) == 0:
                 raise UserError("no stamp; fill in header.stamp")
             pose = matrix_from_pose(msg.pose.pose)
+            twist = msg.twist.twist.linear
+            self._pose_watch.see(stamp, pose, math.hypot(twist.x, twist.y, twist.z))
             child = msg.child_frame_id.lstrip("/")
             if child not in ("", self.settings.base_frame):
                 pose = pose @ self.calibration.transforms.lookup(child, self.settings.base_frame)
