@@ -27,7 +27,7 @@ from rosbags.serde import SerdeError
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory, check_output_folder
 from asd_training.bags.message_types import definition_and_hash, deserialize
-from asd_training.bags.storage import Bag, serialization
+from asd_training.bags.storage.bag import Bag, serialization
 
 
 def qos(depth: int, latched: bool = False) -> Qos:

@@ -29,7 +29,7 @@ from asd_perception.ros.parameters.table import (
 from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.discovery import CAMERA_INFO, Parameters, camera_topics
 from asd_training.bags.message_types import deserialize
-from asd_training.bags.storage import Bag
+from asd_training.bags.storage.bag import Bag
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"

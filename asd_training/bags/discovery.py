@@ -19,7 +19,7 @@ from asd_perception.ros.messages.images import COMPRESSED, TRANSPORT_OF, TRANSPO
 from asd_perception.ros.parameters.table import camera_info_beside, default_image
 from asd_training.bags.bag_files import read_messages
 from asd_training.bags.message_types import deserialize
-from asd_training.bags.storage import Bag
+from asd_training.bags.storage.bag import Bag
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 

@@ -20,7 +20,7 @@ from asd_perception.ros.messages.published.objects import objects_from_cloud
 from asd_perception.runtime.detections import Detections
 from asd_training.bags.bag_files import open_bag, read_topic
 from asd_training.bags.scene import EgoTrack, sensor_records
-from asd_training.bags.storage import Bag
+from asd_training.bags.storage.bag import Bag
 from asd_training.data.nuscenes import camera_frame, camera_records, scene_samples, submission_boxes
 from asd_training.evaluation.scoring import Metrics, Submission, score
 from asd_training.tables.reading import Tables

@@ -30,7 +30,7 @@ from asd_training.bags.bag_files import open_bag, read_messages
 from asd_training.bags.discovery import CAMERA_INFO, Parameters, camera_topics
 from asd_training.bags.message_types import deserialize
 from asd_training.bags.scene import EgoTrack
-from asd_training.bags.storage import Bag
+from asd_training.bags.storage.bag import Bag
 from asd_training.tables.checks import MAX_STAMP
 
 BOXES = "vision_msgs/msg/Detection3DArray"

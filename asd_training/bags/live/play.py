@@ -29,7 +29,7 @@ from asd_perception.errors import UserError
 from asd_perception.ros.messages.geometry import time_from_ns
 from asd_training.bags.bag_files import is_latched, offered_qos, open_bag, read_messages
 from asd_training.bags.live.ros import message_class
-from asd_training.bags.storage import Bag
+from asd_training.bags.storage.bag import Bag
 
 _DISCOVERY = 1.0  # s that subscribers get to find a new publisher
 _CLOCK_PERIOD = 0.01  # s between two /clock messages at most
