@@ -163,6 +163,12 @@ def check_output_folder(path: Path) -> None:
     _make_parent(path)
 
 
+def check_fetched(path: Path, begin: bytes) -> None:
+    """Raise UserError where a file's first bytes are those of what Git LFS leaves in its place."""
+    if begin.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is a pointer of Git LFS; `git lfs pull` fetches the file")
+
+
 def check_output_file(path: str | Path) -> None:
     """Raise UserError now, before long work, if a file could not be written to `path` after it."""
     path = Path(path)

@@ -86,3 +86,37 @@ def test_what_cannot_be_right_is_told(synthetic_root, tmp_path, monkeypatch, cap
     status, _, error = asd_train_here(monkeypatch, capfd, "check", root)
     assert status == 2
     assert f"calibrated_sensor {wide}: camera_intrinsic has the principal point" in error
+
+
+def test_a_part_of_a_dataset_is_told_as_one(synthetic_root, tmp_path, monkeypatch, capfd):
+    """Of nuScenes' ten blobs one; and splits that name scenes which are not there."""
+    root = shutil.copytree(synthetic_root, tmp_path / "data")
+    for image in root.glob("samples/CAM_*/*train*"):
+        image.unlink()
+    image = sorted(root.glob("samples/CAM_BACK/*"))[0]
+    image.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    splits = json.loads(table(root, "splits").read_text())
+    table(root, "splits").write_text(json.dumps(splits | {"rest": ["scene-1", "scene-2"]}))
+    monkeypatch.setattr("asd_training.checking.dataset._MOST_FAULTS", 2)
+    status, said, _ = asd_train_here(monkeypatch, capfd, "check", root)
+    assert status == 1
+    assert said.count("ERROR: ") == 2 and "... and 2 others" in said
+    assert "4 keyframes that cannot be read; 0 of 2 scenes are whole" in said
+    assert "split rest: 0 scenes (2 others are not there), 0 keyframes" in said
+
+
+def test_boxes_of_another_frame_and_lidars_of_another_name_are_told(
+    synthetic_root, tmp_path, monkeypatch, capfd
+):
+    root = copy_of(synthetic_root, tmp_path / "data")
+    each(root, "ego_pose", lambda row: row.update(translation=[5e6, 6e5, 400]))
+    each(
+        root,
+        "sensor",
+        lambda row: row.update(channel=row["channel"].replace("LIDAR_TOP", "LIDAR_LEFT")),
+    )
+    status, said, _ = asd_train_here(monkeypatch, capfd, "check", root)
+    assert status == 0
+    assert "objects are farther than 300 m from the vehicle, as sample_annotation" in said
+    assert "translation must be in the global frame of ego_pose" in said
+    assert "LIDAR_LEFT: not read; the one LiDAR that is, is LIDAR_TOP" in said

@@ -103,6 +103,16 @@ def test_a_point_that_is_nowhere_is_refused(file, count, seed, value, data):
         (b"", "is empty; it is damaged: copy it again"),
         (b"# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\n", "is a PCD file; store x y"),
         (b"VERSION 0.7\nFIELDS x y z intensity\n", "is a PCD file; store x y z intensity ring"),
+        (b"#.PCD v.7\nVERSION .7\nFIELDS x y z\n", "is a PCD file; store x y z intensity ring"),
+        (b"\x93NUMPY\1\0v\0{'descr': '<f4'}" + bytes(80), "is a NumPy file; store x y z"),
+        (b"\x1f\x8b\x08\0" + bytes(96), "is a gzip file; store x y z intensity ring"),
+        (b"ply\nformat ascii 1.0\n", "is a PLY file; store x y z intensity ring"),
+        (b"LASF" + bytes(96), "is a LAS file; store x y z intensity ring"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a pointer of Git LFS; `git lfs",
+        ),
+        (bytes(8000), "holds nothing but zeros; it is damaged: copy it again"),
     ],
 )
 def test_what_holds_no_points_is_named(file, content, reason):

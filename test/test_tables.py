@@ -10,6 +10,8 @@ from tables import change, copy_of, each, table, without_lidar
 from asd_perception.errors import UserError
 from asd_training.bags.bag_files import open_bag
 from asd_training.bags.convert import convert_scene
+from asd_training.checking.training_data import with_splits
+from asd_training.config.run import StudentRun
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.nuscenes import (
     all_scene_samples,
@@ -232,6 +234,123 @@ def test_a_dataset_needs_no_maps_logs_or_visibilities(root):
 # -- camera-only data sets -------------------------------------------------------------------------
 
 
+def test_a_dataset_needs_no_annotations(root, tmp_path, capsys):
+    """As one's own data before anybody annotated it."""
+    for name in ("sample_annotation", "instance", "category", "attribute"):
+        table(root, name).unlink()
+    assert not any(sample["anns"] for sample in open_dataset(root).sample)
+    assert "sample_annotation.json: it is taken to be empty" in capsys.readouterr().err
+    assert not len(KeyframeIndex.open(root).object_labels)
+    nusc = open_dataset(root)
+    counts = convert_scene(nusc, nusc.scene[0]["name"], tmp_path / "bag")
+    assert counts["/annotations"] == 3
+    table(root, "sensor").unlink()
+    with pytest.raises(UserError, match="sensor.json is missing"):
+        open_dataset(root)
+
+
+def test_what_is_meant_all_the_same_is_taken(root, capsys):
+    """Flags as numbers, paths of Windows, a byte order mark, a scene without a sample."""
+    whole = KeyframeIndex.open(root).digest()
+    each(root, "sample_data", lambda row: row.update(is_key_frame=int(row["is_key_frame"])))
+    each(root, "sample_data", lambda row: row.update(filename=row["filename"].replace("/", "\\")))
+    empty = {"token": "e", "name": "empty", "first_sample_token": "", "last_sample_token": ""}
+    change(root, "scene", lambda rows: [*rows, {**rows[0], **empty}])
+    for name in ("scene", "sample_data"):
+        table(root, name).write_bytes(b"\xef\xbb\xbf" + table(root, name).read_bytes())
+    capsys.readouterr()
+    assert KeyframeIndex.open(root).digest() == whole
+    told = capsys.readouterr().err
+    assert "1 scenes without a sample are left out" in told
+    assert "filenames have backslashes, which are taken for /" in told
+
+
+def test_a_token_that_is_no_text_is_named(root):
+    change(root, "category", lambda rows: first(rows, token=5))
+    with pytest.raises(UserError, match="category: the token of record 0 is 5; it must be a text"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "line"),
+    [
+        (
+            "sample_annotation",
+            lambda row: row.update(size=[row["size"][1], row["size"][0], row["size"][2]]),
+            "cars, trucks and buses are wider than long, as sample_annotation ",
+        ),
+        (
+            "sample_annotation",
+            lambda row: row.update(rotation=[*row["rotation"][1:], row["rotation"][0]]),
+            "rows of sample_annotation lie on their side or upside down, as ",
+        ),
+        (
+            "ego_pose",
+            lambda row: row.update(rotation=[0.0, 1.0, 0.0, 0.0]),
+            "rows of ego_pose lie on their side or upside down, as ",
+        ),
+        (
+            "calibrated_sensor",
+            lambda row: row.update(camera_distortion=[-0.3, 0.1, 0, 0, 0]),
+            "camera_distortion is not used, as that of calibrated_sensor ",
+        ),
+    ],
+)
+def test_what_is_hardly_meant_is_told(root, capsys, name, how, line):
+    open_dataset(root)
+    assert "wider than long" not in (told := capsys.readouterr().err) and "lie on" not in told
+    each(root, name, how)
+    open_dataset(root)
+    assert line in capsys.readouterr().err
+
+
+def test_a_version_may_have_any_name(root):
+    table(root, "scene").parent.rename(root / "train_data")
+    assert open_dataset(root, "train_data").scene
+    with pytest.raises(UserError, match="has no version folder, such as v1.0-trainval"):
+        open_dataset(root)
+    with pytest.raises(UserError, match="has no version other; versions there: none"):
+        open_dataset(root, "other")
+
+
+def test_a_bag_is_made_of_the_keyframes_where_nothing_else_was_copied(root, tmp_path, capsys):
+    """nuScenes' keyframe blobs come without the sweeps. What is no part of a bag is told, too."""
+    sensors = json.loads(table(root, "sensor").read_text())
+    lidar = next(row["token"] for row in sensors if row["modality"] == "lidar")
+    radar = {"token": "radar", "channel": "RADAR_FRONT", "modality": "radar"}
+    table(root, "sensor").write_text(json.dumps([*sensors, radar]))
+    mountings = json.loads(table(root, "calibrated_sensor").read_text())
+    of_lidar = next(row for row in mountings if row["sensor_token"] == lidar)
+    mountings.append({**of_lidar, "token": "of radar", "sensor_token": "radar"})
+    table(root, "calibrated_sensor").write_text(json.dumps(mountings))
+
+    def more(rows):
+        sweeps = [
+            {
+                **row,
+                "token": f"sweep {row['token']}",
+                "is_key_frame": False,
+                "filename": row["filename"].replace("samples", "sweeps"),
+                "timestamp": row["timestamp"] + 50_000,
+            }
+            for row in rows
+        ]
+        of_radar = {**rows[0], "token": "r", "calibrated_sensor_token": "of radar"}
+        return [*rows, *sweeps, of_radar]
+
+    nusc = open_dataset(root)
+    scene = nusc.scene[0]["name"]
+    before = convert_scene(nusc, scene, tmp_path / "before")
+    change(root, "sample_data", more)
+    capsys.readouterr()
+    assert convert_scene(open_dataset(root), scene, tmp_path / "bag") == before
+    told = capsys.readouterr().err
+    assert "left out: RADAR_FRONT; cameras and LIDAR_TOP are converted" in told
+    assert (
+        "left out: 21 of 42 images and sweeps, all between keyframes, whose files are not" in told
+    )
+
+
 def test_a_camera_only_dataset_becomes_a_bag_and_is_scored(root, tmp_path):
     without_lidar(root)
     nusc = open_dataset(root)
@@ -316,3 +435,10 @@ def test_a_wrong_split_is_told_before_any_table_is_read(root, monkeypatch, capfd
         assert "no split 'mini'; it has synthetic_train (1 scene)" in error
     assert not (root.parent / "run").exists()
     shutil.rmtree(root)
+
+
+def test_scenes_that_are_in_both_splits_are_told_before_a_training(root, capsys):
+    scene = json.loads(table(root, "scene").read_text())[0]["name"]
+    table(root, "splits").write_text(json.dumps({"train": [scene], "val": [scene]}))
+    with_splits(StudentRun(), root, "v1.0-synthetic")
+    assert f"1 scenes, such as {scene}, are in both train and val" in capsys.readouterr().err

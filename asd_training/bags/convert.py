@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from asd_perception.cameras.image_decoding import encoded_size
 from asd_perception.errors import UserError
+from asd_perception.files import check_fetched
 from asd_perception.geometry import Array
 from asd_perception.ros.messages.published.cdr import detections_to_cdr
 from asd_perception.ros.messages.published.objects import objects_to_points
@@ -74,7 +76,7 @@ def convert_scene(nusc: Tables, scene_name: str, output: str | Path) -> dict[str
     unknown scene, a missing or empty sensor file, a camera whose name can be no topic's, or an
     output that cannot be made.
     """
-    records = sensor_records(nusc, scene_name)
+    records = _with_files(nusc, sensor_records(nusc, scene_name))
     cameras = in_rig_order(r["channel"] for r in records if r["channel"] != LIDAR)
     for camera in cameras:
         if not re.fullmatch(r"[A-Za-z]\w*", camera, re.ASCII):
@@ -103,6 +105,27 @@ def convert_scene(nusc: Tables, scene_name: str, output: str | Path) -> dict[str
             for topic, data in event.messages():
                 bag.write(topic, event.stamp_us * 1000, data)
         return bag.counts
+
+
+def _with_files(nusc: Tables, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records without those between keyframes whose files were not copied; also says which
+    sensors are no part of a bag."""
+    channels = {record["channel"] for record in records}
+    samples = {record["sample_token"] for record in records}
+    others = {r["channel"] for r in nusc.sample_data if r["sample_token"] in samples} - channels
+    if others:
+        print(
+            f"left out: {', '.join(sorted(others))}; cameras and {LIDAR} are converted",
+            file=sys.stderr,
+        )
+    kept = [r for r in records if r["is_key_frame"] or _file_of(nusc, r).is_file()]
+    if lost := len(records) - len(kept):
+        print(
+            f"left out: {lost} of {len(records)} images and sweeps, all between keyframes, whose "
+            "files are not there",
+            file=sys.stderr,
+        )
+    return kept
 
 
 def _check_files(nusc: Tables, records: list[dict[str, Any]]) -> None:
@@ -165,6 +188,7 @@ def _camera_messages(nusc: Tables, record: dict[str, Any]) -> Messages:
     yield f"/{camera}/camera_info", serialize(info)
     path = _file_of(nusc, record)
     content = path.read_bytes()
+    check_fetched(path, content)
     try:
         image = compressed_image(stamp_us, camera, content)
         width, height = encoded_size(content)

@@ -18,7 +18,7 @@ from asd_perception.errors import UserError
 from asd_training.config.run import TrainingConfig
 from asd_training.data.index import KeyframeIndex
 from asd_training.data.samples import SampleContents
-from asd_training.tables.splits import chosen_split, split_scene_names
+from asd_training.tables.splits import chosen_split, shared_scenes, split_scene_names
 
 Config = TypeVar("Config", bound=TrainingConfig)
 
@@ -37,6 +37,12 @@ def with_splits(config: Config, root: Path, version: str) -> Config:
             print(f"validated on {val}, too: the data set has no other split", file=sys.stderr)
     else:
         split_scene_names(root, version, val)
+    if val != train and (both := shared_scenes(root, version, train, val)):
+        print(
+            f"{len(both)} scenes, such as {min(both)}, are in both {train} and {val}: what is "
+            "validated on them says nothing of other scenes",
+            file=sys.stderr,
+        )
     return dataclasses.replace(config, train_split=train, val_split=val)
 
 
@@ -103,4 +109,7 @@ def check_files(
     ]
     if missing:
         more = f", and {len(missing) - 1} others" if missing[1:] else ""
-        raise UserError(f"{index.root / missing[0]} is missing{more}; the dataset is incomplete")
+        raise UserError(
+            f"{index.root / missing[0]} is missing{more}; the dataset is incomplete: copy "
+            "the rest, or name the scenes that are whole in splits.json (asd-train check counts)"
+        )

@@ -123,6 +123,7 @@ class KeyframeIndex:
         identity = _identity(version)
         files = index_files(root, version)
         tables = [root / version / f"{table}.json" for table in TABLES]
+        tables = [table for table in tables if table.is_file()]  # others may be absent
         # Stats and digests are taken before the tables are read, so that a change in between is
         # noticed at the next start.
         stats = np.array([(s.st_size, s.st_mtime_ns) for s in map(os.stat, tables)], np.int64)

@@ -13,10 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_perception.errors import UserError
+from asd_perception.files import check_fetched
 
 _COLUMNS = 5
 _MAX_RING = 255
 _MAX_COORDINATE = 10_000.0  # m; no LiDAR reaches as far, and misread numbers are often beyond
+_KINDS = {
+    b"# .PCD": "PCD",
+    b"#.PCD": "PCD",
+    b"VERSION": "PCD",
+    b"\x93NUMPY": "NumPy",
+    b"PK\x03\x04": "ZIP or NumPy",
+    b"\x1f\x8b": "gzip",
+    b"ply\n": "PLY",
+    b"LASF": "LAS",
+    b"\x89HDF": "HDF5",
+}
+"""What files of other formats begin with."""
+_FEW_BYTES = 4096
 _REMEDY = "store x y z intensity ring, five float32 per point, as nuScenes does"
 
 
@@ -31,8 +45,12 @@ def read_lidar(path: Path) -> NDArray[np.float32]:
         raise UserError(f"{path} is missing; the dataset is incomplete") from error
     if not content:
         raise UserError(f"{path} is empty; it is damaged: copy it again")
-    if content.startswith((b"# .PCD", b"VERSION")):
-        raise UserError(f"{path} is a PCD file; {_REMEDY}")
+    check_fetched(path, content)
+    for mark, kind in _KINDS.items():
+        if content.startswith(mark):
+            raise UserError(f"{path} is a {kind} file; {_REMEDY}")
+    if len(content) > _FEW_BYTES and not any(content):  # as a loss of power leaves it
+        raise UserError(f"{path} holds nothing but zeros; it is damaged: copy it again")
     points = _whole_points(content, _COLUMNS)
     if not _are_rings(points[:, 4]):
         raise UserError(f"{path} {_looks_like(content)}; {_REMEDY}")

@@ -27,6 +27,7 @@ from asd_perception.cameras.rig import CameraRig, compensate
 from asd_perception.cameras.view import View
 from asd_perception.constants import ATTRIBUTES, CLASSES, MAX_CAMERAS, NO_ATTRIBUTE
 from asd_perception.errors import UserError
+from asd_perception.files import check_fetched
 from asd_perception.geometry import (
     Array,
     box_transform,
@@ -39,7 +40,7 @@ from asd_perception.geometry import (
 from asd_perception.runtime.detections import Detections
 from asd_training.data.cameras import in_rig_order
 from asd_training.data.lidar_file import read_lidar
-from asd_training.tables.reading import TABLES, Tables
+from asd_training.tables.reading import REQUIRED_TABLES, Tables
 from asd_training.tables.splits import split_scene_names
 
 
@@ -95,7 +96,7 @@ def dataset_version(root: str | Path, version: str | None = None) -> str:
     if not root.is_dir():
         raise UserError(f"{root} is no folder; give the root of a nuScenes-format dataset")
     versions = sorted(folder.name for folder in root.glob("v*") if folder.is_dir())
-    if not versions:
+    if version is None and not versions:
         raise UserError(
             f"{root} has no version folder, such as v1.0-trainval; give the root of a "
             "nuScenes-format dataset"
@@ -106,8 +107,8 @@ def dataset_version(root: str | Path, version: str | None = None) -> str:
             raise UserError(f"{root} should hold one version folder, found {found}; give --version")
         version = versions[0]
     elif not (root / version).is_dir():
-        raise UserError(f"{root} has no version {version}; versions there: {found}")
-    for table in TABLES:
+        raise UserError(f"{root} has no version {version}; versions there: {found or 'none'}")
+    for table in REQUIRED_TABLES:
         path = root / version / f"{table}.json"
         if not path.is_file():
             raise UserError(f"{path} is missing; the dataset is incomplete")
@@ -250,11 +251,14 @@ def read_images(frame: CameraFrame, views: Sequence[View] | None = None) -> list
     fine = [size[::-1] for size in sizes] if views is None else [v.scaled_size for v in views]
     for path, size, rows_columns in zip(frame.image_paths, sizes, fine, strict=True):
         try:
-            images.append(decode_camera_image(path.read_bytes(), size, rows_columns))
+            content = path.read_bytes()
+            check_fetched(path, content)
+            images.append(decode_camera_image(content, size, rows_columns))
         except FileNotFoundError as error:
             raise UserError(f"{path} is missing; the dataset is incomplete") from error
         except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+            told = str(error)
+            raise UserError(told if str(path) in told else f"{path}: {told}") from error
     return images
 
 

@@ -85,7 +85,7 @@ def _is_pixels(value: Any) -> bool:
 
 
 def _is_flag(value: Any) -> bool:
-    return value is True or value is False
+    return type(value) in (bool, int) and value in (0, 1)
 
 
 def _is_token_list(value: Any) -> bool:
@@ -170,8 +170,12 @@ def rows_by_token(table: str, content: Any) -> Rows:
     rows: Rows = {}
     for number, row in enumerate(content):
         token = row.get("token")
-        if not _is_text(token):
+        if "token" not in row:
             raise UserError(f"{table}: record {number} has no token")
+        if not _is_text(token):
+            raise UserError(
+                f"{table}: the token of record {number} is {_short(token)}; it must be a text"
+            )
         if token in rows:
             raise UserError(f"{table} {token}: the token is there twice; each record needs its own")
         rows[token] = row

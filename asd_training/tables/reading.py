@@ -29,8 +29,12 @@ from asd_training.tables.checks import (
     refuse,
     rows_by_token,
 )
+from asd_training.tables.doubts import doubtful
 
 TABLES = tuple(FIELDS)
+_OF_OBJECTS = ("attribute", "category", "instance", "sample_annotation")
+"""The tables that a data set without annotations may lack."""
+REQUIRED_TABLES = tuple(table for table in TABLES if table not in _OF_OBJECTS)
 
 _KNOWN_CATEGORIES = ("human.", "vehicle.", "movable_object.", "static_object.", "animal", "flat.")
 _MIN_PERIOD = 1000.0  # microseconds; keyframes that are nearer have stamps in another unit
@@ -51,6 +55,7 @@ class Tables(NuScenes):
         self.dataroot, self.version, self.verbose = str(root), version, False
         self.table_names = list(TABLES)
         tables = {table: _read(root / version / f"{table}.json") for table in TABLES}
+        notes = _without_empty_scenes(tables)
         self._token2ind = {
             table: {token: place for place, token in enumerate(rows)}
             for table, rows in tables.items()
@@ -58,7 +63,7 @@ class Tables(NuScenes):
         for table, rows in tables.items():
             setattr(self, table, list(rows.values()))
         try:
-            notes = self._check(tables)
+            notes += self._check(tables)
             self.scene_chains = {scene["token"]: self._chain(scene, tables) for scene in self.scene}
             notes += self._check_chains(tables)
         except UserError as error:
@@ -85,7 +90,11 @@ class Tables(NuScenes):
         _check_names(self.scene)
         for sample in self.sample:
             sample["data"], sample["anns"] = {}, []
+        slashes = 0
         for row in self.sample_data:
+            row["is_key_frame"] = bool(row["is_key_frame"])
+            slashes += "\\" in row["filename"]
+            row["filename"] = row["filename"].replace("\\", "/")
             sensor = sensors[
                 tables["calibrated_sensor"][row["calibrated_sensor_token"]]["sensor_token"]
             ]
@@ -104,7 +113,10 @@ class Tables(NuScenes):
             instance = tables["instance"][row["instance_token"]]
             row["category_name"] = tables["category"][instance["category_token"]]["name"]
             tables["sample"][row["sample_token"]]["anns"].append(row["token"])
-        return [*self._usable_attributes(tables), *self._unknown_categories()]
+        notes = [*self._usable_attributes(tables), *self._unknown_categories()]
+        if slashes:
+            notes.append(f"{slashes} filenames have backslashes, which are taken for /")
+        return [*notes, *doubtful(self.sample_annotation, self.ego_pose, cameras.values())]
 
     def _usable_attributes(self, tables: dict[str, Rows]) -> Iterator[str]:
         """Leave each annotation at most one attribute, which the evaluator knows."""
@@ -221,12 +233,24 @@ class Tables(NuScenes):
 
 
 def _read(file: Path) -> Rows:
+    if file.stem in _OF_OBJECTS and not file.is_file():
+        print(f"there is no {file}: it is taken to be empty", file=sys.stderr)
+        return {}
     try:
         return rows_by_token(file.stem, json.loads(file.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not valid JSON ({error})") from error
     except UserError as error:
         raise UserError(f"{file.parent}: {error}") from error
+
+
+def _without_empty_scenes(tables: dict[str, Rows]) -> list[str]:
+    """Take away the scenes that say of themselves that they have no sample."""
+    ends = ("first_sample_token", "last_sample_token")
+    empty = [t for t, row in tables["scene"].items() if all(row.get(end) == "" for end in ends)]
+    for token in empty:
+        del tables["scene"][token]
+    return [f"{len(empty)} scenes without a sample are left out"] if empty else []
 
 
 def _check_names(scenes: list[Row]) -> None:

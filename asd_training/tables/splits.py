@@ -58,6 +58,19 @@ def chosen_split(root: str | Path, version: str, split: str, purpose: str) -> st
     raise UserError(f"{root}: which split is for {purpose}? {_those_there(root, version)}")
 
 
+def absent_scenes(root: str | Path, version: str) -> dict[str, int]:
+    """Of the dataset's own splits those that name scenes it does not have, and how many."""
+    there = _scene_names(root, version)
+    counts = {split: len(set(names) - there) for split, names in _own(root, version).items()}
+    return {split: count for split, count in counts.items() if count}
+
+
+def shared_scenes(root: str | Path, version: str, *splits: str) -> set[str]:
+    """The dataset's scenes that are in all of some splits."""
+    names = [split_scene_names(root, version, split) for split in splits]
+    return _scene_names(root, version).intersection(*names)
+
+
 def _those_there(root: str | Path, version: str) -> str:
     there = dataset_splits(root, version)
     listed = ", ".join(f"{name} ({n} scene{'s' * (n != 1)})" for name, n in there.items())

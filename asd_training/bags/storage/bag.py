@@ -23,6 +23,7 @@ import yaml
 from rosbags.interfaces import Connection, ConnectionExtRosbag2
 
 from asd_perception.errors import UserError
+from asd_perception.files import check_fetched
 from asd_training.bags.storage import mcap_file, sqlite_file
 from asd_training.bags.storage.mcap_file import McapFile, Message
 from asd_training.bags.storage.sqlite_file import SqliteFile
@@ -193,8 +194,7 @@ class Bag:
             return self._opened(self._unpacked(file, stack), stack)
         if not begin:
             raise ValueError(f"{file} is empty")
-        if begin.startswith(b"version https://git-lfs"):
-            raise UserError(f"{file} is a pointer of Git LFS; `git lfs pull` fetches the file")
+        check_fetched(file, begin)
         storage: McapFile | SqliteFile
         if begin.startswith(sqlite_file.MAGIC):
             storage = SqliteFile(self._with_journal(file, stack))

@@ -43,6 +43,6 @@ def _policy(value: Any) -> int | str:
 
 def _time(value: Any) -> dict[str, int]:
     parts = value if isinstance(value, dict) else {}
-    found = parts.get("sec"), parts.get("nsec")
-    sec, nsec = found if all(isinstance(part, int) for part in found) else (0, 0)
-    return {"sec": sec, "nsec": nsec}
+    sec, nsec = parts.get("sec"), parts.get("nsec")
+    is_time = isinstance(sec, int) and isinstance(nsec, int)
+    return {"sec": sec, "nsec": nsec} if is_time else {"sec": 0, "nsec": 0}

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from asd_training.checking.dataset import (
         draw_keyframes,
         format_contents,
+        format_faults,
         rig_findings,
         unreadable,
     )
@@ -50,9 +51,7 @@ def run(args: argparse.Namespace) -> None:
         faults = unreadable(index)
         if folder is not None:
             draw_keyframes(index, folder)
-    for fault in faults:
-        print(f"ERROR: {fault}")
-    print(f"{len(faults)} keyframes that cannot be read" if faults else "every file can be read")
+    print(format_faults(index, faults))
     if args.output:
         print(f"pictures: {args.output}")
     if faults or any(finding.level is Level.ERROR for finding in findings):
