@@ -330,8 +330,11 @@ def test_clouds_of_any_layout_become_five_columns():
 # -- video, and lenses of any kind -----------------------------------------------------------------
 
 
-def bag_of_one_camera(path, kind, images, model="plumb_bob", coefficients=()):
-    """A camera on a robot that stands still: (stamp in s, message without header) of `images`."""
+def bag_of_one_camera(path, kind, images, model="plumb_bob", coefficients=(), received=None):
+    """A camera on a robot that stands still: (stamp in s, message without header) of `images`.
+
+    received: the bag times in s, where they are not the stamps.
+    """
     with create_bag(path) as bag:
         bag.add_topic("/tf_static", "tf2_msgs/msg/TFMessage")
         bag.add_topic("/front/camera_info", "sensor_msgs/msg/CameraInfo")
@@ -340,7 +343,7 @@ def bag_of_one_camera(path, kind, images, model="plumb_bob", coefficients=()):
         mounting.header.frame_id, mounting.child_frame_id = "base_link", "lens"
         mounting.transform.rotation.w = 1.0
         bag.write("/tf_static", 0, serialize_message(TFMessage(transforms=[mounting])))
-        for seconds, message in images:
+        for at, (seconds, message) in zip(received or [s for s, _ in images], images, strict=True):
             stamp = round(seconds * 1e9)
             matrix = [100.0, 0.0, 159.5, 0.0, 100.0, 89.5, 0.0, 0.0, 1.0]
             info = CameraInfo(width=320, height=180, distortion_model=model, k=matrix)
@@ -348,7 +351,7 @@ def bag_of_one_camera(path, kind, images, model="plumb_bob", coefficients=()):
             for topic, item in (("camera_info", info), ("image_raw" + kind[0], message)):
                 item.header.stamp = time_from_ns(stamp)
                 item.header.frame_id = "lens"
-                bag.write(f"/front/{topic}", stamp, serialize_message(item))
+                bag.write(f"/front/{topic}", round(at * 1e9), serialize_message(item))
     return path
 
 
@@ -424,6 +427,25 @@ def test_a_stamp_that_comes_again_later_is_left_out(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "left out: 2 messages on /front/image_raw: the same stamp as that of" in told
     assert open_dataset(tmp_path / "data").sample
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step"),
+    [
+        ((5.0, 6.0, 1e9, 1e9 + 1), "ahead by 999999994.0 s"),
+        ((5.0, 6.0, 2.0, 3.0), "back by 4.0 s"),
+        ((5.0, 6.0, 7.0), None),
+    ],
+)
+def test_a_clock_that_jumps_is_told(tmp_path, capsys, seconds, step):
+    image = moving_street(1, 320, 180)[0]
+    messages = [(at, raw(image)) for at in seconds]
+    kind, received = ("", "sensor_msgs/msg/Image"), range(1, len(seconds) + 1)
+    bag_of_one_camera(tmp_path / "bag", kind, messages, received=received)
+    counts = import_bags([tmp_path / "bag"], tmp_path / "data")
+    assert counts["sample"] == len(seconds)
+    told = capsys.readouterr().err
+    assert f"stamps go {step}" in told if step else "stamps go" not in told
 
 
 # -- a whole life ----------------------------------------------------------------------------------

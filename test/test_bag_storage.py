@@ -109,6 +109,17 @@ def test_topics_of_other_schemas_stand_beside_those_of_ros(
     assert f"/odd is left out: its messages are serialized by '{serialization}'" in told
 
 
+@pytest.mark.parametrize("fields", ["int32 data\n", "string data\nuint8 more\n"])
+def test_a_type_that_was_another_when_it_was_recorded_is_told(tmp_path, capsys, fields):
+    """As vision_msgs, of which Foxy's and Humble's have nothing in common."""
+    topic = schema(1, TEXT, "ros2msg", fields) + channel(1, 1, "/topic")
+    assert stamps(mcap(tmp_path / "x.mcap", START, topic, texts(1), END)) == [1]
+    line = f"{TEXT} has another definition in it than here: its messages may be misread"
+    assert line in capsys.readouterr().err
+    assert stamps(mcap(tmp_path / "x.mcap", START, TOPIC, texts(1), END)) == [1]
+    assert "another definition" not in capsys.readouterr().err
+
+
 def test_a_damaged_chunk_costs_its_own_messages_alone(tmp_path, capsys):
     bad = bytearray(chunk(texts(3, 4), 3, 4))
     bad[-2] ^= 0xFF
@@ -143,6 +154,15 @@ def test_a_record_of_a_wrong_length_is_told(tmp_path, capsys):
     path = mcap(tmp_path / "x.mcap", START, TOPIC, texts(1, 2), bad, texts(3), END)
     assert stamps(path) == [1, 2]
     assert "x.mcap is damaged at byte" in capsys.readouterr().err
+
+
+def test_a_file_that_is_damaged_from_the_start_is_no_empty_bag(tmp_path):
+    file = mcap(tmp_path / "x.mcap", START, TOPIC, texts(1), END)
+    content = bytearray(file.read_bytes())
+    content[9] ^= 0xFF  # the length of the header
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="x.mcap is damaged before its first message"):
+        read(file)
 
 
 def test_a_time_that_ros_does_not_have_is_counted(tmp_path, capsys):

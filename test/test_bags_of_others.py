@@ -352,6 +352,33 @@ def test_it_starts_later_and_begins_again(tmp_path):
     assert sent["/tf_static"] > 2
 
 
+def test_nobody_waits_for_a_clock_that_was_set(tmp_path, capsys):
+    """A robot boots in 1970, until it hears the time."""
+    messages = [("/a", at * 1_000_000_000, "x") for at in (5, 6, 1_800_000_000, 1_800_000_001)]
+    path = write(tmp_path / "bag", messages)
+    begin = time.monotonic()
+    assert play(path, rate=10.0, clock=True).sent == {"/a": 4}
+    assert time.monotonic() - begin < 60
+    told = capsys.readouterr().err
+    assert told.count("its time jumps by") == 1 and "jumps by 1799999994 s" in told
+    write(tmp_path / "now", messages[2:])
+    assert play(tmp_path / "now", rate=10.0).sent == {"/a": 2}
+    assert "its time jumps" not in capsys.readouterr().err
+
+
+def test_a_bag_without_a_topic_is_told(tmp_path):
+    with create_bag(tmp_path / "bag"):
+        pass
+    with pytest.raises(UserError, match="bag has no topic to play"):
+        play(tmp_path / "bag")
+
+
+def test_a_queue_is_not_as_long_as_a_bag_says(tmp_path):
+    """Keep-all is stored as the largest number by some."""
+    path = write(tmp_path / "bag", [("/a", 0, "x")], [qos(2**31 - 1, latched=True)])
+    assert play(path).sent == {"/a": 1}
+
+
 @pytest.mark.parametrize("wait_for", [["/a"], []], ids=["a subscriber", "the next message"])
 def test_it_ends_when_it_is_told_whatever_it_waits_for(tmp_path, wait_for):
     path = write(tmp_path / "bag", [("/a", 0, "now"), ("/a", 60_000_000_000, "in a minute")])

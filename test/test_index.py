@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nuscenes.utils.data_classes import LidarPointCloud
-from tables import copy_of
+from tables import copy_of, table
 
 from asd_perception.constants import CLASSES
 from asd_perception.errors import UserError
@@ -193,6 +193,17 @@ def own_lidar_file(index: KeyframeIndex, i: int) -> Path:
     samples.unlink()
     shutil.copytree(target, samples)
     return path
+
+
+def test_a_sweep_from_before_a_clock_was_set_is_none_of_a_keyframe(root):
+    token = json.loads(table(root, "scene").read_text())[0]["first_sample_token"]
+    for name, field in (("sample", "token"), ("sample_data", "sample_token")):
+        rows = json.loads(table(root, name).read_text())
+        for row in rows:
+            row["timestamp"] -= 1_500_000_000_000_000 * (row[field] == token)
+        table(root, name).write_text(json.dumps(rows))
+    index = KeyframeIndex.open(root)
+    assert [len(index.lidar_sweeps(i)) for i in range(3)] == [1, 1, 2]
 
 
 def test_points_on_the_own_vehicle_are_left_out(root):

@@ -26,7 +26,11 @@ from rosbags.serde import SerdeError
 
 from asd_perception.errors import UserError
 from asd_perception.files import atomic_directory, check_output_folder
-from asd_training.bags.message_types import definition_and_hash, deserialize
+from asd_training.bags.message_types import (
+    definition_and_hash,
+    deserialize,
+    is_known_otherwise,
+)
 from asd_training.bags.storage.bag import Bag, serialization
 
 
@@ -87,6 +91,15 @@ def open_bag(path: str | Path, tell: bool = True) -> Iterator[Bag]:
                 f"{item.topic} is left out: its messages are serialized by "
                 f"{serialization(item)!r}, not as ROS 2 does"
             )
+        others = {
+            item.msgtype
+            for item in (bag.connections if tell else ())
+            if is_known_otherwise(item.msgtype, item.msgdef, item.digest)
+        }
+        warnings += [
+            f"{name} has another definition in it than here: its messages may be misread"
+            for name in sorted(others)
+        ]
         for line in warnings if tell else ():
             print(f"{path}: {line}", file=sys.stderr)
         yield bag

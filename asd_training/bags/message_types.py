@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rosbags.interfaces import Nodetype
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, Nodetype
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -54,6 +54,24 @@ def deserialize(data: bytes, type_name: str) -> Any:
         raise
     except Exception as error:  # a text that is no text, a length beyond all memory
         raise SerdeError(str(error)) from error
+
+
+def is_known_otherwise(type_name: str, definition: MessageDefinition, type_hash: str) -> bool:
+    """Whether a bag's definition of a type, or its hash, is another than that which is read here.
+
+    Then its messages are misread. False where one of the two is unknown.
+    """
+    try:
+        _, ours = definition_and_hash(type_name)
+        if not type_hash:
+            if definition.format != MessageDefinitionFormat.MSG:
+                return False
+            store = get_typestore(Stores.EMPTY)
+            store.register(get_types_from_msg(definition.data, type_name))
+            type_hash = store.hash_rihs01(type_name)
+    except Exception:  # of a type that is not installed, or a definition that is none
+        return False
+    return type_hash.startswith("RIHS01_") and type_hash != ours
 
 
 @cache

@@ -53,6 +53,8 @@ FORMAT = 6
 MIN_DISTANCE = 1.0
 """LiDAR points closer to the sensor than this (m) in both x and y lie on the own vehicle."""
 
+_LONGEST_LAG = 10_000_000  # microseconds; older sweeps are from before a clock was set
+
 _Arrays = dict[str, NDArray[Any]]
 
 
@@ -454,6 +456,8 @@ def _sweep_chain(nusc: NuScenes, sample: dict[str, Any], frame: CameraFrame) -> 
     token = sample["data"].get("LIDAR_TOP", "")
     while token and len(chain) < MAX_SWEEPS:
         record = nusc.get("sample_data", token)
+        if frame.stamp_us - record["timestamp"] > _LONGEST_LAG:
+            break
         chain.append(
             LidarSweep(
                 Path(nusc.dataroot) / record["filename"],

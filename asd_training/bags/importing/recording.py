@@ -39,6 +39,7 @@ ODOMETRY = "nav_msgs/msg/Odometry"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
 
 _FIXED_FRAMES = ("map", "odom", "world")
+_BACK, _AHEAD = 1.0, 3600.0  # s between two stamps of a sensor, from which on a line says so
 _FARTHEST = MAX_METRES / 2  # from there, what is seen is within MAX_METRES, too
 
 
@@ -181,7 +182,23 @@ def _read(bag: Bag, recording: Recording, odometry: str) -> None:
             recording.left_out[f"damaged messages on {item.topic}"] += 1
         except UserError as error:
             recording.left_out[f"messages on {item.topic}: {error}"] += 1
+    _tell_jumps(recording)
     recording.track = _track(poses or moved, recording)
+
+
+def _tell_jumps(recording: Recording) -> None:
+    """Say where the stamps of a sensor, in the bag's order, go back or far ahead."""
+    stamps = [*recording.image_stamps.values(), recording.lidar_stamps]
+    steps = [np.diff(np.array(of, np.int64)) * 1e-9 for of in stamps if of]
+    back = min((of.min(initial=0) for of in steps), default=0)
+    ahead = max((of.max(initial=0) for of in steps), default=0)
+    if back < -_BACK or ahead > _AHEAD:
+        step = f"back by {-back:.1f} s" if back < -_BACK else f"ahead by {ahead:.1f} s"
+        print(
+            f"{recording.path}: stamps go {step}, as where a clock was set or a bag begins again: "
+            "records are put in the order of their stamps; if that is wrong, cut the bag there",
+            file=sys.stderr,
+        )
 
 
 def connections_of(bag: Bag, recording: Recording, odometry: str = "") -> list[Connection]:

@@ -32,6 +32,7 @@ from asd_training.bags.live.ros import message_class
 from asd_training.bags.storage.bag import Bag
 
 _DISCOVERY = 1.0  # s that subscribers get to find a new publisher
+_JUMP = 3600 * 10**9  # ns between two messages from which on nobody waits for the second
 _CLOCK_PERIOD = 0.01  # s between two /clock messages at most
 # Fast DDS asks reliable readers every 3 s what they lack; what a publisher has dropped from its
 # queue by then is lost. Measured: beside LiDAR sweeps, 84 small messages per second lost one in
@@ -71,7 +72,8 @@ def play(
 
     `topics` and `wait_for` are shell patterns of the bag's topic names; `remap` gives some of them
     other names. A topic that cannot be published, because of its type or its name, is left out,
-    with a line. Latched topics that begin the bag are published at once; the rest starts when
+    with a line. Where the bag's time jumps by more than an hour, the rest is played at once, with a
+    line. Latched topics that begin the bag are published at once; the rest starts when
     every topic of `wait_for` has a subscriber. `start`: seconds into the bag from which on it is
     played; what was latched before comes all the same. `loop`: again and again, until `stop`. With
     `clock`, /clock shows the bag's time: before each message, and 100 times per second between.
@@ -169,6 +171,7 @@ class _Player:
         with tqdm(total=total, desc="playing", unit="message", disable=None) as progress:
             while True:
                 start: tuple[float, int] | None = None  # (monotonic s, bag time) of one moment
+                before = 0  # bag time of the message before
                 for connection, stamp, data in read_messages(reader, self._connections):
                     if self._stop.is_set():
                         break
@@ -180,7 +183,15 @@ class _Player:
                         if not waited:
                             self._wait_for_subscribers(awaited, timeout)
                         waited = True
+                        start, before = (time.monotonic(), stamp), stamp
+                    if start is not None and stamp - before > _JUMP:
+                        progress.write(
+                            f"{reader.path}: its time jumps by {(stamp - before) * 1e-9:.0f} s, as "
+                            "where a clock was set; played on at once",
+                            file=sys.stderr,
+                        )
                         start = time.monotonic(), stamp
+                    before = stamp
                     if start is not None:
                         late.append(self._sleep_until(stamp, *start))
                         if self._stop.is_set():
@@ -235,6 +246,8 @@ class _Player:
 
 def _matching(reader: Bag, patterns: Sequence[str]) -> list[Connection]:
     """The bag's connections whose topic matches one of the patterns, each of which must match."""
+    if not reader.connections:
+        raise UserError(f"{reader.path} has no topic to play")
     matching = set()
     for pattern in patterns:
         topics = {item.topic for item in reader.connections if fnmatchcase(item.topic, pattern)}
@@ -258,7 +271,7 @@ def _profile(connection: Connection, kept: float) -> QoSProfile:
     latched = is_latched(connection)
     queue = connection.msgcount if latched else math.ceil(connection.msgcount * kept)
     return QoSProfile(
-        depth=max([10, queue, *(item.depth for item in profiles)]),
+        depth=max([10, queue, *(min(item.depth, connection.msgcount) for item in profiles)]),
         reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )

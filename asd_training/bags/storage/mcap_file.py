@@ -144,9 +144,10 @@ class McapFile:
             found.clear()
         end = self._scan(start, size)
         count = sum(part.counts.total() for part in self._parts)
+        if not count and end is not None:
+            what = "is damaged" if is_finished else "ends"
+            raise ValueError(f"{self.path} {what} before its first message")
         if not is_finished:
-            if not count:
-                raise ValueError(f"{self.path} ends before its first message")
             self.warnings.append(
                 f"{self.path.name} ends in the middle, after {count} messages, which are read"
             )

@@ -44,5 +44,6 @@ def _policy(value: Any) -> int | str:
 def _time(value: Any) -> dict[str, int]:
     parts = value if isinstance(value, dict) else {}
     sec, nsec = parts.get("sec"), parts.get("nsec")
-    is_time = isinstance(sec, int) and isinstance(nsec, int)
-    return {"sec": sec, "nsec": nsec} if is_time else {"sec": 0, "nsec": 0}
+    if isinstance(sec, int) and isinstance(nsec, int):
+        return {"sec": sec, "nsec": nsec}
+    return {"sec": 0, "nsec": 0}
