@@ -161,7 +161,7 @@ def test_a_file_that_is_damaged_from_the_start_is_no_empty_bag(tmp_path):
     content = bytearray(file.read_bytes())
     content[9] ^= 0xFF  # the length of the header
     file.write_bytes(content)
-    with pytest.raises(UserError, match="x.mcap is damaged before its first message"):
+    with pytest.raises(UserError, match="x.mcap .* before its first message"):
         read(file)
 
 
