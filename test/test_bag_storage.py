@@ -163,6 +163,10 @@ def test_a_file_that_is_damaged_from_the_start_is_no_empty_bag(tmp_path):
     file.write_bytes(content)
     with pytest.raises(UserError, match="x.mcap .* before its first message"):
         read(file)
+    bad = bytearray(chunk(TOPIC + texts(1), 1, 1))
+    bad[-2] ^= 0xFF
+    with pytest.raises(UserError, match="x.mcap .* before its first message"):
+        read(mcap(file, START, bytes(bad), END))
 
 
 def test_a_time_that_ros_does_not_have_is_counted(tmp_path, capsys):
