@@ -144,7 +144,7 @@ class McapFile:
             found.clear()
         end = self._scan(start, size)
         count = sum(part.counts.total() for part in self._parts)
-        if not count and (end is not None or self.warnings):
+        if not count and (end is not None or self.warnings or not self._connections):
             what = "is damaged" if is_finished else "ends"
             raise ValueError(f"{self.path} {what} before its first message")
         if not is_finished:
