@@ -175,4 +175,17 @@ def test_a_pose_that_does_not_go_with_its_twist_is_refused():
     with pytest.raises(UserError, match=r"stands still while its twist says 8.3 m/s; let it fill"):
         watch.see(START + 2001 * MS, parked, 8.3)
     watch.see(START, parked, 8.3)  # a bag that starts again
-    watch.see(START + 1990 * MS, parked, math.nan)
+    for step in range(150):  # of a twist that is not known
+        watch.see(START + step * 20 * MS, parked, math.nan)
+
+
+def test_poses_that_are_stamped_late_are_no_jumps():
+    """As of a driver that reads two poses at once: 20 ms of driving within 0.1 ms."""
+    buffer = OdometryBuffer()
+    for step in range(20):
+        late = 0 if step % 4 else 19 * MS + 990_000  # up to the next one's stamp
+        pose = transform_from([1, 0, 0, 0], [25.0 * step * 0.02, 0, 0])
+        buffer.add(START + step * 20 * MS + late, pose)
+    stamps = {"front": START + 220 * MS, "rear": START + 265 * MS}
+    moved = buffer.compensate(dict.fromkeys(stamps, np.eye(4)), stamps, stamps["rear"])
+    assert np.linalg.norm(moved["front"][:3, 3]) == pytest.approx(25 * 0.045, abs=0.5)

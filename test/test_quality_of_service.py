@@ -148,7 +148,7 @@ def test_best_effort_is_not_latched_whatever_its_durability(graph):
 def test_two_nodes_that_publish_the_images_of_one_camera_are_named(graph):
     """Their images would be taken in turns."""
     graph = graph()
-    for kind, topic in ((Image, "a"), (TFMessage, "/tf_static")):
+    for kind, topic in ((Image, "a"), (TFMessage, "/tf"), (TFMessage, "/robot/tf_static")):
         subscribe_overridable(graph.node, graph.mismatches, kind, topic, print, LATCHED)
         for node in (graph.node, graph.other, graph.other):
             node.create_publisher(kind, topic, LATCHED)

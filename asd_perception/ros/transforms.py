@@ -148,6 +148,10 @@ class TransformBuffer(TransformGraph):
         with self._changed:
             return super().lookup(target, source, stamp_ns)
 
+    def pose_in_base(self, base_frame: str, frame: str, stamp_ns: int | None = None) -> Array:
+        with self._changed:
+            return super().pose_in_base(base_frame, frame, stamp_ns)
+
     def _parent(self, child: str) -> str | None:
         static = super()._parent(child)
         if static is not None or child not in self._moving:

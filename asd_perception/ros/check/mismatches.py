@@ -19,7 +19,7 @@ except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 
-SHARED = ("/tf", "/tf_static")  # topics that many nodes publish
+SHARED = "tf2_msgs/msg/TFMessage"  # many nodes publish /tf and /tf_static, whatever their names
 UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of a node that was only just found
 
 
@@ -135,7 +135,7 @@ class QosMismatches:
 
     def _note_rivals(self, topic: str, publishers: list[Any]) -> None:
         names = {_name_of(other) for other in publishers if other.node_name != UNKNOWN}
-        if len(names) > 1 and topic not in SHARED:
+        if len(names) > 1 and self._types[topic] != SHARED:
             self.rivals.append(
                 f"{topic} is published by {' and '.join(sorted(names))}, and what they send is "
                 "mixed; stop all but one"
