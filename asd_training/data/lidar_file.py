@@ -24,12 +24,14 @@ _KINDS = {
     b"VERSION": "PCD",
     b"\x93NUMPY": "NumPy",
     b"PK\x03\x04": "ZIP or NumPy",
-    b"\x1f\x8b": "gzip",
+    b"\x1f\x8b\x08\x00": "gzip",
+    b"\x1f\x8b\x08\x08": "gzip",
     b"ply\n": "PLY",
     b"LASF": "LAS",
     b"\x89HDF": "HDF5",
 }
-"""What files of other formats begin with."""
+"""What files of other formats begin with: four bytes that are no point's coordinate as a float. Two
+would be those of some of nuScenes' 300,000 sweeps, too."""
 _FEW_BYTES = 4096
 _REMEDY = "store x y z intensity ring, five float32 per point, as nuScenes does"
 
