@@ -201,7 +201,9 @@ def test_two_calibrations_that_take_turns_are_those_of_two_publishers():
         for zoom in (1.0, 0.5, 0.6)
     )
     watch = CalibrationWatch()
-    for model in (one, one, other, other, third):  # calibrated again, or a zoom
+    for model in (one, one, other, other, one, third):  # again, a while, a zoom
+        assert watch.see(model) is None
+    for model in (other, other, third, third):
         assert watch.see(model) is None
     assert "fx 633.0 fy 635.0 cx 408.0 cy 245.5 and 1600x900 in optical with fx 759.6" in watch.see(
         other

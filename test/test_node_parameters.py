@@ -206,6 +206,8 @@ def test_what_a_parameter_file_says_may_be_nested(tmp_path):
     file.write_text(yaml.safe_dump({"robot": {"planner": {"ros__parameters": {}}}}))
     found = files_for_others(["--params-file", str(file)], "/robot/detector")
     assert found == {str(file): ["/robot/planner"]}
+    file.write_text(yaml.safe_dump({"/": {"detector": {"ros__parameters": {}}}}))
+    assert files_for_others(["--params-file", str(file)], "/detector") == {}
     for content in ("- detector", "device: cpu", "{", ""):  # rcl says what is wrong with it
         file.write_text(content)
         assert files_for_others(["--params-file", str(file)], "/robot/detector") == {}

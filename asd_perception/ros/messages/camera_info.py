@@ -107,14 +107,20 @@ class CalibrationWatch:
     def __init__(self) -> None:
         self._last: CameraModel | None = None
         self._before: CameraModel | None = None  # the last one that was another than that
+        self._returns = 0  # how often in a row one came back
 
     def see(self, model: CameraModel) -> str | None:
-        """What is wrong once a calibration comes back that another one has replaced."""
+        """What is wrong once each of two calibrations has come back after the other.
+
+        One alone does so where a driver's mode is changed for a while.
+        """
         last, before = self._last, self._before
         if last is not None and _is_same(model, last):
             return None
         self._last, self._before = model, last
-        if last is None or before is None or not _is_same(model, before):
+        came_back = before is not None and _is_same(model, before)
+        self._returns = self._returns + 1 if came_back else 0
+        if last is None or before is None or self._returns < 2:
             return None
         return (
             f"its camera_info goes back and forth between two calibrations, {_in_words(before)} "

@@ -32,7 +32,7 @@ def files_for_others(arguments: Sequence[str], node: str) -> dict[str, list[str]
 def _nodes(tree: Any, path: str = "") -> Iterator[str]:
     """The names of nodes in a parameter file, from the root."""
     for key, below in tree.items() if isinstance(tree, dict) else ():
-        name = f"{path}/{str(key).strip('/')}"
+        name = f"{path}/{str(key).strip('/')}".rstrip("/")
         if isinstance(below, dict) and "ros__parameters" in below:
             yield name
         else:
