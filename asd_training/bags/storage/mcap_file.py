@@ -144,7 +144,7 @@ class McapFile:
             found.clear()
         end = self._scan(start, size)
         count = sum(part.counts.total() for part in self._parts)
-        if not count and (end is not None or self.warnings or not self._connections):
+        if not self._connections or (not count and (end is not None or self.warnings)):
             what = "is damaged" if is_finished else "ends"
             raise ValueError(f"{self.path} {what} before its first message")
         if not is_finished:
@@ -195,7 +195,11 @@ class McapFile:
         return counts == stated and counts.total() == total and is_known
 
     def _scan(self, start: int, size: int) -> int | None:
-        """Take every whole record; the byte where that ends too early, or None."""
+        """Take every whole record; the byte where that ends too early, or None.
+
+        Behind the data lies a summary with schemas and channels again, which a damaged chunk may
+        have held.
+        """
         loose: list[tuple[int, int, int, int]] = []  # begin, end, channel, ns
 
         def keep_loose() -> None:
@@ -212,8 +216,8 @@ class McapFile:
             self._file.seek(at)
             head = self._file.read(9)
             kind, end = head[0], at + 9 + int.from_bytes(head[1:], "little")
-            if kind in (_FOOTER, _DATA_END):
-                fault = False
+            fault = fault and kind not in (_FOOTER, _DATA_END)
+            if kind == _FOOTER:
                 break
             if end > size or not kind:  # a crash leaves zeros behind what was written
                 break
