@@ -100,7 +100,7 @@ def test_what_the_workstation_imports_is_in_an_extra():
 
 def test_what_the_tests_import_is_in_an_extra():
     own = {file.stem for file in (ROOT / "test").glob("*.py")} | {"commands"}
-    needed = imported("test") - {name.replace("_", "-") for name in own} - ros_packages()
+    needed = imported("test") - {name.replace("_", "-") for name in own} - ros_packages() - ZSTD
     assert needed - set(requirements("train", "synthetic", "onnx", "test")) == {VIDEO_MESSAGES}
 
 

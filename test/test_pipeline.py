@@ -294,7 +294,7 @@ def test_detections_that_are_old_are_an_error(node, use_sim_time):
         node.detect(number)
     level, message = node.said("latency")
     assert level == DiagnosticStatus.WARN
-    assert ("set use_sim_time" in message) == (not use_sim_time)
+    assert ("for a replayed bag" in message) == (not use_sim_time)
     assert ("/clock" in message) == use_sim_time
 
 

@@ -228,7 +228,7 @@ def prepare(
         raise UserError(f"no network can be built of this configuration: {reason}") from error
     _refuse_narrow_shortcuts(module.network, device)
     check_data(module.config, index, module.contents, module.network_config.bev)
-    precision, reason = resolve(config.precision, module.network, device)
+    precision, reason = resolve(config.precision, device)
     module.config = dataclasses.replace(module.config, precision=precision)
     return module, reason
 
