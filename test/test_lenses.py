@@ -216,7 +216,7 @@ def found_again(street, detector, objects, lens: Lens) -> float:
     return hits / sum(map(len, objects))
 
 
-# With the least share of the 365 objects that the trained cameras give
+# With the least share of the 492 objects that the trained cameras give
 OTHERS = {
     "1280x720": (resized(1280, 720), 0.95),
     "640x360": (resized(640, 360), 0.95),
