@@ -34,6 +34,12 @@ def quaternion_of(transform: ArrayLike) -> Array:
     return -quaternion if w < 0 else quaternion
 
 
+def rotation_angle(rotation: Array) -> Array:
+    """By how much rotations (..., 3, 3) turn, in rad from 0 to pi. Shape (...)."""
+    cosine = (np.trace(rotation, axis1=-2, axis2=-1) - 1) / 2
+    return np.asarray(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+
 def inverse(transform: ArrayLike) -> Array:
     """The inverse of rigid transforms. Shape (..., 4, 4) to (..., 4, 4)."""
     transform = np.asarray(transform, dtype=np.float64)

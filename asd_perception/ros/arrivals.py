@@ -148,7 +148,7 @@ class Arrivals:
         if ahead > FUTURE_NS and clock > 0:  # 0: simulated time has not begun
             statistics.ahead.add(f"stamp {ahead * 1e-9:.1f} s ahead of the node's clock")
         at = time.monotonic()
-        now = self._ros_time() * 1e-9 if self._simulated_time else at
+        now = clock * 1e-9 if self._simulated_time else at
         arrival = self._calibrated(Arrival(camera, stamp, msg, at, now))
         if arrival.model is not None:
             frame_id = msg.header.frame_id.lstrip("/")

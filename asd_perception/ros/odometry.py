@@ -12,7 +12,7 @@ import numpy as np
 from asd_perception.cameras.rig import compensate
 from asd_perception.errors import UserError
 from asd_perception.frames.synchronizer import CLOCK_JUMP_NS
-from asd_perception.geometry import Array, interpolate_pose
+from asd_perception.geometry import Array, interpolate_pose, rotation_angle
 
 LENGTH = 1000  # poses kept: 5 s at 200 Hz
 LATE_RUN = 5  # this many poses in order, older than the newest: the clock jumped back a little
@@ -181,8 +181,8 @@ class OdometryBuffer:
         if not len(steps):
             return
         shifts = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
-        turns = np.einsum("nij,nij->n", poses[:-1, :3, :3], poses[1:, :3, :3])  # traces
-        angles = np.arccos(np.clip((turns - 1) / 2, -1, 1))
+        rotations = poses[:, :3, :3]
+        angles = rotation_angle(rotations[:-1].swapaxes(-1, -2) @ rotations[1:])
         jumps = (shifts > JUMP_M + MAX_SPEED * steps) | (angles > JUMP_RAD + MAX_TURN * steps)
         if jumps.any():
             i = int(np.argmax(jumps))

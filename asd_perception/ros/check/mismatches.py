@@ -89,7 +89,6 @@ class QosMismatches:
                 others = self._node.get_subscriptions_info_by_topic(topic)
             else:
                 others = self._node.get_publishers_info_by_topic(topic)
-            if not published:
                 self._note_other_transport(topic, others, found)
                 others = self._of_the_type(topic, others, found)
                 self._note_rivals(topic, others)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asd_perception.errors import UserError, did_you_mean
-from asd_perception.geometry import Array, inverse
+from asd_perception.geometry import Array, inverse, rotation_angle
 from asd_perception.ros.messages.geometry import matrix_from_transform, stamp_ns
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class TransformGraph:
             return
         relative = inverse(before) @ parent_from_child
         apart = float(np.linalg.norm(relative[:3, 3]))
-        turned = float(np.rad2deg(np.arccos(np.clip((np.trace(relative[:3, :3]) - 1) / 2, -1, 1))))
+        turned = float(np.rad2deg(rotation_angle(relative[:3, :3])))
         if apart > SAME_M or turned > SAME_DEGREES:
             self._changes[child] = (
                 f"{topic} gives {parent} to {child} anew, {apart:.2f} m and {turned:.1f} degrees "
