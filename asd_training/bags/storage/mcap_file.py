@@ -19,15 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lz4.frame import decompress as lz4_decompress
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    MessageDefinition,
-    MessageDefinitionFormat,
-)
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 
 from asd_perception.errors import UserError
-from asd_training.bags.storage.stored_qos import stored_profiles
+from asd_training.bags.storage.stored_qos import NO_DEFINITION, as_offered
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -311,19 +306,12 @@ class McapFile:
         while at < stop:
             key, at = _text(body, at)
             about[key], at = _text(body, at)
-        profiles = stored_profiles(about.get("offered_qos_profiles"))
-        if profiles is None:
-            self.warnings.append(f"{topic}: {UNREADABLE_QOS}")
-        nothing = MessageDefinition(MessageDefinitionFormat.NONE, "")
-        name, definition = self._schemas.get(schema, ("__schemaless__", nothing))
+        name, definition = self._schemas.get(schema, ("__schemaless__", NO_DEFINITION))
+        extension = as_offered(topic, encoding, about.get("offered_qos_profiles"), self.warnings)
         self._connections[number] = Connection(
-            *(number, topic, name, definition, "", 0),
-            ConnectionExtRosbag2(encoding, profiles or []),
-            self,
+            number, topic, name, definition, "", 0, extension, self
         )
 
-
-UNREADABLE_QOS = "the quality of service that was offered cannot be read; ROS's default is taken"
 
 _FAULTS = (ValueError, struct.error, EOFError, OverflowError, RuntimeError, zstd.ZstdError)
 """What reading damaged bytes raises."""

@@ -10,15 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    MessageDefinition,
-    MessageDefinitionFormat,
-)
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 
-from asd_training.bags.storage.mcap_file import UNREADABLE_QOS, Message
-from asd_training.bags.storage.stored_qos import stored_profiles
+from asd_training.bags.storage.mcap_file import Message
+from asd_training.bags.storage.stored_qos import NO_DEFINITION, as_offered
 
 MAGIC = b"SQLite format 3\0"
 
@@ -90,17 +85,11 @@ class SqliteFile:
         ).fetchall()
         definitions = self._definitions()
         topics = []
-        for number, topic, kind, serialization, text, digest in rows:
-            profiles = stored_profiles(text)
-            if profiles is None:
-                self.warnings.append(f"{topic}: {UNREADABLE_QOS}")
-            nothing = MessageDefinition(MessageDefinitionFormat.NONE, "")
+        for number, topic, kind, serialization, offered, digest in rows:
+            definition = definitions.get(kind, NO_DEFINITION)
+            extension = as_offered(topic, serialization, offered, self.warnings)
             topics.append(
-                Connection(
-                    *(number, topic, kind, definitions.get(kind, nothing), digest or "", 0),
-                    ConnectionExtRosbag2(serialization, profiles or []),
-                    self,
-                )
+                Connection(number, topic, kind, definition, digest or "", 0, extension, self)
             )
         return topics
 

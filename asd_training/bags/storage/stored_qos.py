@@ -10,11 +10,32 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from rosbags.interfaces import Qos
+from rosbags.interfaces import (
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+    Qos,
+)
 from rosbags.rosbag2.metadata import parse_qos
 
 _POLICIES = ("history", "reliability", "durability", "liveliness")
 _TIMES = ("deadline", "lifespan", "liveliness_lease_duration")
+
+NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, "")
+
+
+def as_offered(
+    topic: str, serialization: str, text: str | None, warnings: list[str]
+) -> ConnectionExtRosbag2:
+    """How a topic's messages are serialized, and the profiles in a text; where these cannot be
+    read, none and a line in `warnings`."""
+    profiles = stored_profiles(text)
+    if profiles is None:
+        warnings.append(
+            f"{topic}: the quality of service that was offered cannot be read; ROS's "
+            "default is taken"
+        )
+    return ConnectionExtRosbag2(serialization, profiles or [])
 
 
 def stored_profiles(text: str | None) -> list[Qos] | None:
